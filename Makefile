@@ -1,0 +1,36 @@
+# Thin lines to cargo and scripts/. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help build demo test fuzz lint interop clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+build: ## the program, optimised: target/release/bulla
+	cargo build --release --locked
+
+demo: ## publish, copy, verify offline, and attacks refused; the same on docker-registry where it is installed
+	cargo build --locked
+	scripts/demo.sh
+
+test: ## all tests that need nothing but Rust and a C compiler
+	cargo test --locked
+
+fuzz: ## a minute of every fuzz target (needs a nightly toolchain and cargo-fuzz)
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "fuzz: install them first: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 2; }
+	for t in json metadata manifest reference trust_file; do cargo +nightly fuzz run $$t -- -max_total_time=60 || exit 1; done
+
+lint: ## format, clippy, documentation, crates and licences, test layouts, the publishing model
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	scripts/check-crates.py
+	scripts/check-layouts.sh
+	python3 scripts/publish-sim.py --self-test
+
+interop: ## against other people's registries, copiers and TUF clients (Debian's docker-registry, skopeo, apache2-utils)
+	cargo test --locked --no-run
+	scripts/interop.py
+	PATH="$${BULLA_INTEROP_CACHE:-$$HOME/.cache/bulla-interop}/ferro/bin:$$PATH" scripts/interop-registry
+
+clean: ## remove what was built
+	cargo clean

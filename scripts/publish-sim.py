@@ -1,0 +1,681 @@
+#!/usr/bin/env python3
+"""A model of publishing to a registry that has no compare-and-swap.
+
+Publishers, withdrawers and renewal jobs interleave at every registry request; some crash, some sleep, an
+attacker puts old submissions back, a registry may serve an old state. The rules under test are those of
+docs/adr/0003-publishing-without-compare-and-swap.md; `classify`, `merge`, `fold`, `sign` and `work` below are
+the reference for the implementation and keep the names of that page.
+
+    python3 scripts/publish-sim.py                      every scenario, 2,000 runs each
+    python3 scripts/publish-sim.py --self-test          a small fixed set (CI); exit 1 on a violation
+    python3 scripts/publish-sim.py --scenario mixed --no-submit      what breaks without a rule
+
+Everything is derived from --seed; the same arguments give the same figures.
+"""
+import argparse
+import hashlib
+import heapq
+import random
+import sys
+from collections import Counter
+from dataclasses import dataclass
+
+WINDOW = 64           # ancestors and withdrawals are kept while their version > own version - WINDOW
+MAX_ROUNDS = 16       # a commit that needs more gives up (exit 3)
+MAX_SUBMISSIONS = 256 # files fetched and judged in one round
+READ_TO_PUT = 600     # seconds: older reads are not committed on
+SETTLED = 3600        # seconds: a submission may go once a live state signed that long ago holds it
+PUT_TIMEOUT = 300     # seconds: a PUT has landed, or never will
+ROLES = ("releases", "revocations")
+
+READ, PUT_SUBMISSION, PUT_STATE, DELETE = "read", "put submission", "put state", "delete"     # requests
+IN, FORWARD, FORK, STALE = "already-in", "fast-forward", "fork", "stale"
+
+RULES = {
+    "no-submit": "commit without having PUT a submission first",
+    "no-relist": "read back only: do not list again after the PUT",
+    "delete-at-once": "delete a submission as soon as it was read back",
+    "no-ten-minutes": "commit on a read of any age",
+    "no-memory": "sign without a memory of the newest verified state",
+    "no-withdrawals": "do not record withdrawals in the role file",
+    "no-window": "fold submissions of any age, related or not",
+    "no-cover": "judge by ancestors alone, never by content",
+    "direct-parent": "a fork is foldable only when its direct parent is the live file or its ancestor",
+    "no-set-version": "conflicting values: the live one always stays (entries do not carry their version)",
+    "no-clock-version": "timestamp version = known + 1, without the signing time",
+    "no-version-in-tag": "the tag of a submission names its hash only",
+    "sign-on-live": "a publisher signs on the live file without folding what is pending first",
+    "no-look-before-put": "do not look at the state once more just before its PUT",
+}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Role files. `ops` is the truth that only the checker sees: which intents this file knows of.
+
+@dataclass(frozen=True)
+class Entry:
+    value: str
+    set: int           # version of the role file that set this value
+    over: frozenset = frozenset()      # the withdrawals of this path that the setter knew of and overrode
+
+
+@dataclass(frozen=True)
+class RoleFile:
+    role: str
+    hash: str
+    version: int
+    entries: dict
+    withdrawn: dict    # path -> {id of a withdrawal: version at which this line of files learned of it}
+    ancestors: dict    # hash -> version, every ancestor with version > own - WINDOW
+    parent: str        # only for --direct-parent
+    ops: frozenset
+
+
+@dataclass(frozen=True)
+class State:
+    roles: dict
+    timestamp: int     # the snapshot has the same version here
+    at: int
+
+
+@dataclass(frozen=True)
+class Op:
+    id: int
+    role: str
+    path: str
+    value: str         # None: withdraw the path
+    past: frozenset    # ops that the signer knew
+
+
+class View:
+    """What a signer has joined so far: a role file, or a join that no file carries yet (`file` is None)."""
+
+    def __init__(self, file):
+        self.take(file)
+        self.parent, self.beside = file.hash, {}
+
+    def take(self, file):
+        self.file, self.role, self.version = file, file.role, file.version
+        self.entries, self.withdrawn = file.entries, file.withdrawn
+        self.family = {**file.ancestors, file.hash: file.version}
+        self.ops = getattr(self, "ops", frozenset()) | file.ops
+
+    def content(self):
+        return content(self.entries, self.withdrawn)
+
+
+def content(entries, withdrawn):
+    """What counts in a comparison: which withdrawals, not when they were learned."""
+    return entries, {path: set(ids) for path, ids in withdrawn.items()}
+
+
+def merge(base, other, common):
+    """Entries and withdrawals of `base` joined with those of `other`; `common` = version of their newest
+    common ancestor. No third file is needed: entries say when they were set, withdrawals when they were
+    learned. Returns (entries, withdrawn, losers)."""
+    withdrawn, now = {}, max(base.version, other.version) + 1
+    for path in base.withdrawn.keys() | other.withdrawn.keys():
+        ours, theirs, ids = base.withdrawn.get(path, {}), other.withdrawn.get(path, {}), {}
+        for id in ours.keys() | theirs.keys():
+            if id in ours and id in theirs:
+                ids[id] = max(ours[id], theirs[id])
+            elif max(ours.get(id, 0), theirs.get(id, 0)) > common:
+                ids[id] = now                   # one side learns of it here
+            elif id in ours:
+                ids[id] = ours[id]              # the common ancestor knew it, and `other` has dropped it since
+        if ids:
+            withdrawn[path] = ids
+    entries, losers = {}, []
+    for path in base.entries.keys() | other.entries.keys():
+        ours, theirs = base.entries.get(path), other.entries.get(path)
+        gone = withdrawn.get(path, {}).keys()
+        if ours and not ours.over >= gone:
+            ours = None                         # removal beats addition, unless the addition knew it
+        if theirs and not theirs.over >= gone:
+            theirs = None
+        if ours and theirs and ours.value != theirs.value:
+            newer = theirs.set > ours.set and ours.set <= common
+            if RULE["no-set-version"]:
+                newer = False
+            losers.append((path, (ours if newer else theirs).value))
+            entries[path] = theirs if newer else ours
+        elif ours and theirs:
+            entries[path] = Entry(ours.value, ours.set, ours.over | theirs.over)
+        elif ours or theirs:
+            entries[path] = ours or theirs
+    return entries, withdrawn, losers
+
+
+def classify(base, file):
+    """(verdict, version of the newest common ancestor) of a valid `file` against the View `base`."""
+    if file.hash in base.family:
+        return IN, file.version
+    if not RULE["no-window"]:
+        if file.version <= base.version - WINDOW:
+            return STALE, 0
+        if RULE["direct-parent"] and file.parent not in base.family:
+            return STALE, 0
+    family = {**file.ancestors, file.hash: file.version}
+    common = max((version for hash, version in family.items() if hash in base.family), default=0)
+    if common == 0 and not RULE["no-window"]:
+        return STALE, 0
+    if base.file and base.file.hash in file.ancestors:
+        return FORWARD, common
+    if not RULE["no-cover"]:
+        entries, withdrawn, _ = merge(base, file, common)
+        if content(entries, withdrawn) == base.content() and file.version <= base.version:
+            return IN, common
+        entries, withdrawn, _ = merge(file, base, common)
+        if content(entries, withdrawn) == content(file.entries, file.withdrawn) and file.version >= base.version:
+            return FORWARD, common
+    elif base.file is None and base.family.keys() <= file.ancestors.keys():
+        return FORWARD, common
+    return FORK, common
+
+
+def fold(live, remembered, submissions, has_key):
+    """Join of live file, remembered file and submissions of one role. Returns (View, pending, stale)."""
+    start = remembered if remembered and remembered.version > live.version else live
+    view = View(start)
+    others = {f.hash: f for f in [live, *([remembered] if remembered else []), *submissions]}
+    others = sorted(others.values(), key=lambda f: (f.version, f.hash))
+    for file in others:
+        verdict, common = classify(view, file)
+        if verdict == FORWARD:
+            view.take(file)
+            view.parent = file.hash
+        elif verdict == FORK and has_key:
+            entries, withdrawn, _ = merge(view, file, common)
+            view.entries, view.withdrawn, view.file = entries, withdrawn, None
+            view.family = {**view.family, **file.ancestors, file.hash: file.version}
+            view.version = max(view.version, file.version)
+            view.ops |= file.ops
+    pending, stale = [], []
+    for file in others:
+        verdict, common = classify(view, file)
+        if verdict == IN:
+            if file.hash not in view.family:
+                _, view.withdrawn, _ = merge(view, file, common)     # the same content, learned of later
+            view.beside[file.hash] = file.version     # named as an ancestor by whoever signs next
+            view.ops |= file.ops
+        elif verdict == STALE:
+            stale.append(file)
+        else:
+            pending.append(file)
+    return view, pending, stale
+
+
+def sign(world, view, highest, changes=()):
+    """The next version of a role: the view plus changes [(path, value or None)]."""
+    version = max(view.version, highest) + 1
+    entries, withdrawn = dict(view.entries), {path: dict(ids) for path, ids in view.withdrawn.items()}
+    ops = set(view.ops)
+    for op in changes:
+        if op.value is None:
+            entries.pop(op.path, None)
+            if not RULE["no-withdrawals"]:
+                withdrawn.setdefault(op.path, {})[world.new_hash()] = version
+        else:
+            over = frozenset(withdrawn.get(op.path, ()))
+            if op.path in entries:
+                over |= entries[op.path].over
+            entries[op.path] = Entry(op.value, version, over)
+        ops.add(op.id)
+    withdrawn = {path: {id: known for id, known in ids.items() if known > version - WINDOW} for path, ids in withdrawn.items()}
+    withdrawn = {path: ids for path, ids in withdrawn.items() if ids}
+    ancestors = {h: v for h, v in {**view.family, **view.beside}.items() if v > version - WINDOW}
+    return RoleFile(view.role, world.new_hash(), version, entries, withdrawn, ancestors, view.parent, frozenset(ops))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The registry and the people
+
+class World:
+    """One registry, one clock, and what the checker must remember."""
+
+    def __init__(self, scenario, seed):
+        self.rnd, self.now, self.hashes, self.scenario = random.Random(seed), 1_000_000, 0, scenario
+        self.seed = seed
+        self.submissions = {}                   # tag -> RoleFile; tag = (role, version, hash)
+        self.put_at = {}
+        self.ops, self.put_ops = [], set()
+        roles = {}
+        for role in ROLES:
+            roles[role] = RoleFile(role, self.new_hash(), 1, {}, {}, {}, "", frozenset())
+        self.state = State(roles, self.now, self.now)
+        self.history = [self.state]             # every state that was served
+        self.every_file = []                    # every submission that was ever PUT
+        self.count = Counter()
+        self.readers = [self.state] * 3
+        self.finished_on = set()                # timestamps whose committer has finished its read-back
+
+    def new_hash(self):
+        self.hashes += 1
+        return hashlib.sha256(f"{self.seed}/{self.hashes}".encode()).hexdigest()[:32]
+
+    def put_state(self, state):
+        if state.timestamp < self.state.timestamp:
+            self.count["falls"] += 1
+        if not all(View(state.roles[r]).ops >= self.state.roles[r].ops for r in ROLES):
+            self.count["overwrites"] += 1
+            if self.state.timestamp in self.finished_on:
+                self.count["overwrites after read-back"] += 1
+        self.state = state
+        self.history.append(state)
+
+    def tags(self):
+        """The submissions that a tag list shows: on some registries it lags behind the PUTs."""
+        if self.rnd.random() < self.scenario.lag:
+            return {tag: f for tag, f in self.submissions.items() if self.put_at.get(tag, 0) < self.now - 30}
+        return dict(self.submissions)
+
+    def put_submission(self, file):
+        self.submissions[(file.role, file.version, file.hash)] = file
+        self.put_at[(file.role, file.version, file.hash)] = self.now
+        self.every_file.append(file)
+        self.put_ops |= file.ops
+
+
+@dataclass
+class Home:
+    """An installation: its keys and its memory outlive a crash of the process."""
+    name: str
+    keys: frozenset
+    online: bool
+    memory: State
+    deceived: bool = False
+    skew: int = 0            # seconds that its clock is ahead
+
+
+def below(state, memory):
+    """Is the state below the memory, in the version of timestamp or of a role?"""
+    return state.timestamp < memory.timestamp or any(state.roles[r].version < memory.roles[r].version for r in ROLES)
+
+
+def work(world, home, intents=(), renew=False, clean=False, again=()):
+    """One run of publish, withdraw or renew. A generator: at every request others may run, and it may crash.
+    `again`: roles past half their life, signed anew without a change."""
+    first_live, unsigned, committed, again, mine = None, list(intents), False, set(again), []
+    for turn in range(MAX_ROUNDS):
+        world.count["rounds"] += 1
+        world.count[f"turn {turn + 1}"] += 1
+        read_at = world.now
+        yield READ                              # GET state
+        live = world.state
+        if home.deceived and world.rnd.random() < .5:
+            live = world.rnd.choice(world.history)
+        first_live = first_live or live
+        memory = None if RULE["no-memory"] else home.memory
+        if memory and below(live, memory):
+            world.count["live below memory"] += 1
+        yield READ                              # list tags
+        listed, fetched = world.tags(), 0
+        if RULE["no-relist"] and turn > 0:
+            listed = {}
+        seen = {role: [file for file in mine if file.role == role] for role in ROLES}
+        for tag, file in sorted(listed.items()):
+            role, version, hash = tag
+            known = View(live.roles[role]).family
+            if hash in known:
+                continue                        # already in: known from the tag alone
+            if not RULE["no-version-in-tag"] and version <= live.roles[role].version - WINDOW:
+                continue                        # stale: known from the tag alone
+            fetched += 1
+            if fetched > MAX_SUBMISSIONS:
+                world.count["over the cap"] += 1
+                break
+            seen[role].append(file)
+        world.count["fetched"] += fetched
+        world.count["most fetched"] = max(world.count["most fetched"], fetched)
+        if world.now - read_at > READ_TO_PUT and not RULE["no-ten-minutes"]:
+            world.count["started over"] += 1
+            continue                            # what is signed on an old read may be stale before it is PUT
+        # Fold, sign what is missing, submit it.
+        roles, signed, pending = {}, [], []
+        for role in ROLES:
+            has_key = role in home.keys
+            remembered = memory.roles[role] if memory else None
+            view, waiting, _ = fold(live.roles[role], remembered, seen[role], has_key)
+            changes = [i for i in unsigned if i[0] == role]
+            if changes and RULE["sign-on-live"]:
+                view, waiting = View(live.roles[role]), []
+            changes = [c for c in changes if needed(view, c)]
+            pending += waiting
+            if view.file is None or changes or role in again:
+                highest = max([f.version for f in seen[role]] + [remembered.version if remembered else 0])
+                ops = []
+                for _, path, value in changes:
+                    ops.append(Op(len(world.ops), role, path, value, frozenset(view.ops)))
+                    world.ops.append(ops[-1])
+                file = sign(world, view, highest, ops)
+                signed.append(file)
+                world.count["merges" if not changes else "signed"] += 1
+                world.count["most ancestors"] = max(world.count["most ancestors"], len(file.ancestors))
+                roles[role] = file
+            else:
+                roles[role] = view.file
+        unsigned, again = [], set()
+        for file in signed:
+            if not RULE["no-submit"]:
+                yield PUT_SUBMISSION
+                world.put_submission(file)
+                mine.append(file)               # takes part from now on, listed or not
+        for file in pending:
+            if (file.role, file.version, file.hash) not in listed:      # of live or memory, its submission gone
+                yield PUT_SUBMISSION
+                world.put_submission(file)
+                world.count["submitted again"] += 1
+        if not home.online:
+            if not signed:
+                home.memory = home.memory if below(live, home.memory) else live
+                return
+            continue
+        # Commit.
+        same = all(roles[r].hash == live.roles[r].hash for r in ROLES)
+        if same and not (memory and below(live, memory)) and (committed or not renew):
+            home.memory = live
+            world.count["forks left to a holder of the key"] += len(pending)
+            world.finished_on.add(live.timestamp)
+            if clean or RULE["delete-at-once"]:
+                yield from tidy(world, world.now + home.skew, first_live, live, listed)
+            return
+        known = max(live.timestamp, memory.timestamp if memory else 0)
+        yield READ                              # HEAD state: has it moved?
+        if not RULE["no-look-before-put"] and world.state is not live and not home.deceived:
+            world.count["looked in time"] += 1
+            continue
+        if world.now - read_at > READ_TO_PUT and not RULE["no-ten-minutes"]:
+            world.count["started over"] += 1
+            continue
+        version = known + 1 if RULE["no-clock-version"] else max(known + 1, world.now + home.skew)
+        new = State(roles, version, world.now + home.skew)
+        home.memory = new                       # before the PUT: a crash must not lose the floor
+        if RULE["no-ten-minutes"]:
+            yield READ                          # ... and however long the PUT takes
+        else:
+            yield PUT_STATE
+        world.put_state(new)
+        if RULE["no-submit"]:
+            for file in signed:
+                world.put_ops |= file.ops
+        committed = True
+    world.count["gave up"] += 1
+
+
+def needed(view, change):
+    _, path, value = change
+    entry = view.entries.get(path)
+    return entry is not None if value is None else entry is None or entry.value != value
+
+
+def tidy(world, now, first_live, live, listed):
+    """Delete submissions that a live state signed an hour ago holds, and those that no live state can take."""
+    if not world.scenario.deletable:
+        return
+    if first_live.at > now - SETTLED and not RULE["delete-at-once"]:
+        return
+    for tag, file in sorted(listed.items()):
+        role, version, _ = tag
+        settled = all(classify(View(state.roles[role]), file)[0] == IN for state in (first_live, live))
+        if settled or version <= first_live.roles[role].version - WINDOW:
+            yield DELETE
+            if world.submissions.pop(tag, None):
+                world.count["deleted"] += 1
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Scenarios
+
+@dataclass(frozen=True)
+class Scenario:
+    about: str
+    full: int = 3            # homes with the releases key and the online key
+    submitters: int = 2      # homes with the releases key only
+    online_only: int = 1     # renewal jobs without a role key
+    jobs: int = 2            # runs of each home, one after the other
+    withdraw: float = .15    # share of the runs that withdraw a path
+    tags: int = 2            # tags that everybody moves
+    crash: float = .01       # at every request
+    sleep: float = .004      # at every request: up to two hours
+    gap: int = 60            # seconds, at most, between the runs of a home
+    lag: float = 0           # share of the tag lists that miss what was PUT in the last 30 seconds
+    attacker: int = 0        # old submissions put back
+    deceived: int = 0        # homes that are served old states half of the time
+    deletable: bool = True
+    whole: bool = False      # nobody crashes and all hold all keys: complete even before the last commit
+    held: bool = False       # the first PUT of one home takes so long that another finishes first
+
+
+SCENARIOS = {
+    "mixed": Scenario("all kinds of signers at once, crashes, sleeps"),
+    "crowd": Scenario("eight full publishers at once", full=8, submitters=0, online_only=0, jobs=1, gap=5),
+    "storm": Scenario("twenty-four publishers within three seconds", full=24, submitters=0, online_only=0, jobs=1, gap=3,
+                      crash=0, sleep=0, whole=True),
+    "submitters": Scenario("nobody but renewal jobs holds the online key", full=0, submitters=5, online_only=2),
+    "held": Scenario("a PUT lands after another publisher's read-back", full=4, submitters=0, online_only=0, held=True),
+    "replay": Scenario("old submissions are put back all the time", attacker=30, withdraw=.35, jobs=3),
+    "hours": Scenario("runs spread over days: submissions are deleted", jobs=4, gap=20_000, sleep=.03, attacker=10),
+    "deceived": Scenario("a registry serves old states to two signers", deceived=2, jobs=3, gap=10_000),
+    "lag": Scenario("tag lists lag behind", lag=.5, gap=20),
+    "keep": Scenario("nothing can be deleted", deletable=False, jobs=3),
+    "long": Scenario("over a hundred publications, replays of all ages", full=3, submitters=1, jobs=30, gap=600,
+                     attacker=60, withdraw=.25, crash=.002),
+    "long-keep": Scenario("the same where nothing can be deleted", full=3, submitters=1, jobs=30, gap=600,
+                          attacker=60, withdraw=.25, crash=.002, deletable=False),
+    "archive": Scenario("four hundred publications where nothing can be deleted", full=2, submitters=0, jobs=200, gap=600,
+                        crash=0, deletable=False, whole=True),
+}
+# These get this many times fewer runs.
+SLOW = {"storm": 10, "long": 10, "long-keep": 10, "archive": 200}
+
+# The self-test leaves out each of these rules and expects a violation: a checker that finds nothing must not pass.
+SENTINELS = {"no-submit": "held", "delete-at-once": "held", "no-withdrawals": "replay", "no-set-version": "crowd",
+             "no-clock-version": "held", "no-relist": "storm"}
+
+
+def simulate(scenario, seed):
+    world = World(scenario, seed)
+    rnd = world.rnd
+    homes = []
+    for kind, number, keys, online in (("full", scenario.full, {"releases"}, True),
+                                       ("submitter", scenario.submitters, {"releases"}, False),
+                                       ("renew", scenario.online_only, set(), True),
+                                       ("security", 1, {"revocations"}, False)):
+        for i in range(number):
+            homes.append(Home(f"{kind}{i}", frozenset(keys), online, world.state, skew=rnd.randint(-120, 120)))
+    keeper = Home("keeper", frozenset(ROLES), True, world.state)   # scheduled renewal that also holds the role keys
+    for home in rnd.sample([h for h in homes if h.keys], scenario.deceived):
+        home.deceived = True
+
+    def day(home):
+        """The runs of one home, one after the other; a crash ends a run, not the home."""
+        for job in range(scenario.jobs):
+            yield "start"
+            if home.keys == {"revocations"}:
+                yield from work(world, home, [("revocations", f"revoked-{home.name}-{job}", "x")])
+            elif not home.keys:
+                yield from work(world, home, renew=True, clean=True)
+            elif rnd.random() < .1:
+                yield from work(world, home, renew=home.online, again=home.keys)
+            elif rnd.random() < scenario.withdraw:
+                known = sorted(world.state.roles["releases"].entries)
+                if known:
+                    yield from work(world, home, [("releases", rnd.choice(known), None)])
+            else:
+                digest = f"@{home.name}-{job}"
+                withdrawn = sorted({o.path for o in world.ops if o.value is None})
+                if withdrawn and rnd.random() < .2:
+                    digest = rnd.choice(withdrawn)          # published again, knowingly or not
+                intents = [("releases", digest, digest)]
+                if scenario.tags and rnd.random() < .6:
+                    intents.append(("releases", f":{rnd.randrange(scenario.tags)}", f"{home.name}-{job}"))
+                yield from work(world, home, intents, clean=rnd.random() < .3)
+
+    def attack():
+        for _ in range(scenario.attacker):
+            yield "start"
+            if world.every_file:
+                file = rnd.choice(world.every_file)
+                world.submissions[(file.role, file.version, file.hash)] = file
+                world.count["replayed"] += 1
+
+    def keep():
+        for _ in range(scenario.jobs):
+            yield "start"
+            yield from work(world, keeper, renew=True, clean=True)
+
+    # A queue of (time of the answer, order, name). What a request does, it does at the time of its answer.
+    queue, tie = [], 0
+    running = {home.name: day(home) for home in homes}
+    running["attacker"] = attack()
+    if scenario.gap > 1000 or scenario.jobs > 10:
+        running["keeper"] = keep()
+    slow = rnd.choice([h.name for h in homes if h.online]) if scenario.held else None
+    for name in running:
+        heapq.heappush(queue, (world.now + rnd.uniform(0, 3), tie, name))
+        tie += 1
+    clock = float(world.now)
+    crashes = 0
+    while queue:
+        clock, _, name = heapq.heappop(queue)
+        world.now = int(clock)
+        process = running[name]
+        for index in range(len(world.readers)):
+            if rnd.random() < .2:
+                read(world, index)
+        try:
+            request = next(process)
+        except StopIteration:
+            continue
+        if request != "start" and rnd.random() < scenario.crash:
+            crashes += 1
+            home = next((h for h in homes if h.name == name), None)
+            process.close()
+            del running[name]
+            if home and crashes < 50 and rnd.random() < .5:     # runs again, with the memory it saved and the same wishes
+                running[name] = day(home)
+                heapq.heappush(queue, (clock + rnd.uniform(1, 60), tie, name))
+                tie += 1
+            continue
+        delay, asleep = rnd.expovariate(1), rnd.random() < scenario.sleep
+        if request == "start":
+            delay = rnd.uniform(0, scenario.gap) if rnd.random() < .7 else rnd.uniform(0, 3)
+        elif request == PUT_STATE and name == slow:
+            delay, slow = rnd.uniform(PUT_TIMEOUT / 2, PUT_TIMEOUT), None
+        elif request in (PUT_STATE, PUT_SUBMISSION):
+            delay = rnd.uniform(0, PUT_TIMEOUT) if asleep else min(delay, PUT_TIMEOUT)
+        elif asleep:
+            delay = rnd.uniform(0, 7200)
+        heapq.heappush(queue, (clock + delay, tie, name))
+        tie += 1
+    # The end: the renewal jobs run once more, then one holder of the role keys commits.
+    early = check_entries(world, ("releases",)) if scenario.whole else set()
+    world.now += 300                            # clocks differ by up to two minutes
+    for home in [h for h in homes if h.online and not h.keys] + [keeper]:
+        home.deceived = False
+        for _ in work(world, home, renew=home is keeper):
+            world.now += 1
+        world.now += 1
+    return world, check(world) | {f"{name} before the last commit" for name in early}
+
+
+def read(world, index):
+    """A deployer with memory: takes the live state unless a version fell."""
+    if below(world.state, world.readers[index]):
+        world.count["readers kept their memory"] += 1
+    else:
+        world.readers[index] = world.state
+
+
+def check(world):
+    """The properties, against the truth. Returns the names of those that do not hold."""
+    bad = check_entries(world, ROLES)
+    if world.state.timestamp < max(s.timestamp for s in world.history):
+        bad.add("timestamp below what was served")
+    if any(below(world.state, memory) for memory in world.readers):
+        bad.add("a reader cannot go on")
+    if world.count["gave up"]:
+        bad.add("a commit did not end")
+    if world.count["over the cap"]:
+        bad.add("more submissions than are looked at")
+    return bad
+
+
+def check_entries(world, roles):
+    """What was PUT as a submission must be in the live state, as far as its causes and effects are clear."""
+    bad, by_path = set(), {}
+    for op in world.ops:
+        if op.id in world.put_ops and op.role in roles:
+            by_path.setdefault((op.role, op.path), []).append(op)
+    for (role, path), ops in by_path.items():
+        entry = world.state.roles[role].entries.get(path)
+        added = [op for op in ops if op.value is not None]
+        removed = [op for op in ops if op.value is None]
+        if not entry and any(all(r.id in a.past for r in removed) for a in added):
+            bad.add("entry lost")
+        if entry and any(all(r.id not in a.past for a in added) for r in removed):
+            bad.add("withdrawn entry is back")
+        if entry:
+            writers = [a for a in added if a.value == entry.value]
+            if all(any(w.id in a.past for a in added if a.value != w.value) for w in writers):
+                bad.add("older value of a tag is back")
+    return bad
+
+
+def report(name, runs, seed):
+    total, bad, most, spent = Counter(), Counter(), Counter(), 0
+    for run in range(runs):
+        world, violations = simulate(SCENARIOS[name], f"{seed}/{name}/{run}")
+        bad.update(violations)
+        spent += bool(violations)
+        for key, value in world.count.items():
+            if key.startswith("most"):
+                most[key] = max(most[key], value)
+            else:
+                total[key] += value
+        turns = max(int(k.split()[1]) for k in world.count if k.startswith("turn "))
+        most["most rounds"] = max(most["most rounds"], turns)
+    total = Counter({k: v for k, v in total.items() if not k.startswith("turn ")})
+    print(f"{name}: {runs} runs, {spent} with a violation; {SCENARIOS[name].about}")
+    if bad:
+        print("   VIOLATED " + ", ".join(f"{k}: {v}" for k, v in sorted(bad.items())))
+    print("   " + ", ".join(f"{k} {v}" for k, v in sorted((total + most).items())))
+    return spent
+
+
+def self_test(seed):
+    """Every scenario in small, and proof that the checker still finds what it is for. Returns the exit code."""
+    failures = 0
+    for name in SCENARIOS:
+        failures += report(name, 1 if name == "archive" else 3 if name in SLOW else 50, seed)
+    for rule, name in SENTINELS.items():
+        RULE[rule] = True
+        print(f"without the rule: {RULES[rule]} (must be found)")
+        failures += report(name, 6 if name in SLOW else 50, seed) == 0
+        RULE[rule] = False
+    print("FAILED" if failures else "passed")
+    return 1 if failures else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, help="runs of each scenario (default 2,000; fewer for the long ones)")
+    parser.add_argument("--seed", default="bulla")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), action="append")
+    parser.add_argument("--self-test", action="store_true", help="a small fixed set; exit 1 on a violation")
+    for rule, about in RULES.items():
+        parser.add_argument(f"--{rule}", action="store_true", help=f"leave out a rule: {about}")
+    args = parser.parse_args()
+    if args.self_test:
+        return self_test(args.seed)
+    for rule in RULES:
+        RULE[rule] = getattr(args, rule.replace("-", "_"))
+    broken = 0
+    for name in args.scenario or SCENARIOS:
+        broken += report(name, args.runs or 2000 // SLOW.get(name, 1), args.seed)
+    return 1 if broken else 0
+
+
+RULE = dict.fromkeys(RULES, False)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+//! What a command has at hand: the process around it, and the notes it leaves.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::args::{Global, PasswordArgs};
+use super::error::{CliError, Exit};
+use super::home::Home;
+use super::progress::Progress;
+use super::render::Note;
+use crate::client::anchors::TrustStore;
+use crate::keys::{KeyFolder, Password, Passwords, Prompt};
+use crate::time::{Clock, FixedClock, TimeError, UnixTime};
+
+/// Most threads; hashing is what they have to do.
+const MAX_WORKERS: usize = 8;
+
+/// The process around a command. Nothing in this ring reads the real one.
+pub struct Env<'a> {
+    /// Environment variables.
+    pub vars: BTreeMap<String, String>,
+    /// Standard input.
+    pub stdin: &'a mut (dyn Read + Send),
+    /// Standard output: results.
+    pub stdout: &'a mut (dyn Write + Send),
+    /// Standard error: progress, notes, errors.
+    pub stderr: &'a mut (dyn Write + Send),
+    /// Whether standard error is a terminal, on which progress is drawn.
+    pub stderr_is_terminal: bool,
+    /// Asks for passwords.
+    pub prompt: Arc<dyn Prompt>,
+    /// The clock, unless `BULLA_DANGEROUS_NOW` stands in for it.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a command works with.
+pub(super) struct Context<'c, 'e> {
+    env: &'c mut Env<'e>,
+    home: Home,
+    now: UnixTime,
+    clock_is_moved: bool,
+    notes: Vec<Note>,
+}
+
+impl Env<'_> {
+    /// A variable that is set and not empty.
+    pub(super) fn var(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(String::as_str).filter(|v| !v.is_empty())
+    }
+
+    /// The time to judge by, and whether `BULLA_DANGEROUS_NOW` says it.
+    ///
+    /// # Errors
+    /// The variable holds no time.
+    fn now(&self) -> Result<(UnixTime, bool), CliError> {
+        match self.var("BULLA_DANGEROUS_NOW") {
+            None => Ok((self.clock.now(), false)),
+            Some(text) => match text.parse() {
+                Ok(now) => Ok((now, true)),
+                Err(e) => {
+                    let e: TimeError = e;
+                    Err(CliError::usage("BULLA_DANGEROUS_NOW holds no time").reason(e))
+                }
+            },
+        }
+    }
+}
+
+impl<'c, 'e> Context<'c, 'e> {
+    pub(super) fn new(global: &Global, env: &'c mut Env<'e>) -> Result<Self, CliError> {
+        let home = Home::find(global.home.as_deref(), env)?;
+        let (now, clock_is_moved) = env.now()?;
+        let mut cx = Self { env, home, now, clock_is_moved, notes: Vec::new() };
+        if clock_is_moved {
+            cx.note("clock.override", format!("BULLA_DANGEROUS_NOW is set: judged as of {now}"));
+        }
+        Ok(cx)
+    }
+
+    pub(super) fn into_notes(self) -> Vec<Note> {
+        self.notes
+    }
+
+    /// Something worth knowing that changes nothing.
+    pub(super) fn note(&mut self, code: &'static str, message: impl ToString) {
+        let message = message.to_string();
+        // One key may serve several roles, and be opened for each.
+        if !self.notes.iter().any(|n| n.code == code && n.message == message) {
+            self.notes.push(Note { code, message });
+        }
+    }
+
+    /// The one time of this command.
+    pub(super) fn now(&self) -> UnixTime {
+        self.now
+    }
+
+    /// The clock, for what takes longer than a moment; one that was set by hand stands still.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        match self.clock_is_moved {
+            true => Arc::new(FixedClock(self.now)),
+            false => Arc::clone(&self.env.clock),
+        }
+    }
+
+    /// Whether that time was set by hand.
+    pub(super) fn clock_is_moved(&self) -> bool {
+        self.clock_is_moved
+    }
+
+    /// A variable that is set and not empty.
+    pub(super) fn var(&self, name: &str) -> Option<&str> {
+        self.env.var(name)
+    }
+
+    /// Standard input.
+    pub(super) fn stdin(&mut self) -> &mut (dyn Read + Send) {
+        self.env.stdin
+    }
+
+    /// The file of anchors and statements.
+    pub(super) fn trust(&self) -> TrustStore {
+        TrustStore::new(&self.home.trust)
+    }
+
+    /// The folder of remembered states.
+    pub(super) fn memory(&self) -> &Path {
+        &self.home.memory
+    }
+
+    /// Where a long copy says how far it is.
+    pub(super) fn progress(&mut self) -> Progress<'_> {
+        Progress::new(self.env.stderr, self.env.stderr_is_terminal)
+    }
+
+    /// The key folder.
+    pub(super) fn keys(&self) -> KeyFolder {
+        KeyFolder::new(&self.home.keys)
+    }
+
+    /// The password sources, in their order.
+    pub(super) fn passwords(&mut self, args: PasswordArgs) -> Result<Passwords, CliError> {
+        let given = if args.password_stdin {
+            Some(Password::read_line(self.env.stdin).map_err(CliError::password_stdin)?)
+        } else if let Some(text) = self.env.var("BULLA_PASSWORD") {
+            let password = Password::new(Zeroizing::new(text.to_owned()));
+            Some(password.map_err(|e| CliError::password("BULLA_PASSWORD", &e))?)
+        } else {
+            None
+        };
+        Ok(Passwords::new(given, Arc::clone(&self.env.prompt)))
+    }
+}
+
+/// Run what talks to registries.
+///
+/// # Errors
+/// The system gives no threads.
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, CliError> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let workers = cores.clamp(2, MAX_WORKERS);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let failed = |e| CliError::new(Exit::Fault, "internal", "cannot start threads").reason(e);
+    let runtime = runtime.map_err(failed)?;
+    Ok(runtime.block_on(work))
+}

@@ -1,0 +1,396 @@
+//! `bulla init`: create a collection.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use super::context::{Context, block_on};
+use super::error::{CliError, Exit};
+use super::registry::RegistryArgs;
+use super::render::Outcome;
+use crate::client::init::{Created, InitError, Lifetimes, NextStep, Request, init};
+use crate::client::memory::Memory;
+use crate::client::places::Places as _;
+use crate::client::state;
+use crate::keys::{self, KeyName, KeyRef, MemorySigner, Passwords, Signer};
+use crate::oci::{LayoutRef, Reference, RegistryRef};
+use crate::sig::{KeyId, Scheme};
+use crate::trust::Duration;
+use crate::tuf::CollectionName;
+
+/// Create a collection: its keys, its root of trust and its first state
+///
+/// NAME is signed into every role and stays when bundles move to other registries. A key that is not given is
+/// generated in the key folder. The root is written to a file for handing out, and anchored here.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "Examples:\n  bulla init registry.example.com/team/app\n  bulla init example.com/team/app --at registry.example.com/team/app --root-key ./root.pem"
+)]
+pub(super) struct Args {
+    /// The collection's name, which has the form of a repository
+    name: CollectionName,
+    /// Where the state is written; NAME read as a repository if not given
+    #[arg(long, value_name = "REPO")]
+    at: Option<Reference>,
+    /// A key of the root role (can be repeated)
+    #[arg(long, value_name = "KEY")]
+    root_key: Vec<KeyRef>,
+    /// How many root keys must sign
+    #[arg(long, value_name = "N")]
+    root_threshold: Option<u32>,
+    /// The key of top-level targets
+    #[arg(long, value_name = "KEY")]
+    targets_key: Option<KeyRef>,
+    /// The key of releases and revocations: whoever publishes holds it
+    #[arg(long, value_name = "KEY")]
+    releases_key: Option<KeyRef>,
+    /// The key of snapshot and timestamp: the scheduled renew job holds it
+    #[arg(long, value_name = "KEY")]
+    online_key: Option<KeyRef>,
+    /// Lifetimes of the roles
+    #[arg(long, value_name = "PROFILE", default_value = "default")]
+    profile: Profile,
+    /// Another lifetime for one role, as in root=730d (can be repeated)
+    #[arg(long, value_name = "ROLE=DURATION", value_parser = role_lifetime)]
+    expires: Vec<(String, Duration)>,
+    /// Promise that one process at a time publishes: submissions are skipped
+    #[arg(long)]
+    single_writer: bool,
+    /// Write the memory of this collection to FILE too
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// Where the root is written for handing out
+    #[arg(long, value_name = "FILE", default_value = "1.root.json")]
+    root_file: PathBuf,
+    /// Allow a root key to be the online or releases key as well; the reason is signed into the root
+    #[arg(long, value_name = "REASON")]
+    dangerously_share_root_key: Option<String>,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Profile {
+    /// root and targets 365d, releases and revocations 90d, snapshot 30d, timestamp 7d
+    Default,
+    /// root 365d, targets, releases and revocations 30d, snapshot and timestamp 1d
+    #[value(name = "cnab-301")]
+    Cnab301,
+}
+
+pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+    let at = place(&args)?;
+    let lifetimes = lifetimes(&args)?;
+    let root_threshold = match (args.root_threshold, args.root_key.len()) {
+        (Some(n), _) => n,
+        (None, 0 | 1) => 1,
+        (None, n) => {
+            return Err(CliError::usage(format!("{n} root keys and no --root-threshold"))
+                .next("say how many of them must sign, as in --root-threshold 2"));
+        }
+    };
+    // Whatever would stop it later is found before keys are made.
+    let trust = cx.trust();
+    trust.load()?;
+    let mut memories = vec![Memory::in_dir(cx.memory(), &args.name)];
+    memories.extend(args.lock.iter().map(|file| Memory::in_file(file, &args.name)));
+    if let Some(memory) = memories.iter().find(|m| m.path().exists()) {
+        let path = memory.path().to_owned();
+        return Err(InitError::Remembered { collection: args.name, path }.into());
+    }
+    if args.root_file.exists() {
+        return Err(CliError::failed("file.unwritable", format!("{} exists", args.root_file.display()))
+            .next("name another file with --root-file"));
+    }
+    let places = args.registry.places(cx, &[&at])?;
+    let store = block_on(async {
+        let store = places.create(&at).await?;
+        match state::resolve_state(&*store, &args.name).await {
+            Err(state::StateError::Store(e)) if e.is_not_found() => Ok(store),
+            Ok(None) => Ok(store),
+            Ok(Some(_)) => Err(InitError::Exists { collection: args.name.clone(), place: at.clone() }.into()),
+            Err(e) => Err(CliError::from(e)),
+        }
+    })??;
+
+    let mut keys = Keys { names: Vec::new(), generated: Vec::new() };
+    let [root_keys, targets_key, releases_key, online_key] = keys.all(&args, cx)?;
+    let single = |mut keys: Vec<Arc<dyn Signer>>| {
+        keys.pop().ok_or_else(|| CliError::new(Exit::Fault, "internal", "a role has no key"))
+    };
+    let request = Request {
+        collection: args.name.clone(),
+        store: &*store,
+        root_keys,
+        root_threshold,
+        targets_key: single(targets_key)?,
+        releases_key: single(releases_key)?,
+        online_key: single(online_key)?,
+        lifetimes,
+        single_writer: args.single_writer,
+        shared_root_key: args.dangerously_share_root_key.clone(),
+        root_file: &args.root_file,
+        memories: &memories,
+        now: cx.now(),
+    };
+    let created = block_on(init(request))?.map_err(|e| {
+        let error = CliError::from(e);
+        if keys.generated.is_empty() {
+            return error;
+        }
+        let names: Vec<&str> = keys.generated.iter().map(KeyName::as_str).collect();
+        let before = error.next.clone().map(|n| format!("{n}; ")).unwrap_or_default();
+        error.next(format!(
+            "{before}the keys {} were made: name them with --root-key, --targets-key, --releases-key and --online-key to go on",
+            names.join(", ")
+        ))
+    })?;
+    for anchor in &created.anchors {
+        trust.add(anchor).map_err(|e| {
+            CliError::from(e).next(format!(
+                "the collection is made, only its anchor is missing: bulla trust add {} --root {} --collection {}",
+                anchor.scope,
+                args.root_file.display(),
+                created.collection
+            ))
+        })?;
+    }
+    if let Some(reason) = &args.dangerously_share_root_key {
+        cx.note("init.shared-root-key", format!("a root key may sign online or releases: {reason}"));
+    }
+    let folder = cx.keys().path().to_owned();
+    Ok(Box::new(Made { created, names: keys.names, generated: keys.generated, folder }))
+}
+
+/// Where the state goes: a repository or an OCI layout, without tag and digest.
+fn place(args: &Args) -> Result<Reference, CliError> {
+    let at = args.at.clone().unwrap_or_else(|| {
+        Reference::Registry(RegistryRef { repository: args.name.as_repository().clone(), selector: None })
+    });
+    match at.selector() {
+        None => Ok(at),
+        Some(_) => Err(CliError::usage(format!("--at {at} names a bundle"))
+            .next("write the repository or OCI layout alone, without tag and digest")),
+    }
+}
+
+fn lifetimes(args: &Args) -> Result<Lifetimes, CliError> {
+    let mut lifetimes = match args.profile {
+        Profile::Default => Lifetimes::default(),
+        Profile::Cnab301 => Lifetimes::cnab_301(),
+    };
+    for (role, lifetime) in &args.expires {
+        if !lifetimes.set(role, *lifetime) {
+            return Err(CliError::usage(format!("--expires {role}={lifetime}: there is no role {role}"))
+                .next("roles: root, targets, releases, revocations, snapshot, timestamp"));
+        }
+    }
+    Ok(lifetimes)
+}
+
+fn role_lifetime(text: &str) -> Result<(String, Duration), String> {
+    let (role, lifetime) = text.split_once('=').ok_or("expected ROLE=DURATION, as in root=730d")?;
+    Ok((role.to_owned(), lifetime.parse().map_err(|e| format!("{e}"))?))
+}
+
+/// The keys of a new collection: opened, or generated under one password.
+struct Keys {
+    names: Vec<(KeyId, String)>,
+    generated: Vec<KeyName>,
+}
+
+impl Keys {
+    /// Of root, targets, releases, online.
+    fn all(&mut self, args: &Args, cx: &mut Context<'_, '_>) -> Result<[Vec<Arc<dyn Signer>>; 4], CliError> {
+        let passwords = args.registry.passwords(cx)?;
+        let given = [
+            args.root_key.iter().collect::<Vec<_>>(),
+            args.targets_key.iter().collect(),
+            args.releases_key.iter().collect(),
+            args.online_key.iter().collect(),
+        ];
+        let stem = args.name.as_repository().name().rsplit('/').next().unwrap_or_default();
+        let missing: Vec<KeyName> = ["root", "targets", "releases", "online"]
+            .iter()
+            .zip(&given)
+            .filter(|(_, given)| given.is_empty())
+            .map(|(role, _)| format!("{stem}-{role}").parse())
+            .collect::<Result<_, keys::KeyError>>()?;
+        let mut opened: [Vec<Arc<dyn Signer>>; 4] = Default::default();
+        for (keys, given) in opened.iter_mut().zip(&given) {
+            for key in given {
+                keys.push(self.open(key, &passwords, cx)?);
+            }
+        }
+        let mut fresh = self.generate(missing, &passwords, cx)?.into_iter();
+        for keys in opened.iter_mut().filter(|k| k.is_empty()) {
+            keys.extend(fresh.next());
+        }
+        Ok(opened)
+    }
+
+    fn open(
+        &mut self,
+        key: &KeyRef,
+        passwords: &Passwords,
+        cx: &mut Context<'_, '_>,
+    ) -> Result<Arc<dyn Signer>, CliError> {
+        let opened = keys::open(key, &cx.keys(), passwords)?;
+        opened.warnings.iter().for_each(|w| cx.note(w.code(), w));
+        self.names.push((opened.signer.public_key().key_id(), key.to_string()));
+        Ok(opened.signer.into())
+    }
+
+    /// All under one password, which is asked for once.
+    fn generate(
+        &mut self,
+        names: Vec<KeyName>,
+        passwords: &Passwords,
+        cx: &Context<'_, '_>,
+    ) -> Result<Vec<Arc<dyn Signer>>, CliError> {
+        let folder = cx.keys();
+        for name in &names {
+            folder.free(name)?;
+        }
+        let Some(first) = names.first() else { return Ok(Vec::new()) };
+        let whose = if names.len() == 1 { first.to_string() } else { "the new keys".to_owned() };
+        let password = passwords.choosing(&whose).map_err(|e| CliError::password(&whose, &e))?;
+        let mut signers: Vec<Arc<dyn Signer>> = Vec::new();
+        for name in names {
+            let key = MemorySigner::generate(Scheme::Ed25519)?;
+            folder.keep(&name, &key, Some(&password))?;
+            self.names.push((key.public_key().key_id(), name.to_string()));
+            self.generated.push(name);
+            signers.push(Arc::new(key));
+        }
+        Ok(signers)
+    }
+}
+
+struct Made {
+    created: Created,
+    names: Vec<(KeyId, String)>,
+    generated: Vec<KeyName>,
+    folder: PathBuf,
+}
+
+impl Made {
+    fn name<'a>(&'a self, key: &'a KeyId) -> &'a str {
+        self.names.iter().find(|(id, _)| id == key).map_or_else(|| key.as_str(), |(_, name)| name)
+    }
+
+    /// The next steps, each a sentence and perhaps a command.
+    fn next(&self) -> Vec<(String, Option<String>)> {
+        let step = |step: &NextStep| match step {
+            NextStep::HandOut { file, scope, .. } => (
+                format!(
+                    "Hand out {}, or its fingerprint by a way of its own. A deployer then runs",
+                    file.display()
+                ),
+                Some(match self.created.collection.to_string() {
+                    name if name == scope.to_string() => {
+                        format!("bulla trust add {scope} --root {}", file.display())
+                    }
+                    name => format!("bulla trust add {scope} --root {} --collection {name}", file.display()),
+                }),
+            ),
+            NextStep::MoveKeys { keys, before } => {
+                // In the order of the roles, not of the ids.
+                let here = |id: &KeyId| self.names.iter().position(|(other, _)| other == id);
+                let mut keys: Vec<&KeyId> = keys.iter().collect();
+                keys.sort_by_key(|k| here(k));
+                let names: Vec<&str> = keys.iter().map(|k| self.name(k)).collect();
+                (
+                    format!(
+                        "Move {} off this machine; they are needed again before {before}.",
+                        names.join(" and ")
+                    ),
+                    None,
+                )
+            }
+            NextStep::Schedule { at, key } => (
+                format!("Run this once a day with {} only:", self.name(key)),
+                Some(format!("17 4 * * *  BULLA_PASSWORD=... bulla renew {}", from_anywhere(at))),
+            ),
+            NextStep::Deadline { role, expires } => {
+                (format!("First deadline: the {role} expires {expires}."), None)
+            }
+            NextStep::Retention => (
+                "Exclude the tags bulla.* and sha256-* from the registry's retention rules.".to_owned(),
+                None,
+            ),
+        };
+        self.created.next.iter().map(step).collect()
+    }
+}
+
+/// A place as a scheduler must name it, which runs elsewhere: a relative directory made absolute.
+fn from_anywhere(place: &Reference) -> Reference {
+    match place {
+        Reference::Layout(l) => Reference::Layout(LayoutRef {
+            dir: std::path::absolute(&l.dir).unwrap_or_else(|_| l.dir.clone()),
+            selector: l.selector.clone(),
+        }),
+        Reference::Registry(_) => place.clone(),
+    }
+}
+
+impl Outcome for Made {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let c = &self.created;
+        writeln!(out, "created   {}  at {}", c.collection, c.state)?;
+        let (keys, threshold) = c.root_keys;
+        let expires =
+            c.anchors.first().and_then(|a| crate::client::anchors::root_facts(a.root.bytes(), None).ok());
+        let expires = expires.map(|f| format!(", expires {}", f.expires)).unwrap_or_default();
+        writeln!(
+            out,
+            "root      {}  {}  {threshold} of {keys} keys{expires}",
+            c.root_file.display(),
+            crate::oci::Digest::sha256(&c.root)
+        )?;
+        if !self.generated.is_empty() {
+            let names: Vec<&str> = self.generated.iter().map(KeyName::as_str).collect();
+            writeln!(out, "keys      {}   in {}", names.join(", "), self.folder.display())?;
+        }
+        writeln!(out, "\nNext:")?;
+        for (i, (sentence, command)) in self.next().iter().enumerate() {
+            writeln!(out, "  {}. {sentence}", i + 1)?;
+            command.iter().try_for_each(|c| writeln!(out, "       {c}"))?;
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        let c = &self.created;
+        let keys: Vec<Value> = c
+            .keys
+            .iter()
+            .map(|(role, id)| {
+                let name = self.name(id);
+                let generated = self.generated.iter().any(|g| g.as_str() == name);
+                json!({"role": role, "name": name, "keyId": id, "generated": generated})
+            })
+            .collect();
+        let next = self.next().into_iter().map(|(sentence, command)| match command {
+            Some(command) => format!("{sentence} {command}"),
+            None => sentence,
+        });
+        let facts = crate::client::anchors::root_facts(&c.root, None).ok();
+        json!({
+            "collection": c.collection,
+            "state": {"reference": c.state.to_string(), "digest": c.digest},
+            "root": {
+                "file": c.root_file.to_string_lossy(), "fingerprint": crate::oci::Digest::sha256(&c.root),
+                "threshold": c.root_keys.1, "expires": facts.map(|f| f.expires),
+            },
+            "keys": keys,
+            "anchors": c.anchors.iter().map(|a| json!({"id": a.id, "scope": a.scope, "collection": a.collection})).collect::<Vec<_>>(),
+            "deadlines": c.deadlines.iter().map(|(at, role)| json!({"role": role, "expires": at})).collect::<Vec<_>>(),
+            "next": next.collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! `bulla key`: keys as files.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::args::PasswordArgs;
+use super::context::Context;
+use super::error::CliError;
+use super::render::{Outcome, columns};
+use crate::keys::{self, KeyEntry, KeyError, KeyName, KeyRef, Listed, MemorySigner};
+use crate::sig::Scheme;
+
+/// Generate, list, show and import keys
+///
+/// Keys are PEM files in the key folder: NAME.pem (private, encrypted unless asked otherwise) and NAME.pub. No network.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a key
+    #[command(after_long_help = "Example:\n  bulla key generate app-online --type ed25519")]
+    Generate {
+        /// Name of the new key: 1 to 64 of a-z A-Z 0-9 . _ -
+        name: KeyName,
+        /// Kind of key
+        #[arg(long = "type", value_name = "TYPE", default_value = "ed25519")]
+        kind: Kind,
+        #[command(flatten)]
+        password: PasswordArgs,
+        /// Write the private key without a password
+        #[arg(long, conflicts_with = "password_stdin")]
+        dangerously_unencrypted: bool,
+    },
+    /// List the keys of the key folder
+    List,
+    /// Show a public key and its id
+    #[command(after_long_help = "Example:\n  bulla key show app-online\n  bulla key show ./elsewhere.pem")]
+    Show {
+        /// Name of a key in the key folder, or path of a PEM file (contains a slash or ends in .pem or .pub)
+        key: KeyRef,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Keep a key that openssl made
+    #[command(after_long_help = "Example:\n  bulla key import release.pem app-releases")]
+    Import {
+        /// PEM file: PRIVATE KEY, ENCRYPTED PRIVATE KEY or PUBLIC KEY
+        file: PathBuf,
+        /// Name of the key here; the file's name without its ending if not given
+        name: Option<KeyName>,
+        #[command(flatten)]
+        password: PasswordArgs,
+        /// Keep the private key without a password
+        #[arg(long)]
+        dangerously_unencrypted: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Ed25519 (RFC 8032)
+    Ed25519,
+    /// ECDSA on P-256 with SHA-256
+    EcdsaP256,
+}
+
+pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+    let folder = cx.keys();
+    match args.action {
+        Action::Generate { name, kind, password, dangerously_unencrypted } => {
+            folder.free(&name)?;
+            let password = if dangerously_unencrypted {
+                None
+            } else {
+                let chosen = cx.passwords(password)?.choosing(name.as_str());
+                Some(chosen.map_err(|e| CliError::password(name.as_str(), &e))?)
+            };
+            let key = MemorySigner::generate(kind.scheme())?;
+            Ok(Box::new(One { verb: "generated", entry: folder.keep(&name, &key, password.as_ref())? }))
+        }
+        Action::List => Ok(Box::new(List(folder.list()?))),
+        Action::Show { key, password } => {
+            let mut entry = folder.look(&key)?;
+            if entry.public.is_none() {
+                let opened = keys::open(&key, &folder, &cx.passwords(password)?)?;
+                opened.warnings.iter().for_each(|w| cx.note(w.code(), w));
+                entry.public = Some(opened.signer.public_key().clone());
+            }
+            Ok(Box::new(Show(entry)))
+        }
+        Action::Import { file, name, password, dangerously_unencrypted } => {
+            let name = match name {
+                Some(name) => name,
+                None => name_from(&file)?,
+            };
+            let passwords = cx.passwords(password)?;
+            let entry = folder.import(&file, &name, &passwords, dangerously_unencrypted)?;
+            Ok(Box::new(One { verb: "imported", entry }))
+        }
+    }
+}
+
+impl Kind {
+    fn scheme(self) -> Scheme {
+        match self {
+            Self::Ed25519 => Scheme::Ed25519,
+            Self::EcdsaP256 => Scheme::EcdsaP256,
+        }
+    }
+}
+
+fn name_from(file: &std::path::Path) -> Result<KeyName, CliError> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let named: Result<KeyName, KeyError> = stem.parse();
+    named.map_err(|e| CliError::from(e).next("give the name: bulla key import FILE NAME"))
+}
+
+/// A key that was made or imported.
+struct One {
+    verb: &'static str,
+    entry: KeyEntry,
+}
+
+/// All keys.
+struct List(Vec<Listed>);
+
+/// One key with its public half.
+struct Show(KeyEntry);
+
+impl Outcome for One {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut row = vec![self.verb.to_owned()];
+        row.extend(cells(&self.entry));
+        columns(out, &[row])?;
+        writeln!(out, "          {}", self.entry.file.display())
+    }
+
+    fn json(&self) -> Value {
+        json!({"keys": [as_json(&self.entry)]})
+    }
+}
+
+impl Outcome for List {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let row = |l: &Listed| match &l.entry {
+            Ok(entry) => cells(entry),
+            Err(e) => vec![l.name.to_string(), "UNREADABLE".to_owned(), e.to_string()],
+        };
+        columns(out, &self.0.iter().map(row).collect::<Vec<_>>())
+    }
+
+    fn json(&self) -> Value {
+        let one = |l: &Listed| match &l.entry {
+            Ok(entry) => as_json(entry),
+            Err(e) => json!({"name": l.name.as_str(), "error": e.to_string()}),
+        };
+        json!({"keys": self.0.iter().map(one).collect::<Vec<_>>()})
+    }
+}
+
+impl Outcome for Show {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        columns(out, &[cells(&self.0)])?;
+        match &self.0.public {
+            Some(public) => out.write_all(public.to_pem().as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({"keys": [as_json(&self.0)]})
+    }
+}
+
+fn cells(entry: &KeyEntry) -> Vec<String> {
+    let (kind, id) = match &entry.public {
+        Some(public) => (type_of(public.scheme()), public.key_id().to_string()),
+        None => ("?", "id unknown without the password (bulla key show)".to_owned()),
+    };
+    let protection = match (entry.private, entry.encrypted) {
+        (false, _) => "public key only",
+        (true, true) => "encrypted",
+        (true, false) => "NOT ENCRYPTED",
+    };
+    vec![entry.name.clone(), kind.to_owned(), id, protection.to_owned()]
+}
+
+fn as_json(entry: &KeyEntry) -> Value {
+    let public = entry.public.as_ref();
+    json!({
+        "name": entry.name,
+        "type": public.map(|p| type_of(p.scheme())),
+        "keyId": public.map(crate::sig::PublicKey::key_id),
+        "encrypted": entry.encrypted,
+        "private": entry.private,
+        "file": entry.file.to_string_lossy(),
+        "publicKey": public.map(crate::sig::PublicKey::to_pem),
+    })
+}
+
+/// The word that `--type` takes.
+fn type_of(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Ed25519 => "ed25519",
+        Scheme::EcdsaP256 => "ecdsa-p256",
+    }
+}

@@ -1,0 +1,251 @@
+//! `bulla publish`: push, vouch for and tag bundles.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::context::{Context, block_on};
+use super::error::{CliError, Exit};
+use super::registry::RegistryArgs;
+use super::render::{Outcome, clean};
+use super::signing::{SigningArgs, open_line, pending_json, reason, state_place};
+use crate::client::places::Places as _;
+use crate::client::publish::{PublishError, Published, Request, Status, Wanted, publish};
+use crate::oci::{Reference, Selector, Tag};
+use crate::store::copy::{CopyRequest, KeepExisting, copy};
+
+/// Vouch for bundles: sign them into the collection, hang a seal on each, move their tags
+///
+/// Several bundles of one repository are released in one commit. Without the online key a release is submitted, and
+/// the next renew of who holds it admits it.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "Examples:\n  bulla publish registry.example.com/team/app:v1\n  bulla publish registry.example.com/team/app@sha256:… --tag v1 --tag latest\n  bulla publish --from oci:build:v1 registry.example.com/team/app --tag v1"
+)]
+pub(super) struct Args {
+    /// Bundles that were pushed already; with --from, the repository
+    #[arg(value_name = "REF", required = true)]
+    references: Vec<Reference>,
+    /// Copy this bundle, with all that hangs on it, to the repository and publish it there
+    #[arg(long, value_name = "REF")]
+    from: Option<Reference>,
+    /// A tag that shall name the bundle (can be repeated)
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<Tag>,
+    #[command(flatten)]
+    signing: SigningArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+    let place = one_place(&args)?;
+    let desk = args.signing.desk(cx, &args.registry, &place, &[])?;
+    let named: Vec<&Reference> = args.references.iter().chain(&args.from).collect();
+    let places = args.registry.places(cx, &named)?;
+    let clock = cx.clock();
+    let published = block_on(async {
+        let store = match &args.from {
+            Some(_) => places.create(&place).await?,
+            None => places.open(&place).await?,
+        };
+        let state = state_place(&places, &store, &desk.anchor).await?;
+        let bundles = match &args.from {
+            None => args.references.iter().map(|r| wanted(r, &args.tag)).collect::<Result<_, _>>()?,
+            Some(from) => {
+                let selector = from.selector().ok_or_else(|| CliError::no_selector(from))?.clone();
+                let source = places.open(from).await?;
+                let request =
+                    CopyRequest { concurrency: args.registry.concurrency(), ..CopyRequest::new(selector) };
+                // It leaves the terminal before a password is asked for there.
+                let progress = cx.progress();
+                let copied = copy(&*source, &*store, &request, &KeepExisting, &progress).await?;
+                drop(progress);
+                let selector = Selector::Digest(copied.bundle.digest);
+                vec![Wanted { selector, tags: args.tag.iter().cloned().collect() }]
+            }
+        };
+        let request = Request {
+            collection: desk.anchor.collection.clone(),
+            anchor: desk.anchor.root.bytes().clone(),
+            state: &*state,
+            store: &*store,
+            bundles,
+            memories: &desk.memories,
+            without_memory: desk.without_memory,
+            keys: &desk.ring,
+            clock: &*clock,
+        };
+        publish(request).await.map_err(CliError::from)
+    });
+    desk.ring.note_warnings(cx);
+    let published = published??;
+    if published.repaired {
+        cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
+    }
+    Ok(Box::new(Done::new(published)))
+}
+
+/// The one repository or OCI layout of all references.
+fn one_place(args: &Args) -> Result<Reference, CliError> {
+    let mut places: Vec<Reference> = args.references.iter().map(|r| r.at(None)).collect();
+    places.dedup();
+    let [place] = &places[..] else {
+        return Err(
+            CliError::usage("the bundles lie in several places").next("publish one repository at a time")
+        );
+    };
+    match (&args.from, &args.references[..]) {
+        (None, [_]) => {}
+        (None, _) if !args.tag.is_empty() => {
+            return Err(CliError::usage("--tag goes with one bundle")
+                .next("publish the bundles one by one, or write host/repository:tag for each"));
+        }
+        (None, _) => {}
+        (Some(_), [only]) if only.selector().is_none() => {}
+        (Some(_), _) => {
+            return Err(CliError::usage("--from goes with one repository, without tag and digest")
+                .next("bulla publish --from oci:DIR:TAG host/repository --tag TAG"));
+        }
+    }
+    Ok(place.clone())
+}
+
+fn wanted(reference: &Reference, tags: &[Tag]) -> Result<Wanted, CliError> {
+    let selector = reference.selector().ok_or_else(|| CliError::no_selector(reference))?.clone();
+    Ok(Wanted { selector, tags: tags.iter().cloned().collect::<BTreeSet<_>>() })
+}
+
+struct Done {
+    published: Published,
+    error: Option<CliError>,
+}
+
+impl Done {
+    fn new(published: Published) -> Self {
+        let lost = published
+            .bundles
+            .iter()
+            .flat_map(|b| &b.lost)
+            .map(|(tag, digest)| format!("{tag} names {digest}"));
+        let lost: Vec<String> = lost.collect();
+        let open: Vec<String> = published.open.iter().map(open_line).collect();
+        let error = match published.status {
+            Status::Released | Status::Submitted => None,
+            Status::Incomplete => Some(
+                CliError::failed("publish.incomplete", "the commit is in, but not everything was finished")
+                    .reason(open.join("; "))
+                    .next("the same command, or the next bulla renew, finishes it"),
+            ),
+            Status::Refused if lost.is_empty() => Some(
+                CliError::new(Exit::No, "publish.withdrawn", "the release was withdrawn meanwhile")
+                    .next("publish another build"),
+            ),
+            Status::Refused => Some(
+                CliError::new(
+                    Exit::No,
+                    "publish.tag-conflict",
+                    "somebody released another digest under this tag meanwhile",
+                )
+                .reason(format!("{}; all else was released", lost.join("; ")))
+                .next("look at both and publish again"),
+            ),
+        };
+        Self { published, error }
+    }
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Released => "released",
+        Status::Submitted => "submitted",
+        Status::Incomplete => "incomplete",
+        Status::Refused => "refused",
+    }
+}
+
+impl Outcome for Done {
+    fn error(&self) -> Option<&CliError> {
+        self.error.as_ref()
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let p = &self.published;
+        for b in &p.bundles {
+            writeln!(out, "{:<9} {}", word(b.status), b.reference)?;
+            let tags: Vec<&str> = b.tags.iter().map(Tag::as_str).collect();
+            let tags = if tags.is_empty() { String::new() } else { format!("tags {}   ", tags.join(" ")) };
+            let versions = p
+                .versions
+                .iter()
+                .map(|(role, version)| format!("{} {version}", role.as_str().trim_start_matches("targets/")));
+            let versions: Vec<String> = versions.collect();
+            writeln!(out, "          {tags}parts {}   {}", b.parts.len(), versions.join("   "))?;
+        }
+        if p.status == Status::Submitted {
+            for tag in &p.submitted {
+                writeln!(out, "          waits at {tag} for bulla renew by who holds the online key")?;
+            }
+        } else {
+            writeln!(out, "          valid until {}, then a renew is due", p.expires)?;
+        }
+        for waiting in &p.pending {
+            writeln!(out, "pending   {}  {}", clean(waiting.tag.as_str()), reason(waiting))?;
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        let p = &self.published;
+        let bundles: Vec<Value> = p
+            .bundles
+            .iter()
+            .map(|b| {
+                json!({
+                    "reference": b.reference.to_string(), "digest": b.bundle.digest, "mediaType": b.bundle.media_type,
+                    "size": b.bundle.size, "tags": b.tags, "parts": b.parts, "seal": b.seal, "status": word(b.status),
+                    "lost": b.lost,
+                })
+            })
+            .collect();
+        json!({
+            "status": word(p.status),
+            "collection": p.collection,
+            "state": {"reference": p.state.to_string(), "digest": p.digest},
+            "versions": p.versions,
+            "expires": p.expires,
+            "bundles": bundles,
+            "conflicts": {"commits": p.commits, "merged": p.merged},
+            "submitted": p.submitted,
+            "pending": pending_json(&p.pending),
+            "open": p.open.iter().map(open_line).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl From<PublishError> for CliError {
+    fn from(e: PublishError) -> Self {
+        match e {
+            PublishError::Absent(reference) => super::error::absent(&reference),
+            PublishError::Algorithm(ref reference) => {
+                Self::new(Exit::Usage, "publish.unsupported", format!("{reference} cannot be published"))
+                    .reason(&e)
+                    .next("name it by its sha256 digest")
+            }
+            PublishError::Unsupported { reference, error } => {
+                Self::new(Exit::Usage, "publish.unsupported", format!("{reference} cannot be published"))
+                    .reason(error)
+                    .next("publish an OCI or docker manifest or index")
+            }
+            PublishError::CnabConfig { ref reference, .. } => {
+                Self::failed("manifest.invalid", format!("the CNAB bundle {reference} is not whole"))
+                    .reason(&e)
+                    .next("push the whole bundle, and publish it then")
+            }
+            PublishError::TwoBundles(_) => Self::usage("one tag is given to two bundles").reason(e),
+            PublishError::Work(e) => e.into(),
+            PublishError::Store(e) => e.into(),
+        }
+    }
+}

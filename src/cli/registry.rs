@@ -1,0 +1,99 @@
+//! Flags of commands that talk to a registry, and the places they open.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::args::PasswordArgs;
+use super::context::Context;
+use super::error::CliError;
+use crate::client::stores::Stores;
+use crate::keys::{Password, Passwords};
+use crate::oci::Reference;
+use crate::store::registry::{ClientCert, CredentialSources, Login, RegistryConfig};
+
+/// How registries are reached.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Registries")]
+pub(super) struct RegistryArgs {
+    /// Trust these CA certificates (PEM) besides the system's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// TLS client certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    cert: Option<PathBuf>,
+    /// Private key of the TLS client certificate (PEM)
+    #[arg(long = "key", id = "tls_key", value_name = "FILE", requires = "cert")]
+    tls_key: Option<PathBuf>,
+    /// Talk http, not https
+    #[arg(long)]
+    plain_http: bool,
+    /// Log in to the registry named on the command line as NAME
+    #[arg(long, value_name = "NAME", requires = "password_stdin")]
+    username: Option<String>,
+    /// Read a password from standard input: the registry's with --username, otherwise the keys'
+    #[arg(long)]
+    password_stdin: bool,
+    /// At most N transfers at a time
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=64))]
+    concurrency: u8,
+}
+
+impl RegistryArgs {
+    /// The places, with a login for the one registry among `named`.
+    pub(super) fn places(&self, cx: &mut Context<'_, '_>, named: &[&Reference]) -> Result<Stores, CliError> {
+        let login = match &self.username {
+            None => None,
+            Some(user) => {
+                let host = Some(one_host(named)?);
+                let password = Password::read_line(cx.stdin()).map_err(|e| {
+                    CliError::failed("registry.password", "cannot read a password from standard input")
+                        .reason(e)
+                })?;
+                let secret = Zeroizing::new(password.expose().to_owned());
+                Some(Login { host, user: user.clone(), secret })
+            }
+        };
+        let both = self.cert.clone().zip(self.tls_key.clone());
+        Ok(Stores::new(RegistryConfig {
+            ca_files: self.ca_file.iter().cloned().collect(),
+            client_cert: both.map(|(cert, key)| ClientCert { cert, key }),
+            plain_http: self.plain_http,
+            login,
+            credentials: CredentialSources::from_vars(|name| cx.var(name).map(OsString::from)),
+            concurrency: self.concurrency(),
+            ..RegistryConfig::default()
+        }))
+    }
+
+    /// Where the passwords of keys come from.
+    pub(super) fn passwords(&self, cx: &mut Context<'_, '_>) -> Result<Passwords, CliError> {
+        let password_stdin = self.password_stdin && self.username.is_none();
+        cx.passwords(PasswordArgs { password_stdin })
+    }
+
+    /// Transfers at a time.
+    pub(super) fn concurrency(&self) -> usize {
+        usize::from(self.concurrency)
+    }
+}
+
+/// The registry that a login is for: there must be exactly one.
+fn one_host(named: &[&Reference]) -> Result<String, CliError> {
+    let mut hosts: Vec<&str> = named
+        .iter()
+        .filter_map(|r| match r {
+            Reference::Registry(r) => Some(r.repository.host()),
+            Reference::Layout(_) => None,
+        })
+        .collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    match hosts[..] {
+        [host] => Ok(host.to_owned()),
+        [] => Err(CliError::usage("--username needs a registry to log in to").reason("none is named")),
+        _ => Err(CliError::usage("--username is for one registry")
+            .reason(format!("named are {}", hosts.join(", ")))),
+    }
+}

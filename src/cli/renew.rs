@@ -1,0 +1,197 @@
+//! `bulla renew`: keep a collection alive.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::context::{Context, block_on};
+use super::error::{CliError, Exit};
+use super::registry::RegistryArgs;
+use super::render::Outcome;
+use super::signing::{SigningArgs, open_line, pending_json, reason, state_place};
+use crate::client::commit::Reason;
+use crate::client::places::Places as _;
+use crate::client::renew::{Renewed, Request, Status, renew};
+use crate::keys::KeyRef;
+use crate::oci::Reference;
+use crate::time::UnixTime;
+use crate::tuf::RoleName;
+
+/// Keep a collection alive: admit what was submitted, re-sign what is due, finish what was left undone
+///
+/// Made to run from a scheduler with the online key only. When nothing is due and nothing was submitted it writes
+/// nothing.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "Examples:\n  bulla renew registry.example.com/team/app\n  bulla renew registry.example.com/team/app --role targets --targets-key ./targets.pem"
+)]
+pub(super) struct Args {
+    /// Where the state lies: host/repository or oci:DIR
+    #[arg(value_name = "REPO")]
+    place: Reference,
+    /// Re-sign this role now, due or not; the only way to re-sign root and targets (can be repeated)
+    #[arg(long, value_name = "ROLE", value_parser = role)]
+    role: Vec<RoleName>,
+    /// A root key that is not in the key folder (can be repeated)
+    #[arg(long, value_name = "KEY")]
+    root_key: Vec<KeyRef>,
+    /// The targets key, when it is not in the key folder
+    #[arg(long, value_name = "KEY")]
+    targets_key: Option<KeyRef>,
+    #[command(flatten)]
+    signing: SigningArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+    if args.place.selector().is_some() {
+        return Err(CliError::usage(format!("{} names a bundle", args.place))
+            .next("write the repository or OCI layout alone, without tag and digest"));
+    }
+    let more: Vec<KeyRef> = args.root_key.iter().chain(&args.targets_key).cloned().collect();
+    let desk = args.signing.desk(cx, &args.registry, &args.place, &more)?;
+    let places = args.registry.places(cx, &[&args.place])?;
+    let clock = cx.clock();
+    let renewed = block_on(async {
+        let own = places.open(&args.place).await?;
+        let store = state_place(&places, &own, &desk.anchor).await?;
+        let request = Request {
+            collection: desk.anchor.collection.clone(),
+            anchor: desk.anchor.root.bytes().clone(),
+            store: &*store,
+            roles: args.role.iter().cloned().collect(),
+            memories: &desk.memories,
+            without_memory: desk.without_memory,
+            keys: &desk.ring,
+            clock: &*clock,
+        };
+        renew(request).await.map_err(CliError::from)
+    });
+    desk.ring.note_warnings(cx);
+    let renewed = renewed??;
+    if renewed.repaired {
+        cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
+    }
+    Ok(Box::new(Done::new(renewed, cx.now())))
+}
+
+/// A role by its name, or by the last part of it.
+fn role(text: &str) -> Result<RoleName, String> {
+    match text {
+        "root" | "targets" | "snapshot" | "timestamp" => text.parse().map_err(|e| format!("{e}")),
+        "releases" | "targets/releases" => Ok(RoleName::releases()),
+        "revocations" | "targets/revocations" => Ok(RoleName::revocations()),
+        _ => Err("roles: root, targets, releases, revocations, snapshot, timestamp".to_owned()),
+    }
+}
+
+struct Done {
+    renewed: Renewed,
+    error: Option<CliError>,
+}
+
+impl Done {
+    fn new(renewed: Renewed, now: UnixTime) -> Self {
+        let error = match renewed.status {
+            Status::Renewed | Status::Current => None,
+            Status::Pending => Some(
+                CliError::new(Exit::No, "renew.fork", "two versions of a role stand beside each other")
+                    .reason("only a holder of the role's key may merge them; the timestamp was renewed all the same")
+                    .next("a holder of that key runs bulla renew or bulla publish"),
+            ),
+            Status::Overdue => {
+                let overdue = renewed.due.iter().filter(|d| d.expires <= now || (d.from <= now && !d.key_here));
+                let lines: Vec<String> = overdue
+                    .map(|d| {
+                        let keys: Vec<&str> = d.keys.iter().map(|k| k.short()).collect();
+                        format!("{} expires {}, signed by {}", d.role, d.expires, keys.join(" or "))
+                    })
+                    .collect();
+                Some(
+                    CliError::new(Exit::No, "renew.overdue", "a role is past half its life, and its key is not here")
+                        .reason(lines.join("; "))
+                        .next("run bulla renew where that key is"),
+                )
+            }
+            Status::Incomplete => {
+                let mut open: Vec<String> = renewed.finished.open.iter().map(open_line).collect();
+                let passed_over = renewed.pending.iter().filter(|p| p.reason == Reason::NotLookedAt).count();
+                if passed_over > 0 {
+                    open.push(format!("{passed_over} submissions more than are looked at"));
+                }
+                Some(
+                    CliError::failed("publish.incomplete", "the commit is in, but not everything was finished")
+                        .reason(open.join("; "))
+                        .next("run the same command again"),
+                )
+            }
+        };
+        Self { renewed, error }
+    }
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Renewed => "renewed",
+        Status::Current => "current",
+        Status::Pending => "pending",
+        Status::Overdue => "overdue",
+        Status::Incomplete => "incomplete",
+    }
+}
+
+impl Outcome for Done {
+    fn error(&self) -> Option<&CliError> {
+        self.error.as_ref()
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let r = &self.renewed;
+        let signed: Vec<String> =
+            r.signed.iter().map(|(role, (version, _))| format!("{role} {version}")).collect();
+        let signed = if signed.is_empty() { "nothing due".to_owned() } else { signed.join("   ") };
+        writeln!(out, "{:<9} {}   {signed}", word(r.status), r.collection)?;
+        for a in &r.admitted {
+            writeln!(out, "admitted  {}  {} {}", a.tag, a.role, a.version)?;
+        }
+        for p in &r.pending {
+            writeln!(out, "pending   {}  {}", p.tag, reason(p))?;
+        }
+        for digest in &r.finished.seals {
+            writeln!(out, "finished  seal on {digest}")?;
+        }
+        for (tag, digest) in &r.finished.tags {
+            writeln!(out, "finished  tag {tag} on {digest}")?;
+        }
+        for tag in &r.deleted {
+            writeln!(out, "deleted   {tag}")?;
+        }
+        if let Some(next) = r.due.first() {
+            let key = if next.key_here { "" } else { " (its key is not here)" };
+            writeln!(out, "next due  {} {}{key}", next.role, next.from)?;
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        let r = &self.renewed;
+        let signed = r.signed.iter().map(|(role, (v, e))| json!({"role": role, "version": v, "expires": e}));
+        let admitted = r.admitted.iter().map(|a| json!({"tag": a.tag, "role": a.role, "version": a.version}));
+        let due = r.due.iter().map(|d| {
+            json!({"role": d.role, "renewFrom": d.from, "expires": d.expires, "keyHere": d.key_here, "keys": d.keys})
+        });
+        json!({
+            "status": word(r.status),
+            "collection": r.collection,
+            "state": {"reference": r.state.to_string(), "digest": r.digest},
+            "signed": signed.collect::<Vec<_>>(),
+            "admitted": admitted.collect::<Vec<_>>(),
+            "pending": pending_json(&r.pending),
+            "finished": {"seals": r.finished.seals, "tags": r.finished.tags, "deleted": r.deleted},
+            "open": r.finished.open.iter().map(open_line).collect::<Vec<_>>(),
+            "conflicts": {"commits": r.commits, "merged": r.merged},
+            "due": due.collect::<Vec<_>>(),
+        })
+    }
+}

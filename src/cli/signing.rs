@@ -1,0 +1,274 @@
+//! What `publish` and `renew` share: which collection is meant, the keys at hand, the memory that signing needs.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::error::{CliError, Exit};
+use super::registry::RegistryArgs;
+use crate::client::anchors::TrustStore;
+use crate::client::commit::{Pending, Reason, Refusal, WorkError};
+use crate::client::duties::{Duty, Open};
+use crate::client::memory::Memory;
+use crate::client::places::Places;
+use crate::client::signing::KeyRing;
+use crate::client::state;
+use crate::keys::{self, KeyError, KeyFolder, KeyRef, KeyWarning, Passwords, Signer};
+use crate::oci::Reference;
+use crate::sig::PublicKey;
+use crate::store::Manage;
+use crate::trust::{Anchor, Subject};
+use crate::tuf::CollectionName;
+
+/// Flags of the commands that sign.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct SigningArgs {
+    /// The collection, where several are anchored
+    #[arg(long = "as", value_name = "NAME")]
+    pub(super) named: Option<CollectionName>,
+    /// Sign releases and revocations with this key; otherwise with the one of the key folder that the role lists
+    #[arg(long, value_name = "KEY")]
+    releases_key: Option<KeyRef>,
+    /// Commit with this key
+    #[arg(long, value_name = "KEY")]
+    online_key: Option<KeyRef>,
+    /// Use and update the memory in FILE besides the one in the home
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// Sign although this installation has no memory of the collection
+    #[arg(long, value_name = "REASON")]
+    dangerously_without_memory: Option<String>,
+}
+
+/// What signing works with.
+pub(super) struct Desk {
+    pub(super) anchor: Anchor,
+    pub(super) memories: Vec<Memory>,
+    pub(super) without_memory: bool,
+    pub(super) ring: Ring,
+}
+
+impl SigningArgs {
+    /// Everything for the collection that `place` belongs to. `more` are keys that only one command knows.
+    pub(super) fn desk(
+        &self,
+        cx: &mut Context<'_, '_>,
+        registry: &RegistryArgs,
+        place: &Reference,
+        more: &[KeyRef],
+    ) -> Result<Desk, CliError> {
+        let anchor = anchor(&cx.trust(), place, self.named.as_ref())?;
+        let mut memories = vec![Memory::in_dir(cx.memory(), &anchor.collection)];
+        memories.extend(self.lock.iter().map(|file| Memory::in_file(file, &anchor.collection)));
+        if let Some(reason) = &self.dangerously_without_memory {
+            cx.note("memory.waived", format!("signing does not need a memory: {reason}"));
+        }
+        let passwords = registry.passwords(cx)?;
+        let given = self.releases_key.iter().chain(&self.online_key).chain(more);
+        let mut open = HashMap::new();
+        for key in given {
+            let opened = keys::open(key, &cx.keys(), &passwords)?;
+            opened.warnings.iter().for_each(|w| cx.note(w.code(), w));
+            let signer: Arc<dyn Signer> = opened.signer.into();
+            open.insert(signer.public_key().clone(), signer);
+        }
+        let ring = Ring { folder: cx.keys(), passwords, open: Mutex::new(open), warnings: Mutex::default() };
+        Ok(Desk { anchor, memories, without_memory: self.dangerously_without_memory.is_some(), ring })
+    }
+}
+
+/// The anchor that covers a place: it says which collection, under which root.
+fn anchor(trust: &TrustStore, place: &Reference, named: Option<&CollectionName>) -> Result<Anchor, CliError> {
+    let file = trust.load()?;
+    let covers = |a: &&Anchor| match place {
+        Reference::Registry(r) => a.scope.covers(&Subject { repository: r.repository.clone(), tag: None }),
+        Reference::Layout(_) => true,
+    };
+    let fits = |a: &&Anchor| covers(a) && named.is_none_or(|n| a.collection == *n);
+    let found: Vec<&Anchor> = file.anchors.iter().filter(fits).collect();
+    let mut collections: Vec<String> = found.iter().map(|a| a.collection.to_string()).collect();
+    collections.sort();
+    collections.dedup();
+    match (found.first(), collections.len()) {
+        (Some(anchor), 1) => Ok((*anchor).clone()),
+        (None, _) => {
+            let anchored: Vec<String> = file.anchors.iter().map(|a| a.scope.to_string()).collect();
+            let anchored = if anchored.is_empty() { "none".to_owned() } else { anchored.join(", ") };
+            let scope = match place {
+                Reference::Registry(r) => r.repository.to_string(),
+                Reference::Layout(_) => "NAME".to_owned(),
+            };
+            Err(CliError::new(Exit::Usage, "anchor.none", format!("no anchor covers {place}"))
+                .reason(format!("anchored here: {anchored}"))
+                .next(format!(
+                    "say whose collection it is: bulla trust add {scope} --root FILE --collection NAME"
+                )))
+        }
+        _ => Err(CliError::new(
+            Exit::Usage,
+            "anchor.ambiguous",
+            format!("{place} may belong to several collections"),
+        )
+        .reason(format!("anchored are {}", collections.join(", ")))
+        .next("pass --as NAME with one of them")),
+    }
+}
+
+/// Where the state lies: at the bundles, unless only a place that the anchor lists has it.
+pub(super) async fn state_place(
+    places: &dyn Places,
+    own: &Arc<dyn Manage>,
+    anchor: &Anchor,
+) -> Result<Arc<dyn Manage>, CliError> {
+    if anchor.state_at.is_empty() || has_state(&**own, anchor).await? {
+        return Ok(own.clone());
+    }
+    for place in &anchor.state_at {
+        let store = places.open(place).await?;
+        if has_state(&*store, anchor).await? {
+            return Ok(store);
+        }
+    }
+    Ok(own.clone())
+}
+
+async fn has_state(store: &dyn Manage, anchor: &Anchor) -> Result<bool, CliError> {
+    match state::resolve_state(store, &anchor.collection).await {
+        Ok(found) => Ok(found.is_some()),
+        Err(state::StateError::Store(e)) if e.is_not_found() => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Keys given on the command line, and those of the key folder, opened when they are first needed.
+pub(super) struct Ring {
+    folder: KeyFolder,
+    passwords: Passwords,
+    open: Mutex<HashMap<PublicKey, Arc<dyn Signer>>>,
+    warnings: Mutex<Vec<KeyWarning>>,
+}
+
+impl Ring {
+    /// Say what there is to say about the keys that were opened on the way.
+    pub(super) fn note_warnings(&self, cx: &mut Context<'_, '_>) {
+        let warnings = std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        warnings.iter().for_each(|w| cx.note(w.code(), w));
+    }
+
+    fn opened(&self, key: &PublicKey) -> Option<Arc<dyn Signer>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+}
+
+#[async_trait]
+impl KeyRing for Ring {
+    fn holds(&self, key: &PublicKey) -> bool {
+        self.opened(key).is_some() || matches!(self.folder.find(key), Ok(Some(_)))
+    }
+
+    async fn signer(&self, key: &PublicKey) -> Result<Arc<dyn Signer>, KeyError> {
+        if let Some(signer) = self.opened(key) {
+            return Ok(signer);
+        }
+        let name = self.folder.find(key)?.ok_or_else(|| KeyError::Absent {
+            key: key.key_id().to_string(),
+            path: self.folder.path().to_owned(),
+            known: Vec::new(),
+        })?;
+        let opened = self.folder.open(&KeyRef::Name(name), &self.passwords)?;
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(opened.warnings);
+        let signer: Arc<dyn Signer> = opened.signer.into();
+        // It was found by its .pub file, which could say anything.
+        if signer.public_key() != key {
+            return Err(KeyError::BadSignature { key_id: key.key_id() });
+        }
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), signer.clone());
+        Ok(signer)
+    }
+}
+
+/// Why a submission is not in, as one word.
+pub(super) fn reason(pending: &Pending) -> &'static str {
+    match pending.reason {
+        Reason::Fork => "fork",
+        Reason::Stale => "stale",
+        Reason::Ahead => "ahead",
+        Reason::Invalid(_) => "invalid",
+        Reason::NotLookedAt => "not-looked-at",
+    }
+}
+
+/// Submissions that are not in, for machines.
+pub(super) fn pending_json(pending: &[Pending]) -> Value {
+    let one = |p: &Pending| {
+        let why = match &p.reason {
+            Reason::Invalid(why) => Some(why.as_str()),
+            _ => None,
+        };
+        json!({"tag": p.tag, "role": p.role, "version": p.version, "reason": reason(p), "why": why})
+    };
+    pending.iter().map(one).collect()
+}
+
+/// A duty that was not done, as a line.
+pub(super) fn open_line(open: &Open) -> String {
+    let what = match &open.duty {
+        Duty::Seal(digest) => format!("the seal on {digest}"),
+        Duty::Tag(tag) => format!("the tag {tag}"),
+        Duty::Delete(tag) => format!("the deletion of {tag}"),
+    };
+    format!("{what}: {}", open.error)
+}
+
+impl From<WorkError> for CliError {
+    fn from(e: WorkError) -> Self {
+        let live = |why: String| {
+            Self::new(Exit::No, "state.invalid", "the live state does not verify; nothing was signed")
+                .reason(why)
+        };
+        match e {
+            WorkError::NoMemory(collection) => {
+                Self::failed("memory.missing", format!("this installation remembers no state of {collection}"))
+                    .reason("without one, an old state could be served and would be signed as today's")
+                    .next("pass --lock with the file that bulla init --lock wrote, or verify a bundle of the collection here first")
+            }
+            WorkError::Memory(e) => e.into(),
+            WorkError::Absent { collection, place } => {
+                Self::new(Exit::No, "state.absent", format!("there is no state of {collection} at {place}"))
+                    .reason("and none is remembered here")
+                    .next("name the place that was given to bulla init --at")
+            }
+            WorkError::State(state::StateError::Store(e)) => e.into(),
+            WorkError::State(e) => live(e.to_string()),
+            WorkError::Live(e) => live(e.to_string()),
+            WorkError::Remembered(e) => {
+                Self::failed("memory.invalid", "the remembered state does not verify").reason(e)
+            }
+            WorkError::Tuf(e) => Self::new(Exit::No, "state.invalid", "the state does not verify; it was not pushed").reason(e),
+            WorkError::Unrelated { .. } => Self::failed("state.unrelated", "the live state and the memory have no common history; nothing was signed")
+                .reason(e)
+                .next("find out which of the two is right before anything is signed"),
+            WorkError::TargetFile { .. } => {
+                Self::new(Exit::No, "state.invalid", "the live state is incomplete; nothing was signed").reason(e)
+            }
+            WorkError::Sign(e) => e.into(),
+            WorkError::Refused(Refusal::Revocations(_)) => {
+                Self::failed("revocation.unreadable", "whether the bundle is revoked cannot be told").reason(e)
+            }
+            WorkError::Refused(e) => Self::new(Exit::No, "publish.withdrawn", "the bundle is not published")
+                .reason(e)
+                .next("publish another build"),
+            WorkError::Store(e) => e.into(),
+            WorkError::Oversize(_) => Self::failed("state.too-large", "the collection has grown past what a state holds; the live state stays as it is")
+                .reason(e)
+                .next("release further bundles in another collection"),
+            WorkError::Contended(_) => Self::failed("publish.contended", "the state kept moving")
+                .reason(e)
+                .next("what was submitted lies there, and the next commit admits it; or run the command again"),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! `bulla verify`: is this a trusted release, here, now, and why?
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+use super::context::{Context, block_on};
+use super::error::{CliError, Exit};
+use super::registry::RegistryArgs;
+use super::render::{Outcome, clean};
+use crate::client::verify::{Verifier, VerifyError};
+use crate::oci::Reference;
+use crate::trust::{self, Check, Code, Report, Subject, TrustFile, Verdict};
+
+/// Judge whether bundles are trusted releases, and say why
+///
+/// Nothing is trusted that was not configured with bulla trust (or made here by bulla init). By tag, the collection must
+/// say that the tag names this digest now; by digest, that it is a release. With both, the digest decides.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "Examples:\n  bulla verify registry.example.com/team/app:v1\n  bulla verify oci:/media/stick:v1 --as example.com/team/app"
+)]
+pub(super) struct Args {
+    /// Bundles: host/repository:tag, host/repository@sha256:…, oci:DIR:tag
+    #[arg(value_name = "REF", required = true)]
+    references: Vec<Reference>,
+    /// Judge as if the bundle lay under this name (for oci: references)
+    #[arg(long = "as", value_name = "NAME[:TAG]")]
+    named: Option<Subject>,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+    for reference in &args.references {
+        if reference.selector().is_none() {
+            return Err(VerifyError::NoSelector(reference.clone()).into());
+        }
+    }
+    let named: Vec<&Reference> = args.references.iter().collect();
+    let places = args.registry.places(cx, &named)?;
+    let trust = cx.trust().load()?;
+    let memory = cx.memory().to_owned();
+    let verifier = Verifier {
+        places: &places,
+        trust: &trust,
+        memory: &memory,
+        now: cx.now(),
+        clock_override: cx.clock_is_moved(),
+    };
+    let mut verified = Verified { reports: Vec::new(), error: None };
+    block_on(async {
+        for reference in &args.references {
+            match verifier.verify(reference, args.named.as_ref()).await {
+                Ok(report) => {
+                    let next = next_step(&report, &trust);
+                    verified.reports.push((report, next));
+                }
+                Err(e) => {
+                    // The first one is shown; the exit code is the worst of all.
+                    let e = CliError::from(e);
+                    verified.error.get_or_insert(e);
+                }
+            }
+        }
+    })?;
+    match verified {
+        Verified { reports, error: Some(e) } if reports.is_empty() => Err(e),
+        verified => Ok(Box::new(verified)),
+    }
+}
+
+struct Verified {
+    /// Each with what to do about it.
+    reports: Vec<(Report, Option<String>)>,
+    error: Option<CliError>,
+}
+
+impl Outcome for Verified {
+    fn exit(&self) -> Exit {
+        let exits = self.reports.iter().map(|(r, _)| match r.verdict() {
+            Verdict::Trusted => Exit::Done,
+            Verdict::NotTrusted => Exit::No,
+            Verdict::Undecided => Exit::Failed,
+        });
+        exits.chain(self.error.iter().map(|e| e.exit)).max().unwrap_or(Exit::Failed)
+    }
+
+    fn error(&self) -> Option<&CliError> {
+        self.error.as_ref()
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (i, (report, next)) in self.reports.iter().enumerate() {
+            if i > 0 {
+                writeln!(out)?;
+            }
+            one(report, next.as_deref(), out)?;
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        json!({"bundles": self.reports.iter().map(|(r, next)| as_json(r, next.as_deref())).collect::<Vec<_>>()})
+    }
+}
+
+/// What to do about an answer other than "trusted". Never: to trust more.
+fn next_step(report: &Report, trust: &TrustFile) -> Option<String> {
+    let because = report.because().filter(|_| report.verdict() != Verdict::Trusted)?;
+    let next = match because.code {
+        Code::AnchorNone => {
+            let scopes: BTreeSet<String> = trust.anchors.iter().map(|a| a.scope.to_string()).collect();
+            let scopes: Vec<String> = scopes.into_iter().collect();
+            let add = format!(
+                "say whom you trust for it: bulla trust add {} --root FILE --collection NAME",
+                report.verified_as
+            );
+            if scopes.is_empty() { add } else { format!("{add}; anchored are {}", scopes.join(", ")) }
+        }
+        Code::RefAbsent => "check the repository and the tag or digest".into(),
+        Code::BundleTagUnlisted | Code::BundleDigestUnlisted => {
+            "ask the publisher for a release: only bulla publish makes one".into()
+        }
+        Code::BundleTagMoved | Code::BundleLength | Code::BundleMediaType => {
+            "do not use it; tell the publisher, or name the release by its digest".into()
+        }
+        Code::BundleContent | Code::BundleAmbiguous => {
+            "do not use this copy; get the bundle from another place".into()
+        }
+        Code::BundleResolve | Code::StateUnreadable | Code::SealUnreadable => {
+            "nothing was decided: check the network and the login, and verify again".into()
+        }
+        Code::ProvenanceUnsupported => "a newer version of bulla is needed to decide this".into(),
+        Code::RevocationBundle => "do not use it; take another release".into(),
+        Code::StateAbsent | Code::SealNone => {
+            "copy it again with bulla copy, or name the state's place: bulla trust add … --state-at REPO"
+                .into()
+        }
+        code if code.as_str().ends_with(".expired") => {
+            "the publisher runs bulla renew; of a copy, make a fresh one then (bulla copy)".into()
+        }
+        code if code.as_str().ends_with(".rollback") => {
+            "a newer state was seen here before: get a fresh copy, or ask who runs this place".into()
+        }
+        _ => return None,
+    };
+    Some(next)
+}
+
+fn one(report: &Report, next: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
+    let verdict = match report.verdict() {
+        Verdict::Trusted => "trusted  ",
+        Verdict::NotTrusted => "not trusted  ",
+        Verdict::Undecided => "could not decide  ",
+    };
+    writeln!(out, "{verdict} {}", clean(&report.reference))?;
+    let digest = report.digest.as_ref().map(|d| format!("{d}   ")).unwrap_or_default();
+    writeln!(out, "          {digest}{}", whose(report))?;
+    if report.verdict() != Verdict::Trusted
+        && let Some(check) = report.because()
+    {
+        writeln!(out, "  because {}: {}", check.code, clean(&check.detail))?;
+    }
+    if let Some(next) = next {
+        writeln!(out, "  next    {}", clean(next))?;
+    }
+    let width = longest_code(report);
+    checks(&report.checks, width, out)?;
+    for anchor in &report.anchors {
+        if report.anchors.len() > 1 {
+            let verdict = anchor.verdict().as_str();
+            writeln!(out, "  anchor {} for {}: {verdict}", clean(&anchor.anchor), anchor.collection)?;
+        }
+        checks(&anchor.checks, width, out)?;
+    }
+    Ok(())
+}
+
+/// Under which name it was judged, and for which collection where that is another.
+fn whose(report: &Report) -> String {
+    let word = if report.verdict() == Verdict::Trusted { "verified as" } else { "judged as" };
+    let others: BTreeSet<String> = report.anchors.iter().map(|a| a.collection.to_string()).collect();
+    let others: Vec<String> = others.into_iter().filter(|c| *c != report.verified_as).collect();
+    let of = if others.is_empty() { String::new() } else { format!("   collection {}", others.join(", ")) };
+    format!("{word} {}{of}", clean(&report.verified_as))
+}
+
+fn checks(checks: &[Check], width: usize, out: &mut dyn Write) -> io::Result<()> {
+    for check in checks {
+        let word = check.outcome.as_str();
+        let why = match &check.outcome {
+            trust::Outcome::Waived(reason) => format!(" (waived: {})", clean(reason)),
+            _ => String::new(),
+        };
+        let line = format!("  {word:<11} {:<width$}  {}{why}", check.code.as_str(), clean(&check.detail));
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn longest_code(report: &Report) -> usize {
+    let all = report.checks.iter().chain(report.anchors.iter().flat_map(|a| &a.checks));
+    all.map(|c| c.code.as_str().len()).max().unwrap_or(0)
+}
+
+fn as_json(report: &Report, next: Option<&str>) -> Value {
+    let anchors: Vec<Value> = report
+        .anchors
+        .iter()
+        .map(|a| {
+            json!({
+                "id": a.anchor,
+                "collection": a.collection,
+                "verdict": a.verdict().as_str(),
+                "evidence": a.evidence.map(trust::Evidence::as_str),
+                "asOf": a.as_of,
+                "checks": a.checks.iter().map(check_json).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({
+        "reference": report.reference,
+        "digest": report.digest,
+        "mediaType": report.media_type,
+        "size": report.size,
+        "verifiedAs": report.verified_as,
+        "tag": report.tag,
+        "verdict": report.verdict().as_str(),
+        "because": report.because().filter(|_| report.verdict() != Verdict::Trusted).map(check_json),
+        "next": next,
+        "checks": report.checks.iter().map(check_json).collect::<Vec<_>>(),
+        "anchors": anchors,
+    })
+}
+
+fn check_json(check: &Check) -> Value {
+    let mut out = Map::new();
+    out.insert("code".into(), check.code.as_str().into());
+    out.insert("outcome".into(), check.outcome.as_str().into());
+    out.insert("detail".into(), check.detail.as_str().into());
+    if let trust::Outcome::Waived(reason) = &check.outcome {
+        out.insert("reason".into(), reason.as_str().into());
+    }
+    out.insert("data".into(), Value::Object(check.data.clone()));
+    Value::Object(out)
+}

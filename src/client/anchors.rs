@@ -1,0 +1,285 @@
+//! The file of anchors and statements on disk, and the roots that go into it: read, fetched by fingerprint, judged by
+//! themselves. No trust on first use.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::places::Places;
+use super::state::{self, StateError};
+use crate::oci::{Digest, Reference};
+use crate::sig::KeyId;
+use crate::store::StoreError;
+use crate::time::UnixTime;
+use crate::trust::{Anchor, MAX_TRUST_BYTES, TrustError, TrustFile};
+use crate::tuf::{CollectionName, Limits, RootWalk, TufError, Version};
+
+/// `trust.json` of an installation. It need not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustStore {
+    path: PathBuf,
+}
+
+/// What a root file says, of one that is signed by its own threshold. Its expiry is not judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootFacts {
+    /// SHA-256 of the file.
+    pub fingerprint: Digest,
+    /// The collection it names.
+    pub collection: Option<String>,
+    /// Its version.
+    pub version: Version,
+    /// How many of its root keys must sign the next root.
+    pub threshold: u32,
+    /// Its root keys.
+    pub keys: Vec<KeyId>,
+    /// When it expires.
+    pub expires: UnixTime,
+}
+
+/// Why anchors could not be read, written or found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnchorError {
+    /// A file operation failed.
+    #[error("cannot {what} {}: {reason}", path.display())]
+    Io {
+        /// "read", "write".
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The kind of error.
+        kind: io::ErrorKind,
+        /// The system's words.
+        reason: String,
+    },
+    /// The file is malformed.
+    #[error("{}: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: TrustError,
+    },
+    /// The file is larger than is read.
+    #[error("{} is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit, bytes.
+        limit: u64,
+    },
+    /// A root that does not verify by itself, or another collection's.
+    #[error(transparent)]
+    Root(#[from] TufError),
+    /// No state at any of the places.
+    #[error("no state of {collection} at {}", places.join(", "))]
+    NoState {
+        /// The collection.
+        collection: CollectionName,
+        /// Where it was looked for.
+        places: Vec<String>,
+    },
+    /// Roots were found, none with the fingerprint.
+    #[error("no root with the fingerprint {asked}")]
+    Fingerprint {
+        /// The fingerprint asked for.
+        asked: Digest,
+        /// Those of the roots found.
+        found: Vec<Digest>,
+    },
+    /// A state could not be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A place cannot be used.
+    #[error(transparent)]
+    Place(#[from] StoreError),
+}
+
+/// A root file's bytes, as many as a verifier would read.
+///
+/// # Errors
+/// It cannot be read, or is larger.
+pub fn read_root(path: &Path) -> Result<Bytes, AnchorError> {
+    read(path, Limits::default().root_bytes).map(Bytes::from)
+}
+
+/// Judge a root file by itself: check that it is signed by its own threshold; with `collection`, that it names that one.
+///
+/// # Errors
+/// Malformed, unsigned, or another collection's.
+pub fn root_facts(bytes: &Bytes, collection: Option<&CollectionName>) -> Result<RootFacts, TufError> {
+    let name = collection.map(ToString::to_string);
+    let chain = RootWalk::start(bytes, name.as_deref(), &Limits::default())?.finish();
+    let root = chain.last();
+    let keys = root.role().root_keys();
+    Ok(RootFacts {
+        fingerprint: Digest::sha256(bytes),
+        collection: root.extra().map(|x| x.collection.clone()),
+        version: root.version(),
+        threshold: keys.threshold,
+        keys: keys.keys.keys().cloned().collect(),
+        expires: root.expires(),
+    })
+}
+
+/// The root of `collection` with this fingerprint, out of the state at the first of `at` that has one.
+///
+/// # Errors
+/// No state, none of its roots has the fingerprint, or a place could not be asked.
+pub async fn fetch_root(
+    places: &dyn Places,
+    at: &[Reference],
+    collection: &CollectionName,
+    fingerprint: &Digest,
+) -> Result<Bytes, AnchorError> {
+    let mut found = Vec::new();
+    for place in at {
+        let store = places.open(place).await?;
+        let Some(state) = state::fetch_state(&*store, collection).await? else { continue };
+        for (name, bytes) in state.files.metadata() {
+            if name.role().as_str() != "root" {
+                continue;
+            }
+            if fingerprint.matches(bytes) {
+                return Ok(bytes.clone());
+            }
+            found.push(Digest::sha256(bytes));
+        }
+    }
+    if found.is_empty() {
+        let places = at.iter().map(ToString::to_string).collect();
+        return Err(AnchorError::NoState { collection: collection.clone(), places });
+    }
+    Err(AnchorError::Fingerprint { asked: fingerprint.clone(), found })
+}
+
+impl TrustStore {
+    /// The store in this file.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its content; empty when there is no file.
+    ///
+    /// # Errors
+    /// Unreadable or malformed.
+    pub fn load(&self) -> Result<TrustFile, AnchorError> {
+        let bytes = match read(&self.path, MAX_TRUST_BYTES) {
+            Err(AnchorError::Io { kind: io::ErrorKind::NotFound, .. }) => return Ok(TrustFile::default()),
+            read => read?,
+        };
+        TrustFile::parse(&bytes).map_err(|reason| AnchorError::Invalid { path: self.path.clone(), reason })
+    }
+
+    /// Add an anchor. `false` when the same one is there.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn add(&self, anchor: &Anchor) -> Result<bool, AnchorError> {
+        self.edit(|file| {
+            match file.anchors.iter_mut().find(|a| a.id == anchor.id) {
+                // The id covers scope, collection and root; further places may be new.
+                Some(old) => {
+                    let new = anchor.state_at.iter().filter(|p| !old.state_at.contains(p)).cloned();
+                    let new: Vec<_> = new.collect();
+                    old.state_at.extend(new);
+                }
+                None => file.anchors.push(anchor.clone()),
+            }
+        })
+    }
+
+    /// Remove the anchor with this id. `false` when there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn remove(&self, id: &str) -> Result<bool, AnchorError> {
+        self.edit(|file| file.anchors.retain(|a| a.id.as_str() != id))
+    }
+
+    /// Change the file under a lock; it is written only when something changed, whole and durable.
+    fn edit(&self, change: impl FnOnce(&mut TrustFile)) -> Result<bool, AnchorError> {
+        let folder =
+            self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let failed = |e: io::Error| failed("write", &self.path, &e);
+        fs::create_dir_all(folder).map_err(failed)?;
+        let mut lock = self.path.clone().into_os_string();
+        lock.push(".lck");
+        let lock = File::options().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        let before = self.load()?;
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(false);
+        }
+        let mut temp = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+        temp.write_all(&after.to_bytes()).map_err(failed)?;
+        temp.as_file().sync_all().map_err(failed)?;
+        temp.persist(&self.path).map_err(|e| failed(e.error))?;
+        File::open(folder).and_then(|d| d.sync_all()).map_err(failed)?;
+        Ok(true)
+    }
+}
+
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, AnchorError> {
+    let failed = |e: io::Error| failed("read", path, &e);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(AnchorError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(bytes)
+}
+
+fn failed(what: &'static str, path: &Path, e: &io::Error) -> AnchorError {
+    AnchorError::Io { what, path: path.to_owned(), kind: e.kind(), reason: e.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuf::sim::Sim;
+
+    #[test]
+    fn added_once_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = TrustStore::new(dir.path().join("deep/trust.json"));
+        assert_eq!(store.load(), Ok(TrustFile::default()));
+        let sim = Sim::new();
+        let anchor = |at: &[&str]| {
+            let places = at.iter().map(|p| p.parse().unwrap()).collect();
+            Anchor::tuf("ex.com/org/app".parse().unwrap(), Sim::name(), sim.roots[0].clone(), places)
+        };
+        assert_eq!(store.add(&anchor(&[])), Ok(true));
+        assert_eq!(store.add(&anchor(&[])), Ok(false));
+        assert_eq!(store.add(&anchor(&["mirror.example/x"])), Ok(true));
+        assert_eq!(store.load().unwrap().anchors, [anchor(&["mirror.example/x"])]);
+        assert_eq!(store.remove("000000000000"), Ok(false));
+        assert_eq!(store.remove(anchor(&[]).id.as_str()), Ok(true));
+        assert_eq!(store.load().unwrap().anchors, []);
+        fs::write(store.path(), "{").unwrap();
+        assert!(matches!(store.add(&anchor(&[])), Err(AnchorError::Invalid { .. })));
+    }
+
+    #[test]
+    fn a_root_must_be_signed_and_of_the_collection() {
+        let sim = Sim::new();
+        let facts = root_facts(&sim.roots[0], Some(&Sim::name())).unwrap();
+        assert_eq!(facts.collection, Some(Sim::name().to_string()));
+        assert_eq!((facts.version, facts.threshold as usize), (Version::ONE, facts.keys.len()));
+        let other = "ex.com/org/other".parse().unwrap();
+        assert!(root_facts(&sim.roots[0], Some(&other)).is_err());
+        let text = String::from_utf8(sim.roots[0].to_vec()).unwrap();
+        let forged = Bytes::from(text.replace("\"version\":1", "\"version\":2"));
+        assert_ne!(forged, sim.roots[0]);
+        assert!(root_facts(&forged, None).is_err());
+    }
+}

@@ -1,0 +1,301 @@
+//! What a registry may serve to those who sign.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::json;
+
+use super::*;
+use crate::client::fixture::{DAY, Home, World, image, name};
+use crate::client::publish::PublishError;
+use crate::client::renew::Status;
+use crate::client::state::pack;
+use crate::oci::{Descriptor, Repository, Selector};
+use crate::store::memory::MemoryStore;
+use crate::store::{BlobReader, BlobSource, Manage};
+use crate::trust::Verdict;
+use crate::tuf::FileName;
+use crate::tuf::lineage::next;
+
+async fn world() -> World {
+    World::new(Arc::new(MemoryStore::new(name().as_repository().clone()))).await
+}
+
+fn root(version: u64) -> FileName {
+    FileName::versioned(RoleName::root(), Version::new(version).unwrap())
+}
+
+/// Put the live state with other files at its tag.
+async fn doctor(world: &World, edit: impl FnOnce(&mut Files)) {
+    let mut files = world.live().await.files().clone();
+    edit(&mut files);
+    put(world, &files).await;
+}
+
+async fn put(world: &World, files: &Files) {
+    let packed = pack(Kind::State, files, None);
+    Known::new(&*world.store).push(&packed, Some(&name().state_tag())).await.unwrap();
+}
+
+/// The next version of a role with changes, signed by the key of releases, as a submission.
+async fn submit(world: &World, role: &RoleName, changes: &[Change], target_files: Files) {
+    let live = world.live().await;
+    let (now, home) = (world.clock.now(), Home::new(&[Home::RELEASES]));
+    let view = View::of(&RoleFile::of(live.role(role).unwrap()).unwrap());
+    let draft = next(&view, None, changes, &name().to_string(), now, now.plus(90 * DAY));
+    let keys = live.keys(role).unwrap();
+    let bytes = crate::client::signing::sign(&home.keys, role, keys, &draft).await.unwrap();
+    let submission = Submission::of(role, keys, &bytes, target_files).unwrap();
+    let tag = submission.tag.tag(&name()).unwrap();
+    Known::new(&*world.store).push(&submission.pack(), Some(&tag)).await.unwrap();
+}
+
+/// Revoke a bundle.
+async fn revoke(world: &World, digest: &Digest) {
+    let entry = json!({"id": "1", "kind": "bundle", "subject": digest, "at": world.clock.now()});
+    let list: Bytes = json!({"schemaVersion": 1, "entries": [entry]}).to_string().into();
+    let value = json!({"length": list.len(), "hashes": {"sha256": Digest::sha256(&list).hex()}});
+    let path = name().revocations_path();
+    let mut files = Files::new();
+    files.put_target(path.clone(), list);
+    submit(world, &RoleName::revocations(), &[Change::Set { path, value }], files).await;
+    assert_eq!(world.renew(&world.owner, &[]).await.unwrap().admitted.len(), 1);
+}
+
+/// A registry that deletes manifests and no tags, as distribution does.
+struct ByDigest(Arc<dyn Manage>);
+
+#[async_trait]
+impl Store for ByDigest {
+    fn place(&self) -> Reference {
+        self.0.place()
+    }
+
+    async fn resolve(&self, selector: &Selector) -> Result<Option<Content>, StoreError> {
+        self.0.resolve(selector).await
+    }
+
+    async fn fetch(&self, blob: &Descriptor, offset: u64) -> Result<BlobReader, StoreError> {
+        self.0.fetch(blob, offset).await
+    }
+
+    async fn exists(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        self.0.exists(descriptor).await
+    }
+
+    async fn push_blob(&self, blob: &Descriptor, source: &dyn BlobSource) -> Result<(), StoreError> {
+        self.0.push_blob(blob, source).await
+    }
+
+    async fn push_manifest(&self, manifest: &Content, tag: Option<&Tag>) -> Result<(), StoreError> {
+        self.0.push_manifest(manifest, tag).await
+    }
+
+    async fn index_referrers(&self, subject: &Descriptor, referrers: &[Content]) -> Result<(), StoreError> {
+        self.0.index_referrers(subject, referrers).await
+    }
+
+    async fn referrers(&self, subject: &Digest, kind: Option<&str>) -> Result<Vec<Descriptor>, StoreError> {
+        self.0.referrers(subject, kind).await
+    }
+
+    async fn tags(&self, after: Option<&str>) -> Result<Vec<Tag>, StoreError> {
+        self.0.tags(after).await
+    }
+}
+
+#[async_trait]
+impl Manage for ByDigest {
+    async fn delete(&self, what: &Selector) -> Result<bool, StoreError> {
+        match what {
+            Selector::Tag(_) => Ok(false),
+            _ => self.0.delete(what).await,
+        }
+    }
+
+    async fn mount(&self, blob: &Descriptor, from: &Repository) -> Result<bool, StoreError> {
+        self.0.mount(blob, from).await
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        self.0.flush().await
+    }
+}
+
+fn refused(e: &PublishError) -> Option<&Refusal> {
+    match e {
+        PublishError::Work(WorkError::Refused(refusal)) => Some(refusal),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_root_that_nobody_checked_is_not_remembered() {
+    let world = world().await;
+    doctor(&world, |files| files.put(root(1), Bytes::from_static(b"{}"))).await;
+    world.renew(&world.owner, &[]).await.unwrap();
+    let kept = world.owner.memory().load(&world.root).unwrap();
+    assert_eq!(kept.and_then(|m| m.files.get(&root(1)).cloned()), Some(world.root.clone()));
+}
+
+#[tokio::test]
+async fn roots_before_the_trusted_one_stay_in_the_state() {
+    let mut world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    world.clock.forward(1);
+    let all = world.home(&[Home::ROOT, Home::ONLINE]);
+    world.renew(&all, &["root"]).await.unwrap();
+    let second = world.live().await.files().get(&root(2)).unwrap().clone();
+    // Somebody who came later trusts the second root.
+    let newcomer = Home::new(&[Home::RELEASES, Home::ONLINE]);
+    let mut remembered = all.memory().load(&world.root).unwrap().unwrap();
+    remembered.files.retain(|n| *n != root(1));
+    newcomer.memory().save(&second, &remembered).unwrap();
+    let first = std::mem::replace(&mut world.root, second);
+    world.publish(&newcomer, &[(&bundle.digest().to_string(), &["v1"])]).await.unwrap();
+    assert_eq!(world.live().await.files().get(&root(1)), Some(&first));
+    world.root = first;
+    let report = world.verify(&format!("{}:v1", name())).await;
+    assert_eq!(report.verdict(), Verdict::Trusted, "{report:#?}");
+}
+
+#[tokio::test]
+async fn a_remembered_root_is_settled() {
+    let world = world().await;
+    world.clock.forward(1);
+    let all = world.home(&[Home::ROOT, Home::ONLINE]);
+    world.renew(&all, &["root"]).await.unwrap();
+    // The same root with a space more: its signatures hold all the same.
+    doctor(&world, |files| {
+        let same = [files.get(&root(2)).unwrap(), &b" "[..]].concat();
+        files.put(root(2), same.into());
+    })
+    .await;
+    assert_eq!(world.renew(&all, &[]).await.unwrap().status, Status::Current);
+}
+
+#[tokio::test]
+async fn a_list_that_was_stripped_is_put_back_and_not_forgotten() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &["v1"])]).await.unwrap();
+    doctor(&world, Files::drop_targets).await;
+    let job = world.home(&[Home::ONLINE]);
+    let renewed = world.renew(&job, &[]).await.unwrap();
+    let path = name().revocations_path();
+    let kept = job.memory().load(&world.root).unwrap().unwrap();
+    assert!(kept.files.target(&path).is_some());
+    assert!(renewed.repaired && world.live().await.files().target(&path).is_some());
+    let report = world.verify(&format!("{}:v1", name())).await;
+    assert_eq!(report.verdict(), Verdict::Trusted, "{report:#?}");
+}
+
+#[tokio::test]
+async fn a_list_that_was_replaced_does_not_let_a_revoked_bundle_through() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    let first = world.live().await;
+    revoke(&world, bundle.digest()).await;
+    let what = bundle.digest().to_string();
+    let publish = async || world.publish(&world.owner, &[(&what, &["v1"])]).await.unwrap_err();
+    let submissions = world.submissions().await;
+    let revoked = Refusal::Revoked(bundle.digest().clone());
+    assert_eq!(refused(&publish().await), Some(&revoked));
+    let path = name().revocations_path();
+    let empty = first.files().target(&path).unwrap().clone();
+    let good = world.live().await.files().clone();
+    for edit in [Files::drop_targets, |_: &mut Files| ()] {
+        put(&world, &good).await;
+        doctor(&world, |files| {
+            edit(files);
+            if files.target(&path).is_some() {
+                files.put_target(path.clone(), empty.clone());
+            }
+        })
+        .await;
+        assert_eq!(refused(&publish().await), Some(&revoked));
+    }
+    // The state from before the revocation.
+    put(&world, first.files()).await;
+    assert_eq!(refused(&publish().await), Some(&revoked));
+    // Where nobody has the list, nothing is signed.
+    let mut remembered = world.owner.memory().load(&world.root).unwrap().unwrap();
+    remembered.files.drop_targets();
+    let other = Home::new(&[Home::RELEASES, Home::ONLINE]);
+    other.memory().save(&world.root, &remembered).unwrap();
+    doctor(&world, Files::drop_targets).await;
+    let e = world.publish(&other, &[(&what, &["v1"])]).await.unwrap_err();
+    assert!(matches!(refused(&e), Some(Refusal::Revocations(_))), "{e:?}");
+    assert_eq!(world.submissions().await, submissions);
+}
+
+#[tokio::test]
+async fn a_file_of_another_role_is_not_taken_for_it() {
+    let world = world().await;
+    let (a, b) = (image(&*world.store, "a").await, image(&*world.store, "b").await);
+    world.publish(&world.owner, &[(&a.digest().to_string(), &["v1"])]).await.unwrap();
+    // The releases key signs revocations too, so a file of releases verifies in their place.
+    let path = name().tag_path(&"v9".parse().unwrap());
+    let value = json!({"length": 2, "hashes": {"sha256": Digest::sha256(b"{}").hex()}});
+    submit(&world, &RoleName::revocations(), &[Change::Set { path, value }], Files::new()).await;
+    let renewed = world.renew(&world.owner, &[]).await.unwrap();
+    assert!(matches!(renewed.pending[0].reason, Reason::Invalid(_)), "{:?}", renewed.pending);
+    let done = world.publish(&world.owner, &[(&b.digest().to_string(), &[])]).await.unwrap();
+    assert_eq!(done.status, crate::client::publish::Status::Released);
+    let live = world.live().await;
+    let listed = live.role(&RoleName::revocations()).unwrap().role().targets();
+    assert!(listed.keys().all(|p| *p == name().revocations_path()), "{listed:?}");
+}
+
+#[tokio::test]
+async fn submissions_that_were_not_looked_at_are_not_passed_over_in_silence() {
+    let world = world().await;
+    let junk = image(&*world.store, "junk").await;
+    let prefix = name().submission_prefix();
+    for n in 0..=MAX_SUBMISSIONS {
+        let tag = format!("{prefix}d8d28adb.0000000002.{n:032x}").parse().unwrap();
+        world.store.push_manifest(&junk, Some(&tag)).await.unwrap();
+    }
+    let renewed = world.renew(&world.owner, &[]).await.unwrap();
+    assert_eq!(renewed.pending.iter().filter(|p| p.reason == Reason::NotLookedAt).count(), 1);
+    assert_eq!(renewed.status, Status::Incomplete);
+}
+
+#[tokio::test]
+async fn what_only_looks_like_a_seal_is_none() {
+    let world = world().await;
+    let (publisher, job) = (world.home(&[Home::RELEASES]), world.home(&[Home::ONLINE]));
+    let bundle = image(&*world.store, "a").await;
+    world.publish(&publisher, &[(&bundle.digest().to_string(), &["v1"])]).await.unwrap();
+    let mut files = Files::new();
+    files.put(root(1), world.root.clone());
+    let place = Known::new(&*world.store);
+    let fake = pack(Kind::Seal, &files, Some(bundle.descriptor()));
+    place.push(&fake, None).await.unwrap();
+    place.store().index_referrers(bundle.descriptor(), &[fake.manifest]).await.unwrap();
+    let renewed = world.renew(&job, &[]).await.unwrap();
+    assert_eq!(renewed.finished.seals.len(), 1);
+    world.store.delete(&Selector::Tag(name().state_tag())).await.unwrap();
+    let report = world.verify(&format!("{}:v1", name())).await;
+    assert_eq!(report.verdict(), Verdict::Trusted, "{report:#?}");
+}
+
+#[tokio::test]
+async fn a_bundle_at_the_tag_of_a_submission_is_not_deleted_with_it() {
+    let world =
+        World::new(Arc::new(ByDigest(Arc::new(MemoryStore::new(name().as_repository().clone()))))).await;
+    let bundle = image(&*world.store, "a").await;
+    let what = bundle.digest().to_string();
+    let done = world.publish(&world.owner, &[(&what, &["v1"])]).await.unwrap();
+    let tag = &done.submitted[0];
+    let submission = world.store.resolve(&Selector::Tag(tag.clone())).await.unwrap().unwrap();
+    world.store.push_manifest(&bundle, Some(tag)).await.unwrap();
+    world.clock.forward(3_700);
+    assert_eq!(world.renew(&world.owner, &[]).await.unwrap().deleted, []);
+    let there = world.store.resolve(&Selector::Digest(bundle.digest().clone())).await.unwrap();
+    assert!(there.is_some(), "the bundle was deleted");
+    // What lies there by right goes.
+    world.store.push_manifest(&submission, Some(tag)).await.unwrap();
+    assert_eq!(world.renew(&world.owner, &[]).await.unwrap().deleted, std::slice::from_ref(tag));
+}

@@ -1,0 +1,425 @@
+//! What follows a commit: seals hang, tags name what the state says; submissions go when nothing depends on them any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::stream::{self, StreamExt};
+
+use super::commit::{WorkError, signed_at};
+use super::known::Known;
+use super::state::{self, FILENAME, Kind, Packed, StateError};
+use super::submission::SubmissionTag;
+use super::whole::{Whole, walk};
+use crate::oci::{Content, Descriptor, Digest, Manifest, Selector, Tag, media_type};
+use crate::store::{Store, StoreError};
+use crate::time::UnixTime;
+use crate::tuf::lineage::{RoleFile, View, WINDOW};
+use crate::tuf::{
+    Bundle, Claim, CollectionName, EntryName, Expiry, FileName, Files, Limits, RoleName, Trusted, TufError,
+    Version, bundles,
+};
+
+/// Seconds: a submission may go once a live state signed that long ago holds it.
+const SETTLED: i64 = 3_600;
+/// Times that tags are set again because the state moved meanwhile.
+const TAG_ROUNDS: usize = 8;
+/// Seals of one bundle that are looked at.
+const MAX_SEALS: usize = 32;
+/// And those of which the files are read.
+const READ_SEALS: usize = 4;
+/// Bundles looked after side by side.
+const CONCURRENCY: usize = 4;
+
+/// The bundles that a state vouches for.
+pub(super) type Entries = BTreeMap<EntryName, Bundle>;
+
+/// What was done, and what could not be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Finished {
+    /// Bundles on which a seal was hung.
+    pub seals: BTreeSet<Digest>,
+    /// Tags that were set, with what they name now.
+    pub tags: BTreeMap<Tag, Digest>,
+    /// Submissions that were deleted.
+    pub deleted: Vec<SubmissionTag>,
+    /// What is still to be done, and why it was not.
+    pub open: Vec<Open>,
+}
+
+/// A duty that could not be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// What.
+    pub duty: Duty,
+    /// Why not.
+    pub error: StoreError,
+}
+
+/// What a release entails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Duty {
+    /// A seal on this bundle.
+    Seal(Digest),
+    /// This tag.
+    Tag(Tag),
+    /// The deletion of a submission.
+    Delete(Tag),
+}
+
+/// The bundle entries of the releases role.
+///
+/// # Errors
+/// A malformed entry.
+pub(super) fn entries(whole: &Whole, collection: &CollectionName) -> Result<Entries, TufError> {
+    let role = RoleName::releases();
+    let Some(file) = whole.role(&role) else { return Ok(Entries::new()) };
+    bundles(collection, file.role().targets()).map_err(|fault| TufError::new(&role, fault))
+}
+
+/// The seal of one bundle: the state as far as this bundle needs it.
+///
+/// # Errors
+/// A role on the way fails.
+pub fn seal_of(
+    whole: &Whole,
+    collection: &CollectionName,
+    bundle: &Descriptor,
+    tags: &BTreeSet<Tag>,
+) -> Result<Packed, TufError> {
+    let revocations = collection.revocations_path();
+    let mut paths = vec![collection.release_path(&bundle.digest), revocations.clone()];
+    paths.extend(tags.iter().map(|tag| collection.tag_path(tag)));
+    let mut needed = BTreeSet::new();
+    for path in &paths {
+        needed.extend(whole.trusted().find(path, whole.files())?.loaded.into_keys());
+    }
+    let mut files = Files::new();
+    for (name, bytes) in whole.files().metadata() {
+        let role = name.role();
+        let top = role.is_top_level() && *role != RoleName::targets();
+        if top || needed.contains(role) {
+            files.put(name.clone(), bytes.clone());
+        }
+    }
+    if let Some(bytes) = whole.files().target(&revocations) {
+        files.put_target(revocations, bytes.clone());
+    }
+    Ok(state::pack(Kind::Seal, &files, Some(bundle)))
+}
+
+/// Hang a fresh seal on a bundle. The same state gives the same seal, so hanging it again changes nothing.
+///
+/// # Errors
+/// The place's own, or a role that fails.
+pub(super) async fn hang_seal(
+    place: &Known<'_>,
+    whole: &Whole,
+    collection: &CollectionName,
+    bundle: &Descriptor,
+    tags: &BTreeSet<Tag>,
+) -> Result<Digest, WorkError> {
+    let seal = seal_of(whole, collection, bundle, tags)?;
+    place.push(&seal, None).await?;
+    place.index_referrers(bundle, std::slice::from_ref(&seal.manifest)).await?;
+    place.store().flush().await?;
+    Ok(seal.manifest.digest().clone())
+}
+
+/// What a look at the state came to.
+pub(super) struct Looked {
+    pub(super) whole: Whole,
+    pub(super) manifest: Digest,
+}
+
+/// The live state, verified.
+pub(super) async fn look(
+    place: &Known<'_>,
+    collection: &CollectionName,
+    anchor: &bytes::Bytes,
+    now: UnixTime,
+) -> Result<Option<Looked>, WorkError> {
+    let read = match state::fetch_state(place, collection).await {
+        Ok(Some(read)) => read,
+        Ok(None) => return Ok(None),
+        Err(StateError::Store(e)) => return Err(e.into()),
+        Err(e @ StateError::Invalid { .. }) => return Err(WorkError::State(e)),
+    };
+    let limits = Limits::default();
+    let chain = walk(anchor, collection, &[&read.files], &limits)?;
+    let whole = Whole::judge(&chain, &read.files, collection, now, &limits).map_err(WorkError::Live)?;
+    Ok(Some(Looked { whole, manifest: read.manifest.digest().clone() }))
+}
+
+/// Which tags are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moves {
+    /// All that name something else than the state says: a publisher wants it so.
+    All,
+    /// Those that are free, or still name what they named before the release: somebody was interrupted. A tag that was moved
+    /// since then, perhaps for the next release, is left alone.
+    Unfinished,
+}
+
+/// Who moves tags, and by what.
+pub(super) struct Tagging<'a> {
+    /// Where the bundles lie.
+    pub(super) bundles: &'a Known<'a>,
+    /// Where the state lies.
+    pub(super) place: &'a Known<'a>,
+    pub(super) collection: &'a CollectionName,
+    pub(super) anchor: &'a bytes::Bytes,
+    pub(super) now: UnixTime,
+    pub(super) moves: Moves,
+}
+
+impl Tagging<'_> {
+    /// Let `tags` name what the state says; after the last one the state is read again, until they agree. Manifests that are
+    /// at hand need not be fetched. Tags that already name it are left alone when `look_first` is set.
+    pub(super) async fn set(
+        &self,
+        tags: &BTreeSet<Tag>,
+        whole: &Whole,
+        manifest: &Digest,
+        manifests: &BTreeMap<Digest, Content>,
+        finished: &mut Finished,
+    ) -> Result<(), WorkError> {
+        let (mut whole, mut manifest) = (whole.clone(), manifest.clone());
+        let mut named: BTreeMap<Tag, Digest> = BTreeMap::new();
+        for _ in 0..TAG_ROUNDS {
+            let entries = entries(&whole, self.collection)?;
+            let mut moved = false;
+            for tag in tags {
+                let Some(entry) = entries.get(&EntryName::Tag(tag.clone())) else { continue };
+                if named.get(tag) == Some(&entry.digest) {
+                    continue;
+                }
+                match self.set_one(tag, entry, manifests).await {
+                    Ok(set) => {
+                        moved |= set;
+                        named.insert(tag.clone(), entry.digest.clone());
+                        if set {
+                            finished.tags.insert(tag.clone(), entry.digest.clone());
+                        }
+                    }
+                    Err(error) => {
+                        finished.open.push(Open { duty: Duty::Tag(tag.clone()), error });
+                        named.insert(tag.clone(), entry.digest.clone());
+                    }
+                }
+            }
+            if !moved {
+                return Ok(());
+            }
+            match look(self.place, self.collection, self.anchor, self.now).await? {
+                // An older state is what the registry showed before, or a rollback: no reason to move a tag back.
+                Some(looked) if looked.manifest != manifest && !looked.whole.is_below(&whole) => {
+                    (whole, manifest) = (looked.whole, looked.manifest);
+                }
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Set one tag; `false` when it names the digest already, or the bundle lies elsewhere.
+    async fn set_one(
+        &self,
+        tag: &Tag,
+        entry: &Bundle,
+        manifests: &BTreeMap<Digest, Content>,
+    ) -> Result<bool, StoreError> {
+        let digest = &entry.digest;
+        if let Some(now) = self.bundles.resolve(&Selector::Tag(tag.clone())).await? {
+            let moved_on =
+                self.moves == Moves::Unfinished && Some(now.digest()) != entry.about.previous.as_ref();
+            if now.digest() == digest || moved_on {
+                return Ok(false);
+            }
+        }
+        let fetched = match manifests.get(digest) {
+            Some(content) => Some(content.clone()),
+            None => self.bundles.resolve(&Selector::Digest(digest.clone())).await?,
+        };
+        let Some(content) = fetched else { return Ok(false) };
+        self.bundles.push_manifest(&content, Some(tag)).await?;
+        self.bundles.store().flush().await?;
+        Ok(true)
+    }
+}
+
+/// What renew looks after when it has committed.
+pub(super) struct Tidy<'a> {
+    pub(super) tagging: Tagging<'a>,
+    pub(super) first: Option<&'a Whole>,
+    pub(super) last: &'a Whole,
+    pub(super) manifest: &'a Digest,
+    pub(super) memory_is_newer: bool,
+    pub(super) listed: &'a [SubmissionTag],
+}
+
+/// What became of a submission that nothing depends on any more.
+enum Removed {
+    Gone,
+    /// Something else lies at its tag.
+    Foreign,
+    /// The place deletes nothing.
+    Impossible,
+}
+
+impl Tidy<'_> {
+    /// Recheck the duties of every submission that is in; then delete those that nothing depends on any more.
+    pub(super) async fn run(&self) -> Result<Finished, WorkError> {
+        let mut finished = Finished::default();
+        let collection = self.tagging.collection;
+        let releases = RoleName::releases();
+        let live = self.last.role(&releases).map(|file| file.version());
+        // What is outside the window was looked after long ago, and lies there where nothing can be deleted.
+        let within = |v: &Version| live.is_some_and(|live| v.get() + WINDOW > live.get());
+        let theirs = self.listed.iter().filter(|t| t.is_of(&releases)).map(SubmissionTag::version);
+        let versions: BTreeSet<Version> = theirs.filter(within).collect();
+        let entries = entries(self.last, collection)?;
+        let theirs = |b: &&Bundle| b.about.set.is_some_and(|v| versions.contains(&v));
+        let claimed = |claim| entries.iter().filter(move |(_, b)| b.about.claim == Some(claim));
+        let sealed: Vec<&Bundle> = claimed(Claim::Release).map(|(_, b)| b).filter(theirs).collect();
+        let results: Vec<_> = stream::iter(sealed)
+            .map(|bundle| async move { (bundle.digest.clone(), self.seal(bundle).await) })
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
+        for (digest, result) in results {
+            match result {
+                Ok(true) => {
+                    finished.seals.insert(digest);
+                }
+                Ok(false) => {}
+                Err(WorkError::Store(error)) => finished.open.push(Open { duty: Duty::Seal(digest), error }),
+                Err(e) => return Err(e),
+            }
+        }
+        let tags: BTreeSet<Tag> = claimed(Claim::Tag)
+            .filter(|(_, b)| theirs(b))
+            .filter_map(|(name, _)| match name {
+                EntryName::Tag(tag) => Some(tag.clone()),
+                EntryName::Release(_) => None,
+            })
+            .collect();
+        self.tagging.set(&tags, self.last, self.manifest, &BTreeMap::new(), &mut finished).await?;
+        if finished.open.is_empty() {
+            self.delete(&mut finished).await?;
+        }
+        Ok(finished)
+    }
+
+    /// Hang a seal where none of this collection hangs. `false` when one does, or the bundle lies elsewhere.
+    async fn seal(&self, bundle: &Bundle) -> Result<bool, WorkError> {
+        let place = self.tagging.bundles;
+        let listed = place.referrers(&bundle.digest, Some(media_type::BULLA_SEAL)).await?;
+        let root = self.last.files().root(Version::ONE).map(|b| Digest::sha256(b));
+        let mut read = 0;
+        for seal in listed.into_iter().take(MAX_SEALS) {
+            let content = match place.resolve(&Selector::Digest(seal.digest)).await {
+                Ok(Some(content)) => content,
+                Ok(None) => continue,
+                Err(e) if e.is_the_items_own() => continue,
+                Err(e) => return Err(e.into()),
+            };
+            let ours = Manifest::parse(&content).is_ok_and(|m| {
+                let name = FileName::versioned(RoleName::root(), Version::ONE).to_string();
+                m.subject.as_ref().is_some_and(|s| s.digest == bundle.digest)
+                    && m.layers.iter().any(|l| {
+                        l.annotation(FILENAME) == Some(name.as_str()) && Some(&l.digest) == root.as_ref()
+                    })
+            });
+            if !ours {
+                continue;
+            }
+            // Anybody can hang up what only looks like a seal. Where many do, another one is hung: the same state gives the same.
+            read += 1;
+            if read > READ_SEALS {
+                break;
+            }
+            match state::read(place, &content, Kind::Seal).await {
+                Ok(seal) if self.serves(bundle, &seal.files) => return Ok(false),
+                Ok(_) | Err(StateError::Invalid { .. }) => {}
+                Err(StateError::Store(e)) if e.is_the_items_own() => {}
+                Err(StateError::Store(e)) => return Err(e.into()),
+            }
+        }
+        let Some(content) = place.resolve(&Selector::Digest(bundle.digest.clone())).await? else {
+            return Ok(false);
+        };
+        hang_seal(place, self.last, self.tagging.collection, content.descriptor(), &bundle.about.tags)
+            .await?;
+        Ok(true)
+    }
+
+    /// Whether the files of a seal verify, expired or not, and list the bundle.
+    fn serves(&self, bundle: &Bundle, files: &Files) -> bool {
+        let collection = self.tagging.collection;
+        let (name, limits) = (collection.to_string(), Limits::default());
+        let Ok(chain) = walk(self.tagging.anchor, collection, &[self.last.files(), files], &limits) else {
+            return false;
+        };
+        let (now, path) = (self.tagging.now, collection.release_path(&bundle.digest));
+        let trusted = Trusted::judge(chain.last(), files, Some(&name), None, Expiry::Collect, now, &limits);
+        trusted.and_then(|t| t.find(&path, files)).is_ok_and(|found| found.target.is_some())
+    }
+
+    /// Delete the submissions that the state read first, signed an hour ago or more, and the one read last both hold; and those
+    /// outside the window of the first.
+    async fn delete(&self, finished: &mut Finished) -> Result<(), WorkError> {
+        let Some(first) = self.first else { return Ok(()) };
+        let age = self.tagging.now.secs() - signed_at(first.trusted().timestamp()).secs();
+        if age < SETTLED || self.memory_is_newer {
+            return Ok(());
+        }
+        let mut views: Vec<(RoleName, View, View)> = Vec::new();
+        for role in first.roles().keys() {
+            let view = |whole: &Whole| -> Result<Option<View>, WorkError> {
+                let Some(file) = whole.role(role) else { return Ok(None) };
+                let file = RoleFile::of(file).map_err(|fault| TufError::new(role, fault))?;
+                Ok(Some(View::of(&file)))
+            };
+            if let (Some(a), Some(b)) = (view(first)?, view(self.last)?) {
+                views.push((role.clone(), a, b));
+            }
+        }
+        let goes = |tag: &SubmissionTag| {
+            views.iter().find(|(role, ..)| tag.is_of(role)).is_some_and(|(_, first, last)| {
+                (first.knows(tag.hash()) && last.knows(tag.hash())) || first.is_past(tag.version())
+            })
+        };
+        for tag in self.listed.iter().filter(|t| goes(t)) {
+            let Some(name) = tag.tag(self.tagging.collection) else { continue };
+            match self.remove(tag, &name).await {
+                Ok(Removed::Gone) => finished.deleted.push(tag.clone()),
+                Ok(Removed::Foreign) => {}
+                // Where nothing can be deleted, nothing more is tried.
+                Ok(Removed::Impossible) => return Ok(()),
+                Err(error) => {
+                    finished.open.push(Open { duty: Duty::Delete(name), error });
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Delete a tag, or the manifest where tags cannot be deleted.
+    async fn remove(&self, submission: &SubmissionTag, tag: &Tag) -> Result<Removed, StoreError> {
+        let place = self.tagging.place;
+        if place.store().delete(&Selector::Tag(tag.clone())).await? {
+            return Ok(Removed::Gone);
+        }
+        let Some(content) = place.resolve(&Selector::Tag(tag.clone())).await? else {
+            return Ok(Removed::Gone);
+        };
+        // Whoever may push may let the tag name anything, a bundle or the state too.
+        if !submission.names(&content) {
+            return Ok(Removed::Foreign);
+        }
+        match place.store().delete(&Selector::Digest(content.digest().clone())).await? {
+            true => Ok(Removed::Gone),
+            false => Ok(Removed::Impossible),
+        }
+    }
+}

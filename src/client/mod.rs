@@ -1,0 +1,22 @@
+//! Ring 5: one file a use case. Joins stores, keys, TUF and trust; async; never prints.
+
+pub mod anchors;
+pub mod commit;
+pub mod copy;
+pub mod duties;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod init;
+pub mod inspect;
+pub mod known;
+pub mod memory;
+pub mod places;
+pub mod publish;
+pub mod renew;
+pub mod signing;
+pub mod state;
+pub mod stores;
+pub mod submission;
+pub mod tree;
+pub mod verify;
+pub mod whole;

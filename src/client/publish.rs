@@ -1,0 +1,449 @@
+//! `publish`: bundles are signed into the collection, a seal is hung on each, their tags are moved last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::commit::{Committer, Intents, Job, Pending, Refusal, WorkError, Worked};
+use super::duties::{Duty, Entries, Finished, Moves, Open, Tagging, entries, hang_seal};
+use super::known::Known;
+use super::memory::Memory;
+use super::signing::KeyRing;
+use super::whole::Whole;
+use crate::oci::{
+    Algorithm, Content, Descriptor, Digest, Manifest, ManifestError, ManifestKind, Reference, Selector, Tag,
+    media_type,
+};
+use crate::sig::KeyId;
+use crate::store::{Manage, Store, StoreError};
+use crate::time::{Clock, UnixTime};
+use crate::trust::is_revoked;
+use crate::tuf::lineage::{Change, View};
+use crate::tuf::{About, Bundle, Claim, CollectionName, EntryName, RoleName, Version};
+
+/// The annotation on the entries of a CNAB index (CNAB-Reg).
+const CNAB_TYPE: &str = "io.cnab.manifest.type";
+/// Most platform manifests of one index that are listed.
+const MAX_PARTS: usize = 256;
+
+/// What `publish` needs.
+pub struct Request<'a> {
+    /// The collection.
+    pub collection: CollectionName,
+    /// Its root, trusted beforehand.
+    pub anchor: Bytes,
+    /// Where the state lies.
+    pub state: &'a dyn Manage,
+    /// Where the bundles lie; often the same place.
+    pub store: &'a dyn Manage,
+    /// The bundles, pushed already.
+    pub bundles: Vec<Wanted>,
+    /// What is remembered: in the home, and in a lock file.
+    pub memories: &'a [Memory],
+    /// Sign although nothing is remembered.
+    pub without_memory: bool,
+    /// The keys at hand.
+    pub keys: &'a dyn KeyRing,
+    /// The time.
+    pub clock: &'a dyn Clock,
+}
+
+/// A bundle to vouch for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which.
+    pub selector: Selector,
+    /// Tags that shall name it, beside the one it was named by.
+    pub tags: BTreeSet<Tag>,
+}
+
+/// How a publication ended.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The whole.
+    pub status: Status,
+    /// The collection.
+    pub collection: CollectionName,
+    /// Where the state lies, with its tag.
+    pub state: Reference,
+    /// Digest of the state's manifest that was read last.
+    pub digest: Digest,
+    /// Versions of releases, snapshot and timestamp in it.
+    pub versions: BTreeMap<RoleName, Version>,
+    /// Until when the state is valid: the first expiry of any role in it.
+    pub expires: UnixTime,
+    /// What became of each bundle.
+    pub bundles: Vec<Outcome>,
+    /// Number of states that were PUT.
+    pub commits: usize,
+    /// Number of forks that were merged.
+    pub merged: usize,
+    /// Submissions PUT here: where an admission is awaited, these are the tags.
+    pub submitted: Vec<Tag>,
+    /// Submissions that are not in.
+    pub pending: Vec<Pending>,
+    /// What is still to be done, and why it was not.
+    pub open: Vec<Open>,
+    /// Whether the live state was older than the memory, or gone, and was put right.
+    pub repaired: bool,
+}
+
+/// What became of one bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The bundle, by digest.
+    pub reference: Reference,
+    /// Type, digest and size.
+    pub bundle: Descriptor,
+    /// Tags that name it now, in the state.
+    pub tags: BTreeSet<Tag>,
+    /// Platform manifests that are listed as its parts.
+    pub parts: Vec<Digest>,
+    /// The seal that was hung.
+    pub seal: Option<Digest>,
+    /// How it stands.
+    pub status: Status,
+    /// Tags that somebody else released with another digest meanwhile.
+    pub lost: BTreeMap<Tag, Digest>,
+}
+
+/// How a publication, or one bundle in it, stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// In the state that was read back, seal hung, tags set.
+    Released,
+    /// Signed and waiting for the online key.
+    Submitted,
+    /// In the state; a seal or a tag is missing.
+    Incomplete,
+    /// A tag was lost, or the release was withdrawn meanwhile.
+    Refused,
+}
+
+/// Why nothing was published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The bundle is not there.
+    #[error("{0} is not there")]
+    Absent(Reference),
+    /// Its digest is not sha256.
+    #[error("{0}: only sha256 digests are supported")]
+    Algorithm(Reference),
+    /// It is no manifest, or reads as two things.
+    #[error("{reference}: {error}")]
+    Unsupported {
+        /// The bundle.
+        reference: Reference,
+        /// Why.
+        error: ManifestError,
+    },
+    /// The CNAB index names a config that is not there.
+    #[error("{reference}: the CNAB config manifest {digest} is not there or has no config")]
+    CnabConfig {
+        /// The bundle.
+        reference: Reference,
+        /// The config manifest.
+        digest: Digest,
+    },
+    /// One tag for two bundles.
+    #[error("the tag {0} is given to two bundles")]
+    TwoBundles(Tag),
+    /// The commit failed.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The place of the bundles failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A bundle that was read.
+struct Prepared {
+    content: Content,
+    reference: Reference,
+    tags: BTreeSet<Tag>,
+    parts: Vec<Descriptor>,
+    custom: Map<String, Value>,
+}
+
+/// The entries that a publication adds.
+struct Releases<'a> {
+    collection: &'a CollectionName,
+    bundles: &'a [Prepared],
+}
+
+/// Publish.
+///
+/// # Errors
+/// See [`PublishError`]. What was pushed before stays and does no harm; the same call finishes it.
+pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
+    let store = Known::new(request.store);
+    let state = Known::new(request.state);
+    // One place is known once: the state's files are then no news to the seals.
+    let same = request.state.place().at(None) == request.store.place().at(None);
+    let store = if same { &state } else { &store };
+    let mut bundles = Vec::new();
+    let mut taken: BTreeSet<Tag> = BTreeSet::new();
+    for wanted in &request.bundles {
+        let prepared = prepare(store, wanted).await?;
+        if let Some(tag) = prepared.tags.intersection(&taken).next() {
+            return Err(PublishError::TwoBundles(tag.clone()));
+        }
+        taken.extend(prepared.tags.iter().cloned());
+        bundles.push(prepared);
+    }
+    let committer = Committer {
+        place: &state,
+        collection: &request.collection,
+        anchor: &request.anchor,
+        memories: request.memories,
+        without_memory: request.without_memory,
+        keys: request.keys,
+        clock: request.clock,
+    };
+    let intents = Releases { collection: &request.collection, bundles: &bundles };
+    let none = BTreeSet::new();
+    let worked = committer.work(&Job { intents: Some(&intents), forced: &none, repair: false }).await?;
+    let entries = entries(&worked.last, &request.collection).map_err(WorkError::from)?;
+    let mut outcomes: Vec<Outcome> = bundles.iter().map(|b| outcome(b, &entries, worked.online)).collect();
+
+    let mut finished = Finished::default();
+    for (bundle, outcome) in bundles.iter().zip(&mut outcomes) {
+        if outcome.status == Status::Submitted || !entries.contains_key(&release_of(bundle)) {
+            continue;
+        }
+        let subject = bundle.content.descriptor().bare();
+        match hang_seal(store, &worked.last, &request.collection, &subject, &outcome.tags).await {
+            Ok(seal) => outcome.seal = Some(seal),
+            Err(WorkError::Store(error)) => {
+                finished.open.push(Open { duty: Duty::Seal(subject.digest), error });
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let tagging = Tagging {
+        bundles: store,
+        place: &state,
+        collection: &request.collection,
+        anchor: &request.anchor,
+        now: request.clock.now(),
+        moves: Moves::All,
+    };
+    let tags: BTreeSet<Tag> =
+        outcomes.iter().filter(|o| o.status != Status::Submitted).flat_map(|o| o.tags.clone()).collect();
+    let manifests = bundles.iter().map(|b| (b.content.digest().clone(), b.content.clone())).collect();
+    tagging.set(&tags, &worked.last, worked.manifest.digest(), &manifests, &mut finished).await?;
+    for outcome in &mut outcomes {
+        let open = finished.open.iter().any(|o| match &o.duty {
+            Duty::Seal(digest) => *digest == outcome.bundle.digest,
+            Duty::Tag(tag) => outcome.tags.contains(tag),
+            Duty::Delete(_) => false,
+        });
+        if open && outcome.status == Status::Released {
+            outcome.status = Status::Incomplete;
+        }
+    }
+    Ok(published(&request, worked, outcomes, finished))
+}
+
+/// Read a bundle and what is to be said about it.
+async fn prepare(store: &Known<'_>, wanted: &Wanted) -> Result<Prepared, PublishError> {
+    let asked = store.place().at(Some(wanted.selector.clone()));
+    let content = match store.resolve(&wanted.selector).await {
+        Err(e) if e.is_not_found() => None,
+        other => other?,
+    };
+    let content = content.ok_or_else(|| PublishError::Absent(asked.clone()))?;
+    if content.digest().algorithm() != Algorithm::Sha256 {
+        return Err(PublishError::Algorithm(asked));
+    }
+    let unsupported = |error| PublishError::Unsupported { reference: asked.clone(), error };
+    let manifest = Manifest::parse(&content).map_err(unsupported)?;
+    let parts = parts(&manifest);
+    let mut custom = Map::new();
+    let config = manifest.manifests.iter().find(|d| d.annotation(CNAB_TYPE) == Some("config"));
+    if let Some(config) = config {
+        let missing = || PublishError::CnabConfig { reference: asked.clone(), digest: config.digest.clone() };
+        let found = store.resolve(&Selector::Digest(config.digest.clone())).await?.ok_or_else(missing)?;
+        let inner = Manifest::parse(&found).map_err(unsupported)?;
+        let bundle_json = inner.config.ok_or_else(missing)?;
+        let algorithm = bundle_json.digest.algorithm().as_str();
+        custom.insert(
+            "cnab".into(),
+            json!({"bundle.json": {"length": bundle_json.size, "hashes": {algorithm: bundle_json.digest.hex()}}}),
+        );
+    }
+    let mut tags = wanted.tags.clone();
+    tags.extend(wanted.selector.tag().cloned());
+    let reference = store.place().at(Some(Selector::Digest(content.digest().clone())));
+    Ok(Prepared { content, reference, tags, parts, custom })
+}
+
+/// The runnable platform manifests of an index: those with a platform that is not `unknown` (as attestations have it).
+fn parts(manifest: &Manifest) -> Vec<Descriptor> {
+    if manifest.kind != ManifestKind::Index {
+        return Vec::new();
+    }
+    let runnable = |d: &&Descriptor| {
+        let known = d.platform.as_ref().is_some_and(|p| p.os != "unknown" && p.architecture != "unknown");
+        known && media_type::is_manifest(&d.media_type) && d.digest.algorithm() == Algorithm::Sha256
+    };
+    let mut seen = BTreeSet::new();
+    let runnable = manifest.manifests.iter().filter(runnable).filter(|d| seen.insert(d.digest.clone()));
+    runnable.take(MAX_PARTS).cloned().collect()
+}
+
+impl Intents for Releases<'_> {
+    fn role(&self) -> RoleName {
+        RoleName::releases()
+    }
+
+    fn changes(
+        &self,
+        known: &[&Whole],
+        view: &View,
+        by: &KeyId,
+        at: UnixTime,
+    ) -> Result<Vec<Change>, Refusal> {
+        let lists = revocation_lists(known, self.collection)?;
+        let mut changes = Vec::new();
+        for bundle in self.bundles {
+            let digest = bundle.content.digest();
+            for list in &lists {
+                if is_revoked(list, digest).map_err(Refusal::Revocations)? {
+                    return Err(Refusal::Revoked(digest.clone()));
+                }
+            }
+            let about = |claim| About {
+                claim,
+                at,
+                by: by.clone(),
+                media_type: bundle.content.media_type().to_owned(),
+                tags: BTreeSet::new(),
+                previous: None,
+                platform: None,
+                part_of: BTreeSet::new(),
+                set: None,
+                over: BTreeSet::new(),
+            };
+            let entry = |about| Bundle {
+                digest: digest.clone(),
+                length: bundle.content.descriptor().size,
+                about,
+                custom: bundle.custom.clone(),
+            };
+            let mut release = about(Some(Claim::Release));
+            release.tags = bundle.tags.clone();
+            let set = |path: String, bundle: &Bundle| Change::Set { path, value: bundle.to_json() };
+            changes.push(set(self.collection.release_path(digest), &entry(release)));
+            for tag in &bundle.tags {
+                let path = self.collection.tag_path(tag);
+                let mut claim = about(Some(Claim::Tag));
+                let before = view.content().entry(&path).and_then(|e| e.sha256());
+                claim.previous = before
+                    .and_then(|hex| format!("sha256:{hex}").parse().ok())
+                    .filter(|before: &Digest| before != digest);
+                changes.push(set(path, &entry(claim)));
+            }
+            for part in &bundle.parts {
+                let mut derived = about(None);
+                derived.media_type.clone_from(&part.media_type);
+                derived.platform.clone_from(&part.platform);
+                derived.part_of = BTreeSet::from([digest.clone()]);
+                let part_entry = Bundle {
+                    digest: part.digest.clone(),
+                    length: part.size,
+                    about: derived,
+                    custom: Map::new(),
+                };
+                changes.push(set(self.collection.release_path(&part.digest), &part_entry));
+            }
+        }
+        Ok(changes)
+    }
+}
+
+/// The revocation lists of what is live and what is remembered, each as its role pins it: whoever keeps a list back, or puts
+/// another one in its place, must not get a revoked bundle signed.
+fn revocation_lists<'a>(known: &[&'a Whole], collection: &CollectionName) -> Result<Vec<&'a Bytes>, Refusal> {
+    let (role, path) = (RoleName::revocations(), collection.revocations_path());
+    let missing = |what: &str| Err(Refusal::Revocations(format!("{what} is not there")));
+    let mut lists = Vec::new();
+    for whole in known {
+        let Some(file) = whole.role(&role) else { continue };
+        let Some(target) = file.role().targets().get(&path) else { return missing("its entry") };
+        let found = known.iter().filter_map(|w| w.files().target(&path)).find(|b| target.check(b).is_ok());
+        match found {
+            Some(list) => lists.push(list),
+            None => return missing("the file"),
+        }
+    }
+    let delegated = known.iter().any(|w| w.trusted().targets().role().delegation(&role).is_some());
+    if delegated && lists.is_empty() { missing("the role") } else { Ok(lists) }
+}
+
+fn release_of(bundle: &Prepared) -> EntryName {
+    EntryName::Release(bundle.content.digest().clone())
+}
+
+/// How a bundle stands in the state that was read last.
+fn outcome(bundle: &Prepared, entries: &Entries, committed: bool) -> Outcome {
+    let digest = bundle.content.digest();
+    let (mut tags, mut lost) = (BTreeSet::new(), BTreeMap::new());
+    let mut absent = entries.get(&release_of(bundle)).is_none_or(|e| e.about.claim.is_none());
+    for tag in &bundle.tags {
+        match entries.get(&EntryName::Tag(tag.clone())) {
+            Some(entry) if entry.digest == *digest => {
+                tags.insert(tag.clone());
+            }
+            Some(entry) if committed => {
+                lost.insert(tag.clone(), entry.digest.clone());
+            }
+            _ => absent = true,
+        }
+    }
+    let status = match (committed, absent, lost.is_empty()) {
+        (false, true, _) => Status::Submitted,
+        (true, true, _) | (_, _, false) => Status::Refused,
+        _ => Status::Released,
+    };
+    Outcome {
+        reference: bundle.reference.clone(),
+        bundle: bundle.content.descriptor().bare(),
+        tags,
+        parts: bundle.parts.iter().map(|p| p.digest.clone()).collect(),
+        seal: None,
+        status,
+        lost,
+    }
+}
+
+fn published(request: &Request<'_>, worked: Worked, bundles: Vec<Outcome>, finished: Finished) -> Published {
+    let trusted = worked.last.trusted();
+    let mut versions = BTreeMap::from([
+        (RoleName::snapshot(), trusted.snapshot().version()),
+        (RoleName::timestamp(), trusted.timestamp().version()),
+    ]);
+    versions.extend(trusted.pin(&RoleName::releases()).map(|p| (RoleName::releases(), p.version)));
+    let expiries = trusted.expiries().into_iter().map(|(_, at)| at);
+    let expires = expiries.chain(worked.last.roles().values().map(|r| r.file.expires())).min();
+    let tag = request.collection.state_tag();
+    Published {
+        status: bundles.iter().map(|b| b.status).max().unwrap_or(Status::Released),
+        collection: request.collection.clone(),
+        state: request.state.place().at(Some(Selector::Tag(tag))),
+        digest: worked.manifest.digest().clone(),
+        versions,
+        expires: expires.unwrap_or_else(|| trusted.timestamp().expires()),
+        bundles,
+        commits: worked.commits,
+        merged: worked.merged,
+        submitted: worked.submitted.iter().filter_map(|t| t.tag(&request.collection)).collect(),
+        pending: worked.pending,
+        open: finished.open,
+        repaired: worked.repaired,
+    }
+}
+
+#[cfg(test)]
+mod tests;

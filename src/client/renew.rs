@@ -1,0 +1,217 @@
+//! `renew`: admit what was submitted, sign again what is due, finish what was left undone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::commit::{Committer, Job, Pending, Reason, WorkError, half_life, signed_at, timestamp_due};
+use super::duties::{Finished, Moves, Tagging, Tidy};
+use super::known::Known;
+use super::memory::Memory;
+use super::signing::{KeyRing, can_sign, require};
+use super::whole::Whole;
+use crate::oci::{Digest, Reference, Selector, Tag};
+use crate::sig::KeyId;
+use crate::store::Manage;
+use crate::time::{Clock, UnixTime};
+use crate::tuf::{CollectionName, RoleName, Version};
+
+/// What `renew` needs.
+pub struct Request<'a> {
+    /// The collection.
+    pub collection: CollectionName,
+    /// Its root, trusted beforehand.
+    pub anchor: Bytes,
+    /// Where the state and the bundles lie.
+    pub store: &'a dyn Manage,
+    /// Roles to sign again, due or not; the only way to sign `root` and `targets` again.
+    pub roles: BTreeSet<RoleName>,
+    /// What is remembered: in the home, and in a lock file.
+    pub memories: &'a [Memory],
+    /// Sign although nothing is remembered.
+    pub without_memory: bool,
+    /// The keys at hand.
+    pub keys: &'a dyn KeyRing,
+    /// The time.
+    pub clock: &'a dyn Clock,
+}
+
+/// How a renewal ended.
+#[derive(Debug, Clone)]
+pub struct Renewed {
+    /// The whole.
+    pub status: Status,
+    /// The collection.
+    pub collection: CollectionName,
+    /// Where the state lies, with its tag.
+    pub state: Reference,
+    /// Digest of the state's manifest that was read last.
+    pub digest: Digest,
+    /// What was signed: version and expiry.
+    pub signed: BTreeMap<RoleName, (Version, UnixTime)>,
+    /// Submissions that are in now and were not before.
+    pub admitted: Vec<Admitted>,
+    /// Submissions that are not in.
+    pub pending: Vec<Pending>,
+    /// Seals, tags, deletions; and what of that is still to be done.
+    pub finished: Finished,
+    /// Tags of the submissions that were deleted.
+    pub deleted: Vec<Tag>,
+    /// Number of states that were PUT.
+    pub commits: usize,
+    /// Number of forks that were merged.
+    pub merged: usize,
+    /// When which role must be signed again, the first one first.
+    pub due: Vec<Due>,
+    /// Whether the live state was older than the memory, or gone, and was put right.
+    pub repaired: bool,
+}
+
+/// A submission that was admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its tag.
+    pub tag: Tag,
+    /// Its role.
+    pub role: RoleName,
+    /// Its version.
+    pub version: Version,
+}
+
+/// When a role must be signed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// From when on it is signed again.
+    pub from: UnixTime,
+    /// When it expires.
+    pub expires: UnixTime,
+    /// The role.
+    pub role: RoleName,
+    /// Whether enough of its keys are here.
+    pub key_here: bool,
+    /// The ids of its keys.
+    pub keys: Vec<KeyId>,
+}
+
+/// How a collection stands after a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Something was signed, admitted or finished.
+    Renewed,
+    /// Nothing was due, nothing submitted: nothing was written.
+    Current,
+    /// A fork waits for a holder of the role's key.
+    Pending,
+    /// A role is past half its life, or expired, and its key is not here.
+    Overdue,
+    /// A seal, a tag or a deletion is still to be done, or there are more submissions than are looked at.
+    Incomplete,
+}
+
+/// Renew.
+///
+/// # Errors
+/// See [`WorkError`]. What was pushed before stays and does no harm; the same call finishes it.
+pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
+    let place = Known::new(request.store);
+    let committer = Committer {
+        place: &place,
+        collection: &request.collection,
+        anchor: &request.anchor,
+        memories: request.memories,
+        without_memory: request.without_memory,
+        keys: request.keys,
+        clock: request.clock,
+    };
+    let worked = committer.work(&Job { intents: None, forced: &request.roles, repair: true }).await?;
+    let now = request.clock.now();
+    if !worked.online && worked.signed.is_empty() && timestamp_due(&worked.last) <= now {
+        let root = worked.last.trusted().root().role();
+        require(request.keys, &RoleName::timestamp(), root.timestamp_keys())?;
+        require(request.keys, &RoleName::snapshot(), root.snapshot_keys())?;
+    }
+    let tidy = Tidy {
+        tagging: Tagging {
+            bundles: &place,
+            place: &place,
+            collection: &request.collection,
+            anchor: &request.anchor,
+            now,
+            moves: Moves::Unfinished,
+        },
+        first: worked.first.as_ref(),
+        last: &worked.last,
+        manifest: worked.manifest.digest(),
+        memory_is_newer: worked.repaired,
+        listed: &worked.listed,
+    };
+    // Without the online key the state may not hold yet what was submitted: its bundles have no seal and no tag before that.
+    let finished = if worked.online { tidy.run().await? } else { Finished::default() };
+    let tag = |t: &super::submission::SubmissionTag| t.tag(&request.collection);
+    let admitted: Vec<Admitted> = worked
+        .admitted
+        .iter()
+        .filter_map(|(t, role)| Some(Admitted { tag: tag(t)?, role: role.clone(), version: t.version() }))
+        .collect();
+    let due = due(&worked.last, request.keys);
+    let forks = worked.pending.iter().any(|p| p.reason == Reason::Fork);
+    let overdue = due.iter().any(|d| {
+        let offline = matches!(d.role.as_str(), "root" | "targets");
+        d.expires <= now || (d.from <= now && !d.key_here && !offline)
+    });
+    let did = worked.commits > 0
+        || !worked.signed.is_empty()
+        || !finished.seals.is_empty()
+        || !finished.tags.is_empty()
+        || !finished.deleted.is_empty();
+    let passed_over = worked.pending.iter().any(|p| p.reason == Reason::NotLookedAt);
+    let status = if !finished.open.is_empty() || passed_over {
+        Status::Incomplete
+    } else if forks {
+        Status::Pending
+    } else if overdue {
+        Status::Overdue
+    } else if did {
+        Status::Renewed
+    } else {
+        Status::Current
+    };
+    Ok(Renewed {
+        status,
+        collection: request.collection.clone(),
+        state: request.store.place().at(Some(Selector::Tag(request.collection.state_tag()))),
+        digest: worked.manifest.digest().clone(),
+        signed: worked.signed,
+        admitted,
+        pending: worked.pending,
+        deleted: finished.deleted.iter().filter_map(tag).collect(),
+        finished,
+        commits: worked.commits,
+        merged: worked.merged,
+        due,
+        repaired: worked.repaired,
+    })
+}
+
+/// When each role must be signed again.
+fn due(whole: &Whole, keys: &dyn KeyRing) -> Vec<Due> {
+    let trusted = whole.trusted();
+    let mut out = Vec::new();
+    let mut add = |role: RoleName, from: UnixTime, expires: UnixTime| {
+        let Some(of) = whole.keys(&role) else { return };
+        let key_here = can_sign(keys, of);
+        out.push(Due { from, expires, role, key_here, keys: of.keys.keys().cloned().collect() });
+    };
+    let half = |at: UnixTime, expires: UnixTime| (half_life(at, expires), expires);
+    let (from, expires) = half(signed_at(trusted.root()), trusted.root().expires());
+    add(RoleName::root(), from, expires);
+    add(RoleName::timestamp(), timestamp_due(whole), trusted.timestamp().expires());
+    let (from, expires) = half(signed_at(trusted.snapshot()), trusted.snapshot().expires());
+    add(RoleName::snapshot(), from, expires);
+    for (role, at) in whole.roles() {
+        let (from, expires) = half(signed_at(&at.file), at.file.expires());
+        add(role.clone(), from, expires);
+    }
+    out.sort_by(|a, b| (a.from, &a.role).cmp(&(b.from, &b.role)));
+    out
+}

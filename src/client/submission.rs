@@ -1,0 +1,239 @@
+//! Submissions: signed next versions of a role, each at a tag of its own beside the state, waiting to be admitted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::known::Known;
+use super::state::{self, Kind, Packed, StateError};
+use super::whole::{RoleAt, Whole};
+use crate::oci::{Content, Digest, Manifest, Selector, Tag, media_type};
+use crate::store::{Failure, Store, StoreError};
+use crate::time::UnixTime;
+use crate::tuf::lineage::RoleFile;
+use crate::tuf::{
+    CollectionName, FileName, Files, Limits, Metadata, RoleKeys, RoleName, Targets, TufError, Unverified,
+    Version,
+};
+
+/// The tag of a submission: it says which role and version, and begins the hash of the role file, so that most submissions
+/// are judged without being fetched.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubmissionTag {
+    role: String,
+    version: Version,
+    hash: String,
+}
+
+/// A verified next version of a role.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Where it lies.
+    pub tag: SubmissionTag,
+    /// The role.
+    pub role: RoleName,
+    /// Its file.
+    pub file: Arc<Metadata<Targets>>,
+    /// Its lineage.
+    pub lineage: RoleFile,
+    /// Target files of the whole collection that came with it.
+    pub files: Files,
+}
+
+/// What lies at a submission's tag.
+#[derive(Debug, Clone)]
+pub enum Fetched {
+    /// A submission that verifies.
+    Valid(Box<Submission>),
+    /// Something else: why.
+    Invalid(String),
+    /// Nothing any more.
+    Gone,
+    /// More bytes than may still be fetched.
+    TooMuch,
+}
+
+impl SubmissionTag {
+    /// The tag of a role file.
+    pub fn of(role: &RoleName, version: Version, file: &[u8]) -> Self {
+        Self { role: role_part(role), version, hash: Digest::sha256(file).hex()[..32].to_owned() }
+    }
+
+    /// Read a tag of `collection`; `None` for any other tag.
+    pub fn read(collection: &CollectionName, tag: &Tag) -> Option<Self> {
+        let rest = tag.as_str().strip_prefix(&collection.submission_prefix())?;
+        let [role, version, hash] = rest.split('.').collect::<Vec<_>>().try_into().ok()?;
+        let hex = |s: &str, len| {
+            s.len() == len && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        };
+        if !hex(role, 8) || !hex(hash, 32) || version.len() != 10 {
+            return None;
+        }
+        let version = version.parse().ok().and_then(Version::new)?;
+        let read = Self { role: role.to_owned(), version, hash: hash.to_owned() };
+        // A sign or a space that the number parser takes is no tag that was written here.
+        (read.tag(collection).as_ref() == Some(tag)).then_some(read)
+    }
+
+    /// The tag, as text: `bulla.<h>.s.<role, 8 hex>.<version, 10 digits>.<32 hex>`. `None` only for versions of more digits.
+    pub fn tag(&self, collection: &CollectionName) -> Option<Tag> {
+        let prefix = collection.submission_prefix();
+        format!("{prefix}{}.{:010}.{}", self.role, self.version.get(), self.hash).parse().ok()
+    }
+
+    /// Whether it is of this role.
+    pub fn is_of(&self, role: &RoleName) -> bool {
+        self.role == role_part(role)
+    }
+
+    /// Whether a manifest is a submission of the role file that the tag names.
+    pub fn names(&self, manifest: &Content) -> bool {
+        Manifest::parse(manifest).is_ok_and(|m| {
+            m.artifact_type.as_deref() == Some(media_type::BULLA_SUBMISSION)
+                && m.layers.iter().any(|l| l.digest.hex().starts_with(&self.hash))
+        })
+    }
+
+    /// The version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The first 32 hex digits of SHA-256 over the role file.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+impl Submission {
+    /// What was just signed here.
+    ///
+    /// # Errors
+    /// It does not verify.
+    pub fn of(role: &RoleName, keys: &RoleKeys, bytes: &Bytes, files: Files) -> Result<Self, TufError> {
+        let limits = Limits::default();
+        let file = Unverified::<Targets>::parse(role, bytes, &limits)?.verify(role, &[keys])?;
+        let lineage = RoleFile::of(&file).map_err(|fault| TufError::new(role, fault))?;
+        let tag = SubmissionTag::of(role, file.version(), bytes);
+        Ok(Self { tag, role: role.clone(), file: Arc::new(file), lineage, files })
+    }
+
+    /// The artifact.
+    pub fn pack(&self) -> Packed {
+        let mut files = self.files.clone();
+        files.put(Whole::file_name(&self.role, &self.file), self.file.bytes().clone());
+        state::pack(Kind::Submission, &files, None)
+    }
+}
+
+/// Fetch and verify what lies at `tag`, under the keys that `roles` gives its role. `left` is how many bytes may still be fetched.
+///
+/// # Errors
+/// The place could not be asked. What lies there may be anybody's, and is never an error.
+pub async fn fetch(
+    store: &Known<'_>,
+    collection: &CollectionName,
+    tag: &SubmissionTag,
+    roles: &BTreeMap<RoleName, RoleAt>,
+    left: &AtomicU64,
+    now: UnixTime,
+) -> Result<Fetched, StoreError> {
+    let Some(name) = tag.tag(collection) else { return Ok(Fetched::Gone) };
+    let manifest = match store.resolve(&Selector::Tag(name)).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(Fetched::Gone),
+        Err(e) => return anybodys(e),
+    };
+    let size = Manifest::parse(&manifest)
+        .map_or(0, |m| m.layers.iter().fold(0, |sum: u64, l| sum.saturating_add(l.size)));
+    let took = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(size));
+    if took.is_err() {
+        return Ok(Fetched::TooMuch);
+    }
+    let files = match state::read(store, &manifest, Kind::Submission).await {
+        Ok(read) => read.files,
+        Err(StateError::Store(e)) => return anybodys(e),
+        Err(e @ StateError::Invalid { .. }) => return Ok(Fetched::Invalid(e.to_string())),
+    };
+    Ok(judge(collection, tag, roles, files, now))
+}
+
+fn judge(
+    collection: &CollectionName,
+    tag: &SubmissionTag,
+    roles: &BTreeMap<RoleName, RoleAt>,
+    mut files: Files,
+    now: UnixTime,
+) -> Fetched {
+    let names: Vec<FileName> = files.metadata().keys().cloned().collect();
+    let [name] = names.as_slice() else {
+        return Fetched::Invalid(format!("{} role files; this version takes one", names.len()));
+    };
+    let role = name.role().clone();
+    let Some((at, bytes)) = roles.get(&role).zip(files.get(name).cloned()) else {
+        return Fetched::Invalid(format!("{role} is no role of the collection"));
+    };
+    let limits = Limits::default();
+    if bytes.len() as u64 > limits.targets_bytes {
+        return Fetched::Invalid(format!("a role file of {} bytes", bytes.len()));
+    }
+    files.retain(|_| false);
+    let submission = match Submission::of(&role, &at.keys, &bytes, files) {
+        Ok(submission) => submission,
+        Err(e) => return Fetched::Invalid(e.to_string()),
+    };
+    if submission.file.is_expired(now) {
+        return Fetched::Invalid(format!("expired since {}", submission.file.expires()));
+    }
+    if submission.tag != *tag {
+        return Fetched::Invalid("its tag is another file's".into());
+    }
+    let collection = collection.to_string();
+    let ours = submission.file.check_collection(&role, &collection);
+    match ours.and_then(|()| at.check_paths(&role, &submission.file)) {
+        Ok(()) => Fetched::Valid(Box::new(submission)),
+        Err(e) => Fetched::Invalid(e.to_string()),
+    }
+}
+
+/// A failure of the one item, which anybody who may push could have made, is not one of the place.
+fn anybodys(e: StoreError) -> Result<Fetched, StoreError> {
+    match e.failure {
+        _ if e.is_the_items_own() => Ok(Fetched::Invalid(e.to_string())),
+        Failure::NotFound => Ok(Fetched::Gone),
+        _ => Err(e),
+    }
+}
+
+/// A role's name never becomes a tag; the beginning of its hash does.
+fn role_part(role: &RoleName) -> String {
+    Digest::sha256(role.as_str().as_bytes()).hex()[..8].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::fixture::name;
+
+    #[test]
+    fn tags_are_read_back_exactly() {
+        let tag = SubmissionTag::of(&RoleName::releases(), Version::new(7).unwrap(), b"x");
+        let text = tag.tag(&name()).unwrap();
+        assert_eq!(SubmissionTag::read(&name(), &text), Some(tag.clone()));
+        assert!(tag.is_of(&RoleName::releases()) && !tag.is_of(&RoleName::targets()));
+        let text = text.to_string();
+        assert_eq!(text.len(), "bulla.0123456789abcdef.s.".len() + 8 + 1 + 10 + 1 + 32);
+        for bad in [
+            text.replace(".0000000007.", ".+000000007."),
+            text.replace(".0000000007.", ".7."),
+            text.replace(".0000000007.", ".0000000000."),
+            format!("{text}0"),
+            text.to_uppercase(),
+            text[..text.len() - 1].to_owned(),
+        ] {
+            assert!(bad.parse().map_or(true, |t| SubmissionTag::read(&name(), &t).is_none()), "{bad}");
+        }
+    }
+}

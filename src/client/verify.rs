@@ -1,0 +1,292 @@
+//! `verify`: the driver of [`crate::trust::Verification`]. It fetches, saves, and decides nothing.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use futures::future::join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::memory::{Memory, MemoryError};
+use super::places::Places;
+use super::state::{self, Kind, MAX_STATE_FILE_COUNT, MAX_STATE_FILES, SIGNED_AT, StateError};
+use crate::oci::{Content, Descriptor, Manifest, Reference, Selector, media_type};
+use crate::store::{Failure, Store, StoreError};
+use crate::time::UnixTime;
+use crate::trust::{
+    Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, SealsAnswer, StateAnswer,
+    Statement, Step, Subject, TrustFile, Verification, Want,
+};
+use crate::tuf::{Files, Limits};
+
+/// Most files that are fetched for all seals of a bundle together, past those embedded in their manifests.
+const MAX_SEAL_REQUESTS: usize = 1024;
+/// Most bytes of them.
+const MAX_SEAL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Everything that a verification needs beside the reference.
+pub struct Verifier<'a> {
+    /// Opens the places.
+    pub places: &'a dyn Places,
+    /// Anchors and statements.
+    pub trust: &'a TrustFile,
+    /// The folder of memories.
+    pub memory: &'a Path,
+    /// The one time of the verification.
+    pub now: UnixTime,
+    /// Whether that time was set by hand.
+    pub clock_override: bool,
+}
+
+/// Why there is no report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// Neither tag nor digest.
+    #[error("{0} names no bundle: a tag or a digest is missing")]
+    NoSelector(Reference),
+    /// `--as` with a registry reference.
+    #[error("{0} has a name already; another one is only for OCI layouts")]
+    AlreadyNamed(Reference),
+    /// An OCI layout, no name given, and not exactly one collection anchored.
+    #[error("{reference} does not say whose bundle it is, and {} repositories are anchored", .anchored.len())]
+    Ambiguous {
+        /// The reference.
+        reference: Reference,
+        /// The anchored repositories.
+        anchored: Vec<String>,
+    },
+    /// The memory cannot be read or written.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The place cannot be used at all.
+    #[error(transparent)]
+    Place(#[from] StoreError),
+}
+
+impl Verifier<'_> {
+    /// Verify one reference; `named` is what `--as` says.
+    ///
+    /// # Errors
+    /// Usage, or a memory or place that cannot be used. "Not trusted" and "could not decide" are reports.
+    pub async fn verify(
+        &self,
+        reference: &Reference,
+        named: Option<&Subject>,
+    ) -> Result<Report, VerifyError> {
+        let selector =
+            reference.selector().ok_or_else(|| VerifyError::NoSelector(reference.clone()))?.clone();
+        let subject = self.subject(reference, &selector, named)?;
+        let anchors: Vec<&Anchor> = self.trust.covering(&subject).collect();
+        let mut with_memory = Vec::new();
+        let mut notes = Vec::new();
+        for anchor in anchors {
+            let remembered = Memory::in_dir(self.memory, &anchor.collection).load(anchor.root.bytes())?;
+            with_memory.push((anchor.clone(), remembered));
+            let skipped = anchor.state_at.iter().filter(|p| !may_ask(reference, p));
+            notes.extend(skipped.map(|p| {
+                Check::note(Code::StatePlaceSkipped, format!("{p} was not asked: {reference} is offline"))
+            }));
+        }
+        let mut verification = Verification::start(Question {
+            reference: reference.to_string(),
+            statement: Statement::choose(&self.trust.statements, &subject).cloned(),
+            subject,
+            digest: selector.digest().cloned(),
+            anchors: with_memory.clone(),
+            now: self.now,
+            clock_override: self.clock_override,
+            notes,
+            limits: Limits::default(),
+        });
+        let store = match verification.step() {
+            Step::Done(report) => return Ok(*report),
+            _ => self.places.open(reference).await?,
+        };
+        loop {
+            match verification.step() {
+                Step::Need(wants) => {
+                    let fetch = |want| self.fetch(want, reference, &selector, &*store, &with_memory);
+                    verification.feed(join_all(wants.into_iter().map(fetch)).await);
+                }
+                Step::Save { anchor, remembered } => {
+                    let anchor = &with_memory[anchor].0;
+                    Memory::in_dir(self.memory, &anchor.collection).save(anchor.root.bytes(), &remembered)?;
+                    verification.saved();
+                }
+                Step::Done(report) => return Ok(*report),
+            }
+        }
+    }
+
+    fn subject(
+        &self,
+        reference: &Reference,
+        selector: &Selector,
+        named: Option<&Subject>,
+    ) -> Result<Subject, VerifyError> {
+        match (reference, named) {
+            (Reference::Registry(_), Some(_)) => Err(VerifyError::AlreadyNamed(reference.clone())),
+            (Reference::Registry(r), None) => {
+                Ok(Subject { repository: r.repository.clone(), tag: selector.tag().cloned() })
+            }
+            (Reference::Layout(_), Some(named)) => {
+                let tag = named.tag.clone().or_else(|| selector.tag().cloned());
+                Ok(Subject { repository: named.repository.clone(), tag })
+            }
+            (Reference::Layout(_), None) => {
+                let scopes: BTreeSet<String> =
+                    self.trust.anchors.iter().map(|a| a.scope.to_string()).collect();
+                let anchored: Vec<String> = scopes.into_iter().collect();
+                match (anchored.len(), anchored.first().and_then(|s| s.parse().ok())) {
+                    (1, Some(repository)) => Ok(Subject { repository, tag: selector.tag().cloned() }),
+                    _ => Err(VerifyError::Ambiguous { reference: reference.clone(), anchored }),
+                }
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        want: Want,
+        reference: &Reference,
+        selector: &Selector,
+        store: &dyn Store,
+        anchors: &[(Anchor, Option<crate::tuf::Remembered>)],
+    ) -> Answer {
+        match want {
+            Want::Bundle => Answer::Bundle(bundle(store, selector).await),
+            Want::State { anchor } => Answer::State(self.state(reference, store, &anchors[anchor].0).await),
+            Want::Seals { subject } => Answer::Seals(seals(store, &subject).await),
+        }
+    }
+
+    /// The first place that has a state: the bundle's own, then those that the anchor lists. Junk at one place, which anybody
+    /// who may push there could have put, does not hide the next.
+    async fn state(&self, reference: &Reference, store: &dyn Store, anchor: &Anchor) -> StateAnswer {
+        let mut junk = None;
+        let own = store_state(store, anchor).await;
+        match own {
+            StateAnswer::Absent => {}
+            StateAnswer::Invalid(_) => junk = Some(own),
+            StateAnswer::Found(_) | StateAnswer::Unreadable(_) => return own,
+        }
+        for place in anchor.state_at.iter().filter(|p| may_ask(reference, p)) {
+            let answer = match self.places.open(place).await {
+                Ok(store) => store_state(&*store, anchor).await,
+                Err(e) => StateAnswer::Unreadable(e.to_string()),
+            };
+            match answer {
+                StateAnswer::Absent => {}
+                StateAnswer::Invalid(_) => junk = junk.or(Some(answer)),
+                StateAnswer::Found(_) | StateAnswer::Unreadable(_) => return answer,
+            }
+        }
+        junk.unwrap_or(StateAnswer::Absent)
+    }
+}
+
+/// From an OCI layout no connection is opened.
+fn may_ask(reference: &Reference, place: &Reference) -> bool {
+    matches!(reference, Reference::Registry(_)) || matches!(place, Reference::Layout(_))
+}
+
+async fn bundle(store: &dyn Store, selector: &Selector) -> BundleAnswer {
+    match store.resolve(selector).await {
+        Ok(Some(content)) => {
+            let (parts, unreadable) = match Manifest::parse(&content) {
+                Ok(manifest) => (manifest.manifests.into_iter().map(|d| d.digest).collect(), None),
+                Err(e) => (Vec::new(), Some(e.to_string())),
+            };
+            BundleAnswer::Found { bundle: content.descriptor().clone(), parts, unreadable }
+        }
+        Ok(None) => BundleAnswer::Absent,
+        Err(e) if e.is_not_found() => BundleAnswer::Absent,
+        Err(StoreError { failure: Failure::Content(why), .. }) => BundleAnswer::WrongContent(why.to_string()),
+        Err(e) => BundleAnswer::Failed(e.to_string()),
+    }
+}
+
+async fn store_state(store: &dyn Store, anchor: &Anchor) -> StateAnswer {
+    match state::fetch_state(store, &anchor.collection).await {
+        Ok(Some(read)) => StateAnswer::Found(read.files),
+        Ok(None) => StateAnswer::Absent,
+        Err(StateError::Store(e)) if e.is_not_found() => StateAnswer::Absent,
+        Err(StateError::Store(e)) => StateAnswer::Unreadable(e.to_string()),
+        Err(e @ StateError::Invalid { .. }) => StateAnswer::Invalid(e.to_string()),
+    }
+}
+
+/// The seals on a bundle, newest first by their own hint.
+async fn seals(store: &dyn Store, subject: &Descriptor) -> SealsAnswer {
+    let mut listed = match store.referrers(&subject.digest, Some(media_type::BULLA_SEAL)).await {
+        Ok(listed) => listed,
+        Err(e) => return SealsAnswer::Unreadable(e.to_string()),
+    };
+    listed.sort_by(|a, b| {
+        let hint = |d: &Descriptor| d.annotation(SIGNED_AT).map(str::to_owned);
+        hint(b).cmp(&hint(a)).then_with(|| a.digest.cmp(&b.digest))
+    });
+    let mut more = listed.len() > MAX_SEALS;
+    listed.truncate(MAX_SEALS);
+    let manifests = stream::iter(listed).map(|d| seal_manifest(store, subject, d)).buffered(8);
+    let manifests: Vec<_> = match manifests.try_collect().await {
+        Ok(manifests) => manifests,
+        Err(why) => return SealsAnswer::Unreadable(why),
+    };
+    // Whoever may push may hang up as many large ones as the list holds.
+    let (mut requests, mut bytes) = (MAX_SEAL_REQUESTS, MAX_SEAL_BYTES);
+    let within = |found: &Result<(Content, usize, u64), String>| {
+        let Ok((_, files, size)) = found else { return true };
+        let left = requests.checked_sub(*files).zip(bytes.checked_sub(*size));
+        left.inspect(|left| (requests, bytes) = *left).is_some()
+    };
+    let (within, past): (Vec<_>, Vec<_>) = manifests.into_iter().partition(within);
+    more |= !past.is_empty();
+    let read = stream::iter(within).map(|found| async move {
+        match found {
+            Ok((manifest, ..)) => seal(store, &manifest).await,
+            Err(why) => Ok(Err(why)),
+        }
+    });
+    match read.buffered(4).try_collect().await {
+        Ok(seals) => SealsAnswer::Read { seals, more },
+        Err(why) => SealsAnswer::Unreadable(why),
+    }
+}
+
+/// The manifest of a seal, with number and bytes of the files to fetch for it; or why it is none. The outer error is a
+/// failure to look.
+async fn seal_manifest(
+    store: &dyn Store,
+    subject: &Descriptor,
+    listed: Descriptor,
+) -> Result<Result<(Content, usize, u64), String>, String> {
+    let manifest = match store.resolve(&Selector::Digest(listed.digest.clone())).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(Err(format!("the seal {} is listed, and not there", listed.digest))),
+        Err(e) if e.is_the_items_own() => return Ok(Err(e.to_string())),
+        Err(e) => return Err(e.to_string()),
+    };
+    let parsed = match Manifest::parse(&manifest) {
+        Ok(parsed) => parsed,
+        Err(e) => return Ok(Err(e.to_string())),
+    };
+    if parsed.subject.is_none_or(|s| s.digest != subject.digest) {
+        return Ok(Err(format!("the seal {} does not refer to this bundle", listed.digest)));
+    }
+    let apart = parsed.layers.iter().filter(|layer| layer.inline().is_none());
+    let (files, size) = apart.fold((0, 0u64), |(n, sum), layer| (n + 1, sum.saturating_add(layer.size)));
+    if files > MAX_STATE_FILE_COUNT || size > MAX_STATE_FILES {
+        return Ok(Err(format!("the seal {} is too large", listed.digest)));
+    }
+    Ok(Ok((manifest, files, size)))
+}
+
+/// The files of a seal, or why it is none. The outer error is a failure to look.
+async fn seal(store: &dyn Store, manifest: &Content) -> Result<Result<Files, String>, String> {
+    match state::read(store, manifest, Kind::Seal).await {
+        Ok(read) => Ok(Ok(read.files)),
+        Err(StateError::Store(e)) if e.is_the_items_own() => Ok(Err(e.to_string())),
+        Err(StateError::Store(e)) => Err(e.to_string()),
+        Err(e @ StateError::Invalid { .. }) => Ok(Err(e.to_string())),
+    }
+}

@@ -1,0 +1,240 @@
+//! A state verified whole: from the trusted root down to every targets role that can be reached. Signers build on nothing less.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::time::UnixTime;
+use crate::tuf::{
+    CollectionName, Expiry, Fault, FileName, FilePin, Files, Limits, Metadata, Paths, RoleKeys, RoleName,
+    RootChain, RootStep, RootWalk, Target, Targets, Trusted, TufError,
+};
+
+/// Most targets roles that are followed in one state.
+const MAX_ROLES: usize = 256;
+
+/// A state of which every role verified. Expiry is not judged here: who signs may be about to renew it.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    trusted: Trusted,
+    files: Files,
+    roles: BTreeMap<RoleName, RoleAt>,
+}
+
+/// A targets role in its place: who may sign it, and its file.
+#[derive(Debug, Clone)]
+pub struct RoleAt {
+    /// Keys and threshold, as the role that delegates to it (or the root) says.
+    pub keys: RoleKeys,
+    /// What it may speak for; top-level targets for everything.
+    pub paths: Option<Paths>,
+    /// The file.
+    pub file: Arc<Metadata<Targets>>,
+}
+
+/// Walk from the trusted root over the roots that `sources` offer.
+///
+/// # Errors
+/// The trusted root itself fails, two different next roots verify, or there are too many.
+pub fn walk(
+    anchor: &Bytes,
+    collection: &CollectionName,
+    sources: &[&Files],
+    limits: &Limits,
+) -> Result<RootChain, TufError> {
+    walk_on(anchor, collection, None, sources, limits)
+}
+
+/// The same over remembered roots first: what was accepted once is settled, and keys that were rotated out have no say
+/// any more.
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_on(
+    anchor: &Bytes,
+    collection: &CollectionName,
+    remembered: Option<&Files>,
+    sources: &[&Files],
+    limits: &Limits,
+) -> Result<RootChain, TufError> {
+    let mut walk = RootWalk::start(anchor, Some(&collection.to_string()), limits)?;
+    loop {
+        match walk.step() {
+            RootStep::Need { version, .. } => {
+                let offered = match remembered.and_then(|r| r.root(version)) {
+                    Some(settled) => vec![settled.clone()],
+                    None => {
+                        let all: BTreeSet<&Bytes> = sources.iter().filter_map(|s| s.root(version)).collect();
+                        all.into_iter().cloned().collect()
+                    }
+                };
+                walk.feed(offered)?;
+            }
+            RootStep::Save(..) => walk.saved(),
+            RootStep::Done => return Ok(walk.finish()),
+        }
+    }
+}
+
+impl RoleAt {
+    /// That `file` lists only what the role may speak for. Verifiers pass over the rest, but it may be the file of another
+    /// role with the same keys: role files do not say whose they are.
+    ///
+    /// # Errors
+    /// It lists something else.
+    pub fn check_paths(&self, role: &RoleName, file: &Metadata<Targets>) -> Result<(), TufError> {
+        let Some(paths) = &self.paths else { return Ok(()) };
+        match file.role().targets().keys().find(|path| !paths.cover(path)) {
+            Some(path) => {
+                let why = format!("it lists \"{path}\", for which the role may not speak");
+                Err(TufError::new(role, Fault::Format(why)))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Whole {
+    /// Judge `files` under the final root of `chain`.
+    ///
+    /// # Errors
+    /// The first check that fails, of whatever role.
+    pub fn judge(
+        chain: &RootChain,
+        files: &Files,
+        collection: &CollectionName,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> Result<Self, TufError> {
+        let root = RoleName::root();
+        let next = chain.last().version().next();
+        if files.newest_root().is_some_and(|v| v >= next) {
+            let skipped = chain.skipped().first().cloned();
+            return Err(skipped.unwrap_or_else(|| TufError::new(&root, Fault::RootGap(next))));
+        }
+        let name = collection.to_string();
+        let trusted = Trusted::judge(chain.last(), files, Some(&name), None, Expiry::Collect, now, limits)?;
+        let keys = chain.last().role().targets_keys().clone();
+        let top = RoleAt { keys, paths: None, file: trusted.targets().clone() };
+        let mut roles = BTreeMap::from([(RoleName::targets(), top)]);
+        let mut open = vec![RoleName::targets()];
+        while let Some(delegator) = open.pop() {
+            let delegations = roles.get(&delegator).map(|r| r.file.role().delegations().to_vec());
+            for delegation in delegations.unwrap_or_default() {
+                let Some(file) = trusted.load(&delegation, files)? else { continue };
+                if roles.len() >= MAX_ROLES {
+                    let fault = Fault::Cap { what: "targets roles", limit: MAX_ROLES };
+                    return Err(TufError::new(&delegation.name, fault));
+                }
+                // Reached by two ways, the file had to verify on both; the first one stands.
+                if let Entry::Vacant(slot) = roles.entry(delegation.name) {
+                    let at = RoleAt { keys: delegation.keys, paths: Some(delegation.paths), file };
+                    at.check_paths(slot.key(), &at.file)?;
+                    open.push(slot.key().clone());
+                    slot.insert(at);
+                }
+            }
+        }
+        Ok(Self { trusted, files: files.clone(), roles })
+    }
+
+    /// The top-level metadata.
+    pub fn trusted(&self) -> &Trusted {
+        &self.trusted
+    }
+
+    /// The files.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Every targets role that can be reached, the top-level one included.
+    pub fn roles(&self) -> &BTreeMap<RoleName, RoleAt> {
+        &self.roles
+    }
+
+    /// The file of a targets role.
+    pub fn role(&self, role: &RoleName) -> Option<&Arc<Metadata<Targets>>> {
+        self.roles.get(role).map(|r| &r.file)
+    }
+
+    /// Who may sign a role.
+    pub fn keys(&self, role: &RoleName) -> Option<&RoleKeys> {
+        self.trusted.root().role().keys(role).or_else(|| self.roles.get(role).map(|r| &r.keys))
+    }
+
+    /// The files of the whole collection that the state lists: revocations, layouts, public keys. Bundles and links are none,
+    /// and what a role may not speak for is not looked for.
+    ///
+    /// # Errors
+    /// A role on the way fails.
+    pub fn own_targets(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Vec<(RoleName, String, Target)>, TufError> {
+        let link = |path: &str| path.starts_with(&collection.intoto_prefix()) && path.ends_with(".link");
+        let mut out = Vec::new();
+        for (role, at) in &self.roles {
+            let paths = at.file.role().targets().keys();
+            for path in paths.filter(|p| collection.entry(p).is_none() && !link(p)) {
+                let found = self.trusted.find(path, &self.files)?.target;
+                out.extend(found.filter(|(by, _)| by == role).map(|(by, t)| (by, path.clone(), t)));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Whether every file of the whole collection that the state lists is among its files.
+    ///
+    /// # Errors
+    /// A role on the way fails.
+    pub fn has_own_targets(&self, collection: &CollectionName) -> Result<bool, TufError> {
+        let listed = self.own_targets(collection)?;
+        Ok(listed.iter().all(|(_, path, t)| self.files.target(path).is_some_and(|b| t.check(b).is_ok())))
+    }
+
+    /// The same state with one more target file.
+    #[must_use]
+    pub fn with_target(mut self, path: String, bytes: Bytes) -> Self {
+        self.files.put_target(path, bytes);
+        self
+    }
+
+    /// Whether a version (timestamp, snapshot or a role) is smaller than in `memory`.
+    pub fn is_below(&self, memory: &Self) -> bool {
+        let fell = |role: &RoleName, pin: &FilePin| {
+            self.trusted.pin(role).is_none_or(|ours| ours.version < pin.version)
+        };
+        self.trusted.timestamp().version() < memory.trusted.timestamp().version()
+            || self.trusted.snapshot().version() < memory.trusted.snapshot().version()
+            || memory.trusted.snapshot().role().pins().iter().any(|(role, pin)| fell(role, pin))
+    }
+
+    /// The name under which the file of a targets role lies.
+    pub fn file_name(role: &RoleName, file: &Metadata<Targets>) -> FileName {
+        FileName::versioned(role.clone(), file.version())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuf::sim::{NOW, Sim, SimKey};
+
+    #[test]
+    fn rotated_out_keys_do_not_contest_a_remembered_root() {
+        let (mut honest, mut thief) = (Sim::new(), Sim::new());
+        honest.rotate(|sim| sim.root_keys = vec![SimKey::new(11), SimKey::new(12)]);
+        thief.rotate(|sim| sim.online_key = SimKey::new(99));
+        let (remembered, served) = (honest.files(), thief.files());
+        let (anchor, limits) = (honest.roots[0].clone(), Limits::default());
+        let at_once = walk(&anchor, &Sim::name(), &[&remembered, &served], &limits).unwrap_err();
+        assert!(matches!(at_once.fault, Fault::RootFork(_)));
+        let chain = walk_on(&anchor, &Sim::name(), Some(&remembered), &[&served], &limits).unwrap();
+        assert_eq!(chain.last().bytes(), &honest.roots[1]);
+        assert!(Whole::judge(&chain, &served, &Sim::name(), NOW, &limits).is_err());
+        assert!(Whole::judge(&chain, &remembered, &Sim::name(), NOW, &limits).is_ok());
+    }
+}

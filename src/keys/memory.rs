@@ -1,0 +1,101 @@
+//! Private keys in this process's memory.
+
+use async_trait::async_trait;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use zeroize::Zeroizing;
+
+use super::{KeyError, Signer};
+use crate::sig::{PublicKey, Scheme};
+
+/// A private key in this process's memory: what a key file is opened into. Tests make theirs with
+/// [`MemorySigner::from_seed`] and need no file.
+pub struct MemorySigner {
+    key: Private,
+    public: PublicKey,
+}
+
+/// Both are held by aws-lc, which wipes them when they are freed.
+enum Private {
+    Ed25519(Ed25519KeyPair),
+    EcdsaP256(EcdsaKeyPair),
+}
+
+impl MemorySigner {
+    /// A fresh random key.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn generate(scheme: Scheme) -> Result<Self, KeyError> {
+        let failed = |_| KeyError::Crypto("make a key");
+        Self::new(match scheme {
+            Scheme::Ed25519 => Private::Ed25519(Ed25519KeyPair::generate().map_err(failed)?),
+            Scheme::EcdsaP256 => {
+                Private::EcdsaP256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?)
+            }
+        })
+    }
+
+    /// The Ed25519 key of this seed (RFC 8032 5.1.5): always the same, for tests and vectors.
+    ///
+    /// # Errors
+    /// None that a 32-byte seed can cause.
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Crypto("read a seed"))?;
+        Self::new(Private::Ed25519(pair))
+    }
+
+    /// From DER PKCS#8 (RFC 5208, RFC 5958) of the named scheme; a public key inside must belong to the private one.
+    pub(super) fn from_pkcs8(scheme: Scheme, der: &[u8]) -> Result<Self, KeyError> {
+        let failed = |_| KeyError::Crypto("read a private key");
+        Self::new(match scheme {
+            Scheme::Ed25519 => {
+                Private::Ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(failed)?)
+            }
+            Scheme::EcdsaP256 => Private::EcdsaP256(
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).map_err(failed)?,
+            ),
+        })
+    }
+
+    /// DER PKCS#8 version 1, which every openssl reads.
+    pub(super) fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let failed = |_| KeyError::Crypto("write a private key");
+        let document = match &self.key {
+            Private::Ed25519(pair) => pair.to_pkcs8v1().map_err(failed)?,
+            Private::EcdsaP256(pair) => pair.to_pkcs8v1().map_err(failed)?,
+        };
+        Ok(Zeroizing::new(document.as_ref().to_vec()))
+    }
+
+    fn new(key: Private) -> Result<Self, KeyError> {
+        let public = match &key {
+            Private::Ed25519(pair) => PublicKey::from_raw(Scheme::Ed25519, pair.public_key().as_ref()),
+            Private::EcdsaP256(pair) => PublicKey::from_raw(Scheme::EcdsaP256, pair.public_key().as_ref()),
+        };
+        Ok(Self { key, public: public.map_err(|_| KeyError::Crypto("give the public key"))? })
+    }
+}
+
+#[async_trait]
+impl Signer for MemorySigner {
+    fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let failed = |_| KeyError::Crypto("sign");
+        Ok(match &self.key {
+            Private::Ed25519(pair) => pair.try_sign(message).map_err(failed)?.as_ref().to_vec(),
+            Private::EcdsaP256(pair) => {
+                pair.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec()
+            }
+        })
+    }
+}
+
+impl std::fmt::Debug for MemorySigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MemorySigner({:?})", self.public)
+    }
+}

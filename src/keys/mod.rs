@@ -1,0 +1,137 @@
+//! Ring 4: signing keys. Knows digests (0) and public keys (1), nothing of TUF or registries.
+//!
+//! A key is named by a [`KeyRef`], opened with [`open`], and used through [`Signer`] by way of [`sign_checked`].
+//! Key files are in [`KeyFolder`]; tokens and cloud services join as further schemes of [`KeyRef`].
+
+mod error;
+mod folder;
+mod keyref;
+mod memory;
+mod password;
+mod pem;
+mod pkcs8;
+
+pub use error::{KeyError, Unreadable};
+pub use folder::{KeyEntry, KeyFolder, Listed};
+pub use keyref::{KeyName, KeyRef};
+pub use memory::MemorySigner;
+pub use password::{NoPrompt, Password, PasswordError, Passwords, Prompt, TerminalPrompt};
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use crate::sig::PublicKey;
+
+/// Something that signs: a key file, later a token or a service. Signatures are of the form that
+/// [`PublicKey::verify`] takes: raw 64 bytes (Ed25519) or DER (ECDSA over SHA-256 of the message).
+#[async_trait]
+pub trait Signer: Send + Sync {
+    /// The public half.
+    fn public_key(&self) -> &PublicKey;
+
+    /// Sign exactly `message`. Call [`sign_checked`] instead: what a device or service returns is not believed.
+    ///
+    /// # Errors
+    /// The device, service or library failed.
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+}
+
+/// Sign `message` and verify the fresh signature with the signer's own public key before anybody uses it.
+///
+/// # Errors
+/// The signer's own, or [`KeyError::BadSignature`].
+pub async fn sign_checked(signer: &dyn Signer, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let signature = signer.sign(message).await?;
+    if signer.public_key().verify(message, &signature) {
+        Ok(signature)
+    } else {
+        Err(KeyError::BadSignature { key_id: signer.public_key().key_id() })
+    }
+}
+
+/// A key that was opened, with what should be said about it.
+pub struct Opened {
+    /// The key, ready to sign.
+    pub signer: Box<dyn Signer>,
+    /// What the user should hear about the key's file.
+    pub warnings: Vec<KeyWarning>,
+}
+
+/// Something about a key file that does not stop its use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyWarning {
+    /// Others than the owner may read the private key.
+    #[error("{} can be read by others (mode {mode:04o}): chmod 600 {}", path.display(), path.display())]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The private key has no password.
+    #[error("{} is not encrypted", path.display())]
+    NotEncrypted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// `NAME.pub` beside the private key holds another key.
+    #[error("{} does not belong to the private key beside it", path.display())]
+    PublicDiffers {
+        /// The `.pub` file.
+        path: PathBuf,
+    },
+}
+
+impl KeyWarning {
+    /// A stable code for scripts.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Permissions { .. } => "key.permissions",
+            Self::NotEncrypted { .. } => "key.unencrypted",
+            Self::PublicDiffers { .. } => "key.public-differs",
+        }
+    }
+}
+
+/// Open the key that `key` names for signing. A password is asked for only if the key needs one.
+///
+/// # Errors
+/// No such key, a file that is no usable key, a wrong password, or none to be had.
+pub fn open(key: &KeyRef, folder: &KeyFolder, passwords: &Passwords) -> Result<Opened, KeyError> {
+    folder.open(key, passwords)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sig::Scheme;
+
+    struct Liar(MemorySigner);
+
+    #[async_trait]
+    impl Signer for Liar {
+        fn public_key(&self) -> &PublicKey {
+            self.0.public_key()
+        }
+
+        async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+            let mut signature = self.0.sign(message).await?;
+            signature[10] ^= 1;
+            Ok(signature)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lying_signer_is_caught() {
+        for scheme in [Scheme::Ed25519, Scheme::EcdsaP256] {
+            let good = MemorySigner::generate(scheme).unwrap();
+            let signature = sign_checked(&good, b"message").await.unwrap();
+            assert!(good.public_key().verify(b"message", &signature));
+            assert!(!good.public_key().verify(b"massage", &signature));
+            let key_id = good.public_key().key_id();
+            assert_eq!(sign_checked(&Liar(good), b"message").await, Err(KeyError::BadSignature { key_id }));
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! PEM blocks (RFC 7468) of key files.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::Unreadable;
+use crate::sig::PublicKey;
+
+/// The one key in a PEM file.
+pub(super) enum KeyBlock {
+    /// `PRIVATE KEY`: DER PKCS#8.
+    Plain(Zeroizing<Vec<u8>>),
+    /// `ENCRYPTED PRIVATE KEY`: DER EncryptedPrivateKeyInfo.
+    Encrypted(Vec<u8>),
+    /// `PUBLIC KEY`.
+    Public(PublicKey),
+}
+
+/// The only key in `text`. Text around blocks, and `EC PARAMETERS`, which openssl writes before a key, are ignored.
+pub(super) fn key_block(text: &str) -> Result<KeyBlock, Unreadable> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some((_, from)) = rest.split_once("-----BEGIN ") {
+        let Some((label, body)) = from.split_once("-----") else {
+            return Err(Unreadable::Pem("BEGIN".into()));
+        };
+        let label: String = label.chars().take(40).collect();
+        let Some((body, tail)) = body.split_once(&format!("-----END {label}-----")) else {
+            return Err(Unreadable::Pem(label));
+        };
+        if label != "EC PARAMETERS" {
+            found.push((label, body));
+        }
+        rest = tail;
+    }
+    match &found[..] {
+        [] => Err(Unreadable::NoPem),
+        [(label, body)] => decode(label, body),
+        more => Err(Unreadable::Several(more.len())),
+    }
+}
+
+fn decode(label: &str, body: &str) -> Result<KeyBlock, Unreadable> {
+    let der = || {
+        let packed: Zeroizing<String> =
+            Zeroizing::new(body.chars().filter(|c| !c.is_ascii_whitespace()).collect());
+        STANDARD.decode(packed.as_bytes()).map_err(|_| Unreadable::Pem(label.to_owned()))
+    };
+    match label {
+        "PRIVATE KEY" => Ok(KeyBlock::Plain(Zeroizing::new(der()?))),
+        "ENCRYPTED PRIVATE KEY" => Ok(KeyBlock::Encrypted(der()?)),
+        "PUBLIC KEY" => match PublicKey::from_spki(&der()?) {
+            Ok(key) => Ok(KeyBlock::Public(key)),
+            Err(_) => Err(Unreadable::Algorithm("of this public key".into())),
+        },
+        "EC PRIVATE KEY" => Err(Unreadable::Sec1),
+        other => Err(Unreadable::Block(other.to_owned())),
+    }
+}

@@ -1,0 +1,39 @@
+//! Media types that bulla acts on. Every other type is carried untouched.
+
+/// OCI image manifest.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// OCI image index.
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Docker image manifest, schema 2.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker manifest list.
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// The artifact manifest of the 1.1 release candidates: read, never written.
+pub const OCI_ARTIFACT_RC: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// The empty descriptor's type; its content is `{}`.
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// A collection's state (docs/formats.md).
+pub const BULLA_STATE: &str = "application/vnd.bulla.state.v1";
+/// A seal: a referrer that carries the state for one bundle (docs/formats.md).
+pub const BULLA_SEAL: &str = "application/vnd.bulla.seal.v1";
+/// A signed next version of a role, waiting to be admitted (docs/formats.md).
+pub const BULLA_SUBMISSION: &str = "application/vnd.bulla.submission.v1";
+/// A TUF metadata file as a layer.
+pub const TUF_METADATA: &str = "application/vnd.tuf.metadata+json";
+/// A TUF target file as a layer.
+pub const TUF_TARGET: &str = "application/vnd.tuf.target";
+
+/// What a client must send in `Accept` for manifests: docker-registry answers 404 to an index it was not offered.
+pub const ACCEPT_MANIFESTS: [&str; 5] =
+    [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT_RC];
+
+/// Whether a descriptor of this type names a manifest or an index, to be stored at the manifests endpoint.
+pub fn is_manifest(media_type: &str) -> bool {
+    ACCEPT_MANIFESTS.contains(&media_type)
+}
+
+/// Whether this type names an index or manifest list.
+pub fn is_index(media_type: &str) -> bool {
+    media_type == OCI_INDEX || media_type == DOCKER_LIST
+}

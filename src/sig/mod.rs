@@ -1,0 +1,7 @@
+//! Ring 1: keys, signatures, strict and canonical JSON. Pure: no I/O, no clock.
+
+pub mod canonical;
+pub mod json;
+mod key;
+
+pub use key::{KeyError, KeyId, PublicKey, Scheme};

@@ -1,0 +1,289 @@
+//! What was written but stands in no `index.json` yet, and how it gets there: merged, under the lock, with what other
+//! processes wrote meanwhile. Everything here blocks.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::files::{Files, MAX_INDEX_BYTES, Stamp, read_small};
+use super::graph::{Graph, Node, Nodes, node, sound};
+use super::index::{Index, listing};
+use crate::oci::{Content, Descriptor, Digest, MAX_MANIFEST_BYTES, Tag, media_type, sorted_json};
+use crate::store::Failure;
+
+/// One change, in the order in which it was made.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A manifest whose file is in place.
+    Pushed(Arc<Node>, Option<Tag>),
+    /// The referrers list of this subject must be complete.
+    Refer(Digest),
+    /// A tag names nothing any more.
+    Untag(Tag),
+    /// A manifest goes.
+    Delete(Digest),
+}
+
+/// The layout as this process sees it: the file and the changes upon it.
+#[derive(Debug)]
+pub(super) struct View {
+    stamp: Option<Stamp>,
+    index: Index,
+    graph: Graph,
+    nodes: Nodes,
+    changes: Vec<Change>,
+    /// Deleted by a change.
+    gone: HashSet<Digest>,
+}
+
+impl View {
+    pub(super) fn new() -> Self {
+        Self {
+            stamp: None,
+            index: Index::empty(),
+            graph: Graph::default(),
+            nodes: Nodes::new(),
+            changes: Vec::new(),
+            gone: HashSet::new(),
+        }
+    }
+
+    /// Index and graph, read again when the file is another one.
+    pub(super) fn now(&mut self, files: &Files) -> Result<(&Index, &Graph), Failure> {
+        let stamp = files.stamp()?;
+        if self.stamp.as_ref() != Some(&stamp) {
+            self.stamp = None;
+            self.index = read_index(files)?;
+            self.gone.clear();
+            self.graph = Graph::of(files, &mut self.nodes, &self.index, &self.gone)?;
+            let changes = std::mem::take(&mut self.changes);
+            let applied = changes.iter().try_for_each(|c| self.apply(files, c));
+            self.changes = changes;
+            applied?;
+            self.stamp = Some(stamp);
+        }
+        Ok((&self.index, &self.graph))
+    }
+
+    /// Make a change visible to this process; [`View::flush`] brings it into the file.
+    pub(super) fn change(&mut self, files: &Files, change: Change) -> Result<(), Failure> {
+        self.now(files)?;
+        self.apply(files, &change)?;
+        self.changes.push(change);
+        Ok(())
+    }
+
+    /// Remember a manifest that was just written.
+    pub(super) fn learn(&mut self, content: &Content) -> Arc<Node> {
+        let node = Arc::new(Node::of(content));
+        self.nodes.insert(content.digest().clone(), node.clone());
+        node
+    }
+
+    /// Whether something other than a referrers list of `subject` lies at its referrers tag.
+    pub(super) fn foreign_list(
+        &mut self,
+        files: &Files,
+        subject: &Digest,
+    ) -> Result<Option<Descriptor>, Failure> {
+        self.now(files)?;
+        let Some(there) = self.index.lookup(&subject.referrers_tag())? else { return Ok(None) };
+        let ours = is_list_of(files, &mut self.nodes, &there, subject)?;
+        Ok((!ours).then_some(there))
+    }
+
+    /// Bring all changes into `index.json`, merged with what it holds now.
+    pub(super) fn flush(&mut self, files: &Files) -> Result<(), Failure> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        let lock = files.lock()?;
+        let old = read_index(files)?;
+        let (index, gone) = self.merged(files, old.clone())?;
+        let (was, is) = (old.to_bytes(), index.to_bytes());
+        if is.len() as u64 > MAX_INDEX_BYTES {
+            let limit = format!("{MAX_INDEX_BYTES} bytes");
+            return Err(Failure::TooLarge { what: "index.json".into(), limit });
+        }
+        if was != is {
+            files.sync_blobs()?;
+            files.replace(&files.index(), &is)?;
+            files.sync_top()?;
+        }
+        for digest in &gone {
+            // Gone already is as good.
+            let _ = fs::remove_file(files.blob(digest));
+            self.nodes.remove(digest);
+        }
+        drop(lock);
+        // The next question is answered from the file, not from what was meant to be in it.
+        self.stamp = None;
+        self.changes.clear();
+        Ok(())
+    }
+
+    fn apply(&mut self, files: &Files, change: &Change) -> Result<(), Failure> {
+        match change {
+            Change::Pushed(node, tag) => {
+                self.gone.remove(&node.listed.digest);
+                if let Some(tag) = tag {
+                    self.index.set_tag(tag.as_str(), &listing(&node.listed), true);
+                }
+                self.graph.walk(files, &mut self.nodes, &node.listed, &self.gone)?;
+            }
+            Change::Refer(_) => {}
+            Change::Untag(tag) => self.index.remove_tag(tag.as_str(), |_| true),
+            Change::Delete(digest) => {
+                self.gone.insert(digest.clone());
+                self.index.remove(digest);
+                self.graph.forget(digest);
+            }
+        }
+        Ok(())
+    }
+
+    /// `index` with all changes: tags, entries, and the referrers list of every subject that was touched.
+    fn merged(&mut self, files: &Files, mut index: Index) -> Result<(Index, HashSet<Digest>), Failure> {
+        let mut pushed: BTreeMap<&Digest, &Arc<Node>> = BTreeMap::new();
+        let mut subjects: BTreeSet<Digest> = BTreeSet::new();
+        let mut gone = HashSet::new();
+        for change in &self.changes {
+            match change {
+                Change::Pushed(node, tag) => {
+                    gone.remove(&node.listed.digest);
+                    subjects.extend(node.subject.clone());
+                    match tag {
+                        Some(tag) => index.set_tag(tag.as_str(), &listing(&node.listed), true),
+                        None => {
+                            pushed.insert(&node.listed.digest, node);
+                        }
+                    }
+                }
+                Change::Refer(subject) => {
+                    subjects.insert(subject.clone());
+                }
+                Change::Untag(tag) => {
+                    let nodes = &self.nodes;
+                    index.remove_tag(tag.as_str(), |d| nodes.get(d).is_some_and(|n| n.subject.is_some()));
+                }
+                Change::Delete(digest) => {
+                    subjects.extend(self.nodes.get(digest).and_then(|n| n.subject.clone()));
+                    pushed.remove(digest);
+                    index.remove(digest);
+                    gone.insert(digest.clone());
+                }
+            }
+        }
+        let mut graph = Graph::of(files, &mut self.nodes, &index, &gone)?;
+        let below: HashSet<&Digest> =
+            pushed.values().flat_map(|n| n.children.iter()).map(|c| &c.digest).collect();
+        for (digest, node) in &pushed {
+            // A child is found through its parent; a referrer is listed by all means, for those who only read the list.
+            let found = below.contains(digest) || graph.media_type(digest).is_some();
+            if node.subject.is_some() || !found {
+                index.add(&listing(&node.listed));
+            }
+        }
+        for node in pushed.values() {
+            graph.walk(files, &mut self.nodes, &node.listed, &gone)?;
+        }
+        for subject in &subjects {
+            relist(files, &mut self.nodes, &mut index, &mut graph, subject, &gone)?;
+        }
+        Ok((index, gone))
+    }
+}
+
+/// Write both forms in which referrers are looked for: an entry each, and the list at the referrers tag. The list is
+/// derived: it is made anew from the manifests that are there; entries that cannot be judged are kept.
+fn relist(
+    files: &Files,
+    nodes: &mut Nodes,
+    index: &mut Index,
+    graph: &mut Graph,
+    subject: &Digest,
+    gone: &HashSet<Digest>,
+) -> Result<(), Failure> {
+    let tag = subject.referrers_tag();
+    let there = index.lookup(&tag)?;
+    if let Some(there) = &there
+        && !is_list_of(files, nodes, there, subject)?
+    {
+        return Ok(());
+    }
+    let referrers: Vec<Descriptor> = graph.referrers(subject).cloned().collect();
+    // oras takes a digest for a manifest only when it is listed: a child that is referred to can then be asked for.
+    if let Some(node) =
+        nodes.get(subject).filter(|_| !referrers.is_empty() && graph.media_type(subject).is_some())
+    {
+        index.add(&listing(&node.listed));
+    }
+    referrers.iter().for_each(|r| index.add(&listing(r)));
+    let mut all: BTreeMap<&Digest, &Descriptor> =
+        graph.dangling(subject).iter().map(|d| (&d.digest, d)).collect();
+    all.extend(referrers.iter().map(|d| (&d.digest, d)));
+    if all.is_empty() {
+        index.remove_tag(&tag, |_| false);
+        return Ok(());
+    }
+    let whole = list_of(all.values().map(|d| (*d).clone()));
+    let list = match whole.descriptor().size <= MAX_MANIFEST_BYTES {
+        true => whole,
+        // Annotations are hints, and the manifests keep them.
+        false => list_of(all.values().map(|d| Descriptor { annotations: None, ..(*d).clone() })),
+    };
+    if list.descriptor().size > MAX_MANIFEST_BYTES {
+        let limit = format!("{MAX_MANIFEST_BYTES} bytes");
+        return Err(Failure::TooLarge { what: format!("the list of referrers of {subject}"), limit });
+    }
+    let same = there.is_some_and(|t| t.digest == *list.digest());
+    if !same || !matches!(sound(node(files, nodes, list.descriptor()))?, Ok(Some(_))) {
+        files.replace(&files.blob(list.digest()), list.bytes())?;
+        nodes.insert(list.digest().clone(), Arc::new(Node::of(&list)));
+        index.set_tag(&tag, &list.descriptor().bare(), false);
+        graph.walk(files, nodes, list.descriptor(), gone)?;
+    }
+    Ok(())
+}
+
+fn list_of(entries: impl Iterator<Item = Descriptor>) -> Content {
+    let doc = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::OCI_INDEX,
+        "manifests": entries.collect::<Vec<_>>(),
+    });
+    Content::new(media_type::OCI_INDEX, sorted_json(&doc))
+}
+
+/// Whether `there` is a referrers list of `subject`: an index, not the subject itself (some registries and tools put that
+/// there), that refers to nothing and of whose entries that are there at least one refers to the subject.
+fn is_list_of(
+    files: &Files,
+    nodes: &mut Nodes,
+    there: &Descriptor,
+    subject: &Digest,
+) -> Result<bool, Failure> {
+    if there.media_type != media_type::OCI_INDEX || there.digest == *subject {
+        return Ok(false);
+    }
+    // A list that is gone or damaged is made anew.
+    let Ok(Some(list)) = sound(node(files, nodes, there))? else { return Ok(true) };
+    let mut present = 0;
+    let mut referring = 0;
+    for child in &list.children {
+        if let Ok(Some(child)) = sound(node(files, nodes, child))? {
+            present += 1;
+            referring += usize::from(child.subject.as_ref() == Some(subject));
+        }
+    }
+    Ok(list.subject.is_none() && (present == 0 || referring > 0))
+}
+
+fn read_index(files: &Files) -> Result<Index, Failure> {
+    let Some(bytes) = read_small(&files.index(), MAX_INDEX_BYTES)? else {
+        return Err(Failure::NotALayout(format!("{} has no index.json", files.dir().display())));
+    };
+    Index::parse(&bytes)
+}

@@ -1,0 +1,71 @@
+//! Ring 4: places that hold content. One small trait, one copy algorithm over it. Knows ring 0 only.
+
+mod blob;
+pub mod copy;
+mod error;
+pub mod layout;
+pub mod memory;
+pub mod registry;
+
+pub use blob::{BlobReader, BlobSource, BytesSource, StoreBlob, checked, collect, fetch_small};
+pub use error::{Failure, StoreError};
+
+use async_trait::async_trait;
+
+use crate::oci::{Content, Descriptor, Digest, Reference, Repository, Selector, Tag};
+
+/// A place that holds manifests, blobs, tags and referrers: a repository on a registry, an OCI layout, memory.
+///
+/// "Not there" is a value (`None`, `false`, an empty list) only when the store said so; every failure to look is an error.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Where this is, without selector; for messages and for recognising two repositories of one registry.
+    fn place(&self) -> Reference;
+
+    /// The manifest that `selector` names: descriptor and bytes, checked against the digest when one is given
+    /// (with tag and digest the digest decides). At most [`crate::oci::MAX_MANIFEST_BYTES`] are read.
+    async fn resolve(&self, selector: &Selector) -> Result<Option<Content>, StoreError>;
+
+    /// The bytes of a blob from `offset` on. Raw: the caller checks ([`checked`], [`fetch_small`]).
+    /// A blob that is not there is [`Failure::NotFound`].
+    async fn fetch(&self, blob: &Descriptor, offset: u64) -> Result<BlobReader, StoreError>;
+
+    /// Whether a blob or manifest (decided by its media type) is there.
+    async fn exists(&self, descriptor: &Descriptor) -> Result<bool, StoreError>;
+
+    /// Store a blob; size and digest are checked before it counts.
+    async fn push_blob(&self, blob: &Descriptor, source: &dyn BlobSource) -> Result<(), StoreError>;
+
+    /// Store a manifest under its digest, and under `tag` if one is given. Bytes are stored as they are.
+    /// When it has a subject, [`Store::index_referrers`] must follow for it to be found everywhere.
+    async fn push_manifest(&self, manifest: &Content, tag: Option<&Tag>) -> Result<(), StoreError>;
+
+    /// Make sure that `referrers`, pushed before and all with this `subject`, are listed; returns once a list that was
+    /// read back from the store shows each of them. One index write a subject, however many referrers.
+    async fn index_referrers(&self, subject: &Descriptor, referrers: &[Content]) -> Result<(), StoreError>;
+
+    /// All referrers of `subject`, of one artifact type if given. Entries are hints: type and annotations are
+    /// the listed ones, filled in from the manifest where the list lacks them.
+    async fn referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, StoreError>;
+
+    /// All tags, or those that sort after `after` where the store can tell. Unordered: filter always.
+    async fn tags(&self, after: Option<&str>) -> Result<Vec<Tag>, StoreError>;
+}
+
+/// What not every place can do: deletion, mounts, and batches.
+#[async_trait]
+pub trait Manage: Store {
+    /// Delete a tag, or a manifest by digest. `false` when the place does not allow it; gone already is `true`.
+    async fn delete(&self, what: &Selector) -> Result<bool, StoreError>;
+
+    /// Make a blob of another repository of the same registry appear here without moving bytes.
+    /// `false` when that did not happen, and the blob must be pushed.
+    async fn mount(&self, blob: &Descriptor, from: &Repository) -> Result<bool, StoreError>;
+
+    /// Make what was written since the last call durable and visible (one sync a batch). Registries have nothing to do.
+    async fn flush(&self) -> Result<(), StoreError>;
+}

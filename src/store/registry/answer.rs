@@ -1,0 +1,182 @@
+//! Answers of a registry: read under a cap, and what their errors mean.
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Response, StatusCode, Url};
+
+use super::RegistryConfig;
+use crate::store::Failure;
+
+/// Most of an error document that is read, in bytes.
+pub(super) const MAX_ERROR_BYTES: u64 = 64 * 1024;
+
+/// Longest text of a registry that an error carries, in characters.
+const MAX_TEXT: usize = 200;
+
+/// An answer that was read whole.
+pub(super) struct Small {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Where it came from, after redirects.
+    pub(super) url: Url,
+    pub(super) body: Bytes,
+    /// What to add to a refusal.
+    pub(super) note: &'static str,
+}
+
+impl Small {
+    /// A header as text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The media type, without parameters (distribution-spec "Pulling manifests").
+    pub(super) fn media_type(&self) -> Option<&str> {
+        let full = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let bare = full.split(';').next().unwrap_or(full).trim();
+        (!bare.is_empty()).then_some(bare)
+    }
+
+    /// Whether the error document names this code.
+    pub(super) fn has_code(&self, code: &str) -> bool {
+        errors(&self.body).iter().any(|(c, _)| c == code)
+    }
+
+    /// What a status that is no success means.
+    pub(super) fn failure(&self) -> Failure {
+        match failure_of(self.status, self.body.clone()) {
+            Failure::Unauthorized(text) => Failure::Unauthorized(format!("{text}{}", self.note)),
+            other => other,
+        }
+    }
+}
+
+/// What a status and an error document mean (distribution-spec "Error Codes").
+pub(super) fn failure_of(status: StatusCode, body: impl AsRef<[u8]>) -> Failure {
+    let told = errors(body.as_ref());
+    let text = if told.is_empty() {
+        status.canonical_reason().unwrap_or("no reason given").to_owned()
+    } else {
+        let lines = told.iter().map(|(code, message)| match (code.as_str(), message.as_str()) {
+            (c, "") => c.to_owned(),
+            ("", m) => m.to_owned(),
+            (c, m) => format!("{c}: {m}"),
+        });
+        clean(&lines.collect::<Vec<_>>().join("; "))
+    };
+    let number = status.as_u16();
+    match number {
+        401 => Failure::Unauthorized(text),
+        403 => Failure::Denied(text),
+        404 => Failure::NotFound,
+        429 => Failure::TooManyRequests(text),
+        500..=599 => Failure::Server { status: number, text },
+        400..=499 => Failure::Refused { status: number, text },
+        _ => Failure::Protocol(format!("status {number}")),
+    }
+}
+
+/// Text of a server for people: no control or direction characters, at most 200 characters.
+pub(super) fn clean(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
+        c if c.is_whitespace() => Some(' '),
+        c if c.is_control() => None,
+        c => Some(c),
+    };
+    let mut kept: String = text.chars().filter_map(shown).take(MAX_TEXT + 1).collect();
+    if kept.chars().count() > MAX_TEXT {
+        kept = kept.chars().take(MAX_TEXT - 1).collect();
+        kept.push('…');
+    }
+    kept
+}
+
+/// Codes and messages of `{"errors":[{"code","message"}]}`; token servers also answer `{"details"}` or `{"error"}`.
+fn errors(body: &[u8]) -> Vec<(String, String)> {
+    let Ok(document) = serde_json::from_slice::<serde_json::Value>(body) else { return Vec::new() };
+    let text =
+        |v: &serde_json::Value, key: &str| v.get(key).and_then(|t| t.as_str()).unwrap_or_default().to_owned();
+    if let Some(list) = document.get("errors").and_then(|e| e.as_array()) {
+        let each = list.iter().take(4).map(|e| (text(e, "code"), text(e, "message")));
+        return each.filter(|(c, m)| !c.is_empty() || !m.is_empty()).collect();
+    }
+    let message =
+        [text(&document, "details"), text(&document, "error_description"), text(&document, "message")];
+    let message = message.into_iter().find(|m| !m.is_empty()).unwrap_or_default();
+    let code = text(&document, "error");
+    if code.is_empty() && message.is_empty() { Vec::new() } else { vec![(code, message)] }
+}
+
+/// The start of an error document: an error about an error helps nobody.
+pub(super) async fn read_error(config: &RegistryConfig, mut response: Response) -> Bytes {
+    let mut out = Vec::new();
+    let read = async {
+        while let Ok(Some(piece)) = response.chunk().await {
+            let room = MAX_ERROR_BYTES as usize - out.len();
+            out.extend_from_slice(&piece[..piece.len().min(room)]);
+            if out.len() as u64 >= MAX_ERROR_BYTES {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(config.timeouts.idle.min(std::time::Duration::from_secs(10)), read).await;
+    out.into()
+}
+
+/// A whole body of at most `cap` bytes.
+pub(super) async fn read_capped(
+    config: &RegistryConfig,
+    mut response: Response,
+    cap: u64,
+) -> Result<Bytes, Failure> {
+    let too_large = || Failure::TooLarge { what: "the answer".into(), limit: format!("{cap} bytes") };
+    if response.content_length().is_some_and(|n| n > cap) {
+        return Err(too_large());
+    }
+    let mut out = Vec::new();
+    loop {
+        let piece = tokio::time::timeout(config.timeouts.idle, response.chunk())
+            .await
+            .map_err(|_| Failure::Interrupted("no byte came for too long".into()))?
+            .map_err(|e| Failure::Interrupted(super::trouble::causes(&e)))?;
+        let Some(piece) = piece else { return Ok(out.into()) };
+        if (out.len() + piece.len()) as u64 > cap {
+            return Err(too_large());
+        }
+        out.extend_from_slice(&piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(status: u16, body: &str) -> Failure {
+        failure_of(StatusCode::from_u16(status).unwrap(), body)
+    }
+
+    #[test]
+    fn codes_and_messages_are_kept_capped_and_cleaned() {
+        let body = r#"{"errors":[{"code":"DENIED","message":"no\u001b[31m\n access\u202e","detail":{"x":1}},{"code":"X"}]}"#;
+        assert_eq!(failure(403, body), Failure::Denied("DENIED: no[31m  access; X".into()));
+        let long = format!(r#"{{"errors":[{{"code":"DENIED","message":"{}"}}]}}"#, "x".repeat(5000));
+        assert!(matches!(failure(403, &long), Failure::Denied(t) if t.chars().count() == 200));
+    }
+
+    #[test]
+    fn other_bodies_give_the_status_words() {
+        for body in
+            ["", "<html>", "[]", "{}", r#"{"errors":{}}"#, r#"{"errors":[{}]}"#, r#"{"errors":[null]}"#]
+        {
+            assert_eq!(failure(403, body), Failure::Denied("Forbidden".into()), "{body}");
+        }
+        assert_eq!(failure(404, "<html>"), Failure::NotFound);
+        assert_eq!(failure(503, ""), Failure::Server { status: 503, text: "Service Unavailable".into() });
+        assert_eq!(failure(413, ""), Failure::Refused { status: 413, text: "Payload Too Large".into() });
+        assert_eq!(
+            failure(401, r#"{"details":"wrong password"}"#),
+            Failure::Unauthorized("wrong password".into())
+        );
+    }
+}

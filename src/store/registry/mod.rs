@@ -1,0 +1,298 @@
+//! Repositories on registries: the OCI distribution specification 1.1 over HTTP.
+//!
+//! [`Hosts`] holds what the repositories of a run share (clients, proofs, what was learnt about each host);
+//! [`Registry`] is one repository, a [`Store`] and [`Manage`].
+
+mod answer;
+mod auth;
+mod challenge;
+mod credentials;
+mod gate;
+mod http;
+mod pages;
+mod pull;
+mod push;
+mod referrers;
+mod retry;
+mod tls;
+mod trouble;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+pub use credentials::CredentialSources;
+pub use retry::RetryPolicy;
+
+use super::{BlobReader, BlobSource, Failure, Manage, Store, StoreError};
+use crate::oci::{Content, Descriptor, Digest, Reference, RegistryRef, Repository, Selector, Tag};
+use auth::{Access, Scopes};
+use http::Host;
+use referrers::Memo;
+use tls::Clients;
+
+/// How registries are reached.
+#[derive(Debug, Clone)]
+pub struct RegistryConfig {
+    /// PEM files with CA certificates to trust beside the system's.
+    pub ca_files: Vec<PathBuf>,
+    /// The client certificate to show to the registries that the user names.
+    pub client_cert: Option<ClientCert>,
+    /// Directories in the form of `/etc/docker/certs.d`; missing ones are skipped.
+    pub certs_dirs: Vec<PathBuf>,
+    /// Speak http, not https, to every registry.
+    pub plain_http: bool,
+    /// A login given for this run; it comes before all [`CredentialSources`].
+    pub login: Option<Login>,
+    /// Where credentials are looked up.
+    pub credentials: CredentialSources,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Most requests, and most uploads, at once to one host.
+    pub concurrency: usize,
+    /// How failed requests are repeated.
+    pub retry: RetryPolicy,
+}
+
+/// PEM files of a client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCert {
+    /// Certificate chain, the leaf first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// User and password for this run.
+#[derive(Clone)]
+pub struct Login {
+    /// The registry host they are for; `None`: every registry that asks.
+    pub host: Option<String>,
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub secret: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("host", &self.host).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Time limits of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection, with its TLS handshake.
+    pub connect: Duration,
+    /// For the head of an answer, and for each further piece of a body, either way.
+    pub idle: Duration,
+    /// For a whole request that is no blob, one try.
+    pub request: Duration,
+}
+
+impl Default for RegistryConfig {
+    /// The system's CA certificates and certs.d directories, no credentials, 8 requests at once.
+    fn default() -> Self {
+        Self {
+            ca_files: Vec::new(),
+            client_cert: None,
+            certs_dirs: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
+            plain_http: false,
+            login: None,
+            credentials: CredentialSources::none(),
+            user_agent: concat!("bulla/", env!("CARGO_PKG_VERSION")).into(),
+            timeouts: Timeouts {
+                connect: Duration::from_secs(10),
+                idle: Duration::from_secs(60),
+                request: Duration::from_secs(120),
+            },
+            concurrency: 8,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// The registry hosts of a run. Nothing is read or connected before the first request. Cheap to clone.
+#[derive(Clone)]
+pub struct Hosts {
+    config: Arc<RegistryConfig>,
+    clients: Arc<Clients>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    hosts: HashMap<String, Arc<Host>>,
+    memos: HashMap<(String, String), Arc<Memo>>,
+}
+
+impl Hosts {
+    /// Hosts under this configuration.
+    pub fn new(config: RegistryConfig) -> Self {
+        let config = Arc::new(config);
+        Self { clients: Arc::new(Clients::new(config.clone())), config, known: Arc::default() }
+    }
+
+    /// A repository. All repositories of one host share its connections, proofs and limits.
+    pub fn repository(&self, repository: &Repository) -> Registry {
+        let authority = api_host(repository.host()).to_owned();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = known.hosts.entry(authority.clone()).or_insert_with(|| {
+            let names = names_of(repository.host());
+            Arc::new(Host::new(self.config.clone(), self.clients.clone(), authority.clone(), names))
+        });
+        let host = host.clone();
+        let memo = known.memos.entry((authority, repository.name().to_owned())).or_default().clone();
+        Registry { repository: repository.clone(), host, memo }
+    }
+}
+
+/// One repository on a registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    repository: Repository,
+    host: Arc<Host>,
+    memo: Arc<Memo>,
+}
+
+impl Registry {
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The path below `/v2/` of something in this repository.
+    fn path(&self, rest: &str) -> String {
+        format!("{}/{rest}", self.repository.name())
+    }
+
+    fn scopes(&self, access: Access) -> Scopes {
+        Scopes::one(self.repository.name(), access)
+    }
+
+    fn error(&self, what: impl Into<String>, failure: impl Into<Failure>) -> StoreError {
+        StoreError::new(&self.repository, what, failure)
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Registry({})", self.repository)
+    }
+}
+
+#[async_trait]
+impl Store for Registry {
+    fn place(&self) -> Reference {
+        Reference::Registry(RegistryRef { repository: self.repository.clone(), selector: None })
+    }
+
+    async fn resolve(&self, selector: &Selector) -> Result<Option<Content>, StoreError> {
+        self.pull_manifest(selector)
+            .await
+            .map_err(|f| self.error(format!("pull manifest {}", name_of(selector)), f))
+    }
+
+    async fn fetch(&self, blob: &Descriptor, offset: u64) -> Result<BlobReader, StoreError> {
+        let what = format!("pull blob {}", blob.digest);
+        self.pull_blob(blob, offset).await.map_err(|f| self.error(what, f))
+    }
+
+    async fn exists(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        self.head(descriptor).await.map_err(|f| self.error(format!("look for {}", descriptor.digest), f))
+    }
+
+    async fn push_blob(&self, blob: &Descriptor, source: &dyn BlobSource) -> Result<(), StoreError> {
+        self.upload_blob(blob, source).await
+    }
+
+    async fn push_manifest(&self, manifest: &Content, tag: Option<&Tag>) -> Result<(), StoreError> {
+        let named = tag.map_or_else(|| manifest.digest().to_string(), Tag::to_string);
+        self.put_manifest(manifest, tag).await.map_err(|f| self.error(format!("push manifest {named}"), f))
+    }
+
+    async fn index_referrers(&self, subject: &Descriptor, referrers: &[Content]) -> Result<(), StoreError> {
+        self.list_anew(subject, referrers)
+            .await
+            .map_err(|f| self.error(format!("list {} referrers of {}", referrers.len(), subject.digest), f))
+    }
+
+    async fn referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        self.listed(subject, artifact_type)
+            .await
+            .map_err(|f| self.error(format!("list the referrers of {subject}"), f))
+    }
+
+    async fn tags(&self, after: Option<&str>) -> Result<Vec<Tag>, StoreError> {
+        self.list_tags(after).await.map_err(|f| self.error("list the tags", f))
+    }
+}
+
+#[async_trait]
+impl Manage for Registry {
+    async fn delete(&self, what: &Selector) -> Result<bool, StoreError> {
+        self.remove(what).await.map_err(|f| self.error(format!("delete {}", name_of(what)), f))
+    }
+
+    async fn mount(&self, blob: &Descriptor, from: &Repository) -> Result<bool, StoreError> {
+        self.mount_blob(blob, from)
+            .await
+            .map_err(|f| self.error(format!("mount blob {} from {from}", blob.digest), f))
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+fn name_of(selector: &Selector) -> String {
+    selector.to_string().trim_start_matches([':', '@']).to_owned()
+}
+
+/// Docker Hub's API is not at the host that its references name.
+fn api_host(host: &str) -> &str {
+    match host {
+        "docker.io" | "index.docker.io" => "registry-1.docker.io",
+        other => other,
+    }
+}
+
+/// The names under which credentials for a host are stored.
+fn names_of(host: &str) -> Vec<String> {
+    match api_host(host) {
+        "registry-1.docker.io" => {
+            ["https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io"]
+                .map(str::to_owned)
+                .to_vec()
+        }
+        other => vec![other.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_hub_has_another_api_host_and_many_names() {
+        let hosts = Hosts::new(RegistryConfig::default());
+        let at = |r: &str| hosts.repository(&r.parse().unwrap());
+        let (one, two) = (at("docker.io/org/app"), at("index.docker.io/org/app"));
+        assert!(Arc::ptr_eq(&one.host, &two.host) && Arc::ptr_eq(&one.memo, &two.memo));
+        assert_eq!(one.place().to_string(), "docker.io/org/app");
+        assert_eq!(names_of("docker.io")[0], "https://index.docker.io/v1/");
+        assert_eq!(names_of("ex.com:5000"), ["ex.com:5000"]);
+        assert!(!Arc::ptr_eq(&one.host, &at("docker.io.example/org/app").host));
+    }
+}

@@ -1,0 +1,208 @@
+//! Reading: manifests, blobs, tags.
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderValue, RANGE};
+use reqwest::{Method, StatusCode};
+
+use super::auth::Access;
+use super::http::Call;
+use super::pages::Pages;
+use super::{Registry, answer::Small};
+use crate::oci::{Content, ContentError, Descriptor, Digest, MAX_MANIFEST_BYTES, Selector, Tag, media_type};
+use crate::store::{BlobReader, Failure};
+
+/// Most tags and pages of a tag list that are read.
+const MAX_TAGS: usize = 100_000;
+const MAX_TAG_PAGES: usize = 1_000;
+
+impl Registry {
+    /// The manifest at a tag or digest; `None` only when the registry says 404.
+    pub(super) async fn pull_manifest(&self, selector: &Selector) -> Result<Option<Content>, Failure> {
+        let name = match selector {
+            Selector::Tag(tag) => tag.to_string(),
+            Selector::Digest(digest) | Selector::Both(_, digest) => digest.to_string(),
+        };
+        let call = self.manifest_call(Method::GET, &name);
+        let answer = self.host.small(&call, &self.scopes(Access::Read), MAX_MANIFEST_BYTES).await?;
+        match answer.status {
+            StatusCode::OK => content_of(answer, selector.digest()).map(Some),
+            StatusCode::NOT_FOUND => Ok(None),
+            s if s.is_success() => Err(Failure::Protocol(format!("status {s} for a manifest"))),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// A request for a manifest. `Accept` always names every type: docker-registry answers 404 to an index not offered.
+    fn manifest_call(&self, method: Method, name: &str) -> Call {
+        media_type::ACCEPT_MANIFESTS
+            .iter()
+            .fold(Call::path(method, self.path(&format!("manifests/{name}"))), |call, accepted| {
+                call.header(ACCEPT, HeaderValue::from_static(accepted))
+            })
+    }
+
+    /// Whether a blob or manifest is there. A HEAD that is not allowed says nothing, so a manifest is then pulled.
+    pub(super) async fn head(&self, descriptor: &Descriptor) -> Result<bool, Failure> {
+        let digest = &descriptor.digest;
+        let manifest = media_type::is_manifest(&descriptor.media_type);
+        let call = match manifest {
+            true => self.manifest_call(Method::HEAD, &digest.to_string()),
+            false => Call::path(Method::HEAD, self.path(&format!("blobs/{digest}"))),
+        };
+        let answer = self.host.small(&call, &self.scopes(Access::Read), 0).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(false),
+            StatusCode::METHOD_NOT_ALLOWED if manifest => {
+                Ok(self.pull_manifest(&Selector::Digest(digest.clone())).await?.is_some())
+            }
+            s if s.is_success() => Ok(true),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// A blob from `offset` on, unchecked.
+    pub(super) async fn pull_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobReader, Failure> {
+        if offset > 0 && offset >= blob.size {
+            return Ok(stream::empty().boxed());
+        }
+        let mut call = Call::path(Method::GET, self.path(&format!("blobs/{}", blob.digest)));
+        if offset > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={offset}-"));
+            call = call.header(RANGE, range.map_err(|e| Failure::Protocol(e.to_string()))?);
+        }
+        let response = self.host.open(&call, &self.scopes(Access::Read)).await?;
+        let skip = match response.status() {
+            // A registry may ignore the range (RFC 9110 14.2); the start is then skipped here.
+            StatusCode::OK => offset,
+            StatusCode::PARTIAL_CONTENT => {
+                let range = response.headers().get(CONTENT_RANGE).and_then(|r| r.to_str().ok());
+                if !range.is_some_and(|r| starts_at(r, offset)) {
+                    return Err(Failure::Protocol(format!(
+                        "asked for bytes from {offset} on, got {range:?}"
+                    )));
+                }
+                0
+            }
+            s => return Err(Failure::Protocol(format!("status {s} for a blob"))),
+        };
+        let (what, idle, this) =
+            (format!("pull blob {}", blob.digest), self.host.config().timeouts.idle, self.clone());
+        let pieces = stream::unfold((response, skip, true), move |(mut response, mut skip, more)| {
+            let (what, this) = (what.clone(), this.clone());
+            async move {
+                if !more {
+                    return None;
+                }
+                loop {
+                    let failure = match tokio::time::timeout(idle, response.chunk()).await {
+                        Ok(Ok(None)) => return None,
+                        Ok(Ok(Some(piece))) => {
+                            let piece = skipped(piece, &mut skip);
+                            if piece.is_empty() {
+                                continue;
+                            }
+                            return Some((Ok(piece), (response, skip, true)));
+                        }
+                        Ok(Err(e)) => Failure::Interrupted(super::trouble::causes(&e)),
+                        Err(_) => Failure::Interrupted("no byte came for too long".into()),
+                    };
+                    return Some((Err(this.error(what, failure)), (response, skip, false)));
+                }
+            }
+        });
+        Ok(pieces.boxed())
+    }
+
+    /// All tags, after `after` where the registry can tell.
+    pub(super) async fn list_tags(&self, after: Option<&str>) -> Result<Vec<Tag>, Failure> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            tags: Option<Vec<Option<String>>>,
+        }
+        let query = after.map(|last| {
+            let last = percent_encoding::utf8_percent_encode(last, percent_encoding::NON_ALPHANUMERIC);
+            format!("?last={last}")
+        });
+        let mut call = Call::path(Method::GET, self.path(&format!("tags/list{}", query.unwrap_or_default())));
+        let (mut pages, mut out, mut first) = (Pages::new(MAX_TAG_PAGES), Vec::new(), true);
+        loop {
+            let answer = self.host.small(&call, &self.scopes(Access::Read), MAX_MANIFEST_BYTES).await?;
+            match answer.status {
+                StatusCode::OK => {}
+                // A repository that does not exist has no tags; the second page of a list is another matter.
+                StatusCode::NOT_FOUND if first => return Ok(out),
+                StatusCode::NOT_FOUND => {
+                    return Err(Failure::Protocol("a page of the tag list is missing".into()));
+                }
+                _ => return Err(answer.failure()),
+            }
+            let page: Page = serde_json::from_slice(&answer.body)
+                .map_err(|_| Failure::Protocol("the answer is no tag list".into()))?;
+            // What is no legal tag cannot be asked for either.
+            out.extend(page.tags.into_iter().flatten().flatten().filter_map(|t| t.parse().ok()));
+            if out.len() > MAX_TAGS {
+                return Err(Failure::TooLarge {
+                    what: "the tag list".into(),
+                    limit: format!("{MAX_TAGS} tags"),
+                });
+            }
+            first = false;
+            match pages.next(&answer, &self.host)? {
+                Some(next) => call = next,
+                None => return Ok(out),
+            }
+        }
+    }
+}
+
+/// The content of an answer. The digest over the bytes decides; what the registry calls it must agree.
+fn content_of(answer: Small, wanted: Option<&Digest>) -> Result<Content, Failure> {
+    let media_type = answer.media_type().map(str::to_owned);
+    let media_type =
+        media_type.ok_or_else(|| Failure::Protocol("a manifest without a Content-Type".into()))?;
+    let named = answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
+    if let Some(named) = named
+        && !named.matches(&answer.body)
+    {
+        let got = Digest::of(named.algorithm(), &answer.body);
+        return Err(ContentError::Digest { expected: named, got }.into());
+    }
+    match wanted {
+        None => Ok(Content::new(media_type, answer.body)),
+        Some(digest) => {
+            let descriptor = Descriptor::new(media_type, digest.clone(), answer.body.len() as u64);
+            Ok(Content::check(descriptor, answer.body)?)
+        }
+    }
+}
+
+/// Whether a `Content-Range` starts at `offset`.
+fn starts_at(range: &str, offset: u64) -> bool {
+    let start = range
+        .trim()
+        .strip_prefix("bytes")
+        .and_then(|r| r.trim_start().split('-').next()?.parse::<u64>().ok());
+    start == Some(offset)
+}
+
+fn skipped(mut piece: Bytes, skip: &mut u64) -> Bytes {
+    let cut = (*skip).min(piece.len() as u64);
+    *skip -= cut;
+    piece.split_off(usize::try_from(cut).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_skips() {
+        assert!(starts_at("bytes 5-9/10", 5) && starts_at("bytes 5-", 5));
+        assert!(!starts_at("bytes 0-9/10", 5) && !starts_at("5-9", 5) && !starts_at("bytes */10", 5));
+        let mut skip = 5;
+        assert_eq!(skipped(Bytes::from("abc"), &mut skip), "");
+        assert_eq!(skipped(Bytes::from("defg"), &mut skip), "fg");
+        assert_eq!(skipped(Bytes::from("hi"), &mut skip), "hi");
+    }
+}

@@ -1,0 +1,442 @@
+//! Referrers: the API with its pages, and the tag schema where there is no API
+//! (distribution-spec "Listing Referrers", "Referrers Tag Schema").
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::Registry;
+use super::auth::Access;
+use super::http::Call;
+use super::pages::Pages;
+use crate::oci::{
+    Content, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, media_type, sorted_json,
+};
+use crate::store::Failure;
+
+/// Most entries and pages of one referrers list that are read.
+const MAX_ENTRIES: usize = 10_000;
+const MAX_PAGES: usize = 64;
+/// How often a list is read again until it shows what was pushed.
+const READS: u32 = 4;
+/// How often a list at a tag is merged again after somebody overwrote it.
+const MERGES: u32 = 10;
+/// Most of a manifest's annotations, in bytes, and of its type, that are kept as hints: a list may name thousands.
+const MAX_NOTE_BYTES: usize = 16 * 1024;
+const MAX_TYPE_BYTES: usize = 255;
+/// Manifests looked at side by side.
+const WIDTH: usize = 8;
+
+/// What a run has learnt about one repository.
+#[derive(Default)]
+pub(super) struct Memo {
+    /// One of [`UNKNOWN`], [`HAS_API`], [`NO_API`].
+    api: AtomicU8,
+    /// Whether a push was answered with `OCI-Subject`. Told, never believed: ECR sent it without having the API.
+    subject_noted: AtomicBool,
+    /// Manifests pushed or read, by digest: what hangs on what never changes under a digest.
+    seen: Mutex<HashMap<Digest, Arc<Seen>>>,
+    /// One writer at a time for each list at a tag.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+const UNKNOWN: u8 = 0;
+const HAS_API: u8 = 1;
+const NO_API: u8 = 2;
+
+/// A manifest as a referrers list should show it.
+struct Seen {
+    subject: Option<Digest>,
+    entry: Descriptor,
+}
+
+impl Memo {
+    /// A manifest that this run pushed itself.
+    pub(super) fn note_own(&self, manifest: &Content) {
+        if let Ok(parsed) = Manifest::parse(manifest) {
+            self.note(manifest, &parsed);
+        }
+    }
+
+    /// A manifest that is gone.
+    pub(super) fn forget(&self, digest: &Digest) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+
+    /// Whether the last push was answered with `OCI-Subject`.
+    pub(super) fn note_subject(&self, noted: bool) {
+        self.subject_noted.store(noted, Ordering::Relaxed);
+    }
+
+    fn note(&self, content: &Content, manifest: &Manifest) -> Arc<Seen> {
+        let mut entry = manifest.referrer_descriptor(content.descriptor());
+        let bytes: usize = entry.annotations.iter().flatten().map(|(k, v)| k.len() + v.len()).sum();
+        entry.annotations = entry.annotations.filter(|_| bytes <= MAX_NOTE_BYTES);
+        entry.artifact_type = entry.artifact_type.filter(|t| t.len() <= MAX_TYPE_BYTES);
+        let seen = Arc::new(Seen { subject: manifest.subject.as_ref().map(|s| s.digest.clone()), entry });
+        let mut known = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_ENTRIES {
+            known.clear();
+        }
+        known.insert(content.digest().clone(), seen.clone());
+        seen
+    }
+
+    fn turn(&self, tag: &Tag) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(tag.to_string()).or_default().clone()
+    }
+}
+
+impl Registry {
+    /// All referrers of `subject`, of one artifact type if given.
+    pub(super) async fn listed(
+        &self,
+        subject: &Digest,
+        wanted: Option<&str>,
+    ) -> Result<Vec<Descriptor>, Failure> {
+        let (entries, by_api) = match self.ask_api(subject).await? {
+            Some(entries) => (entries, true),
+            None => (self.read_tag(subject).await?.map(|l| l.entries).unwrap_or_default(), false),
+        };
+        let count = entries.len();
+        // The listed type may be missing, or the config's where an old client wrote the list.
+        let fits = |e: &Descriptor| wanted.is_none() || is_vague(e) || e.artifact_type.as_deref() == wanted;
+        let candidates: Vec<Descriptor> = entries.into_iter().filter(fits).collect();
+        let whole = candidates.len() == count;
+        let looked: Vec<Option<Descriptor>> = stream::iter(candidates)
+            .map(|entry| self.settled(entry, subject, by_api))
+            .buffered(WIDTH)
+            .try_collect()
+            .await?;
+        let kept: Vec<Descriptor> = looked.into_iter().flatten().collect();
+        if !by_api && whole && count > 0 && kept.is_empty() {
+            let tag = subject.referrers_tag();
+            return Err(Failure::Foreign(format!(
+                "the tag {tag} holds an index, but nothing in it refers to {subject}"
+            )));
+        }
+        Ok(kept.into_iter().filter(|e| wanted.is_none() || e.artifact_type.as_deref() == wanted).collect())
+    }
+
+    /// One entry, filled in from its manifest where the list is vague, or `None` when its manifest is gone or hangs
+    /// on something else. What the API lists is believed in that; a list at a tag is anybody's.
+    async fn settled(
+        &self,
+        entry: Descriptor,
+        subject: &Digest,
+        by_api: bool,
+    ) -> Result<Option<Descriptor>, Failure> {
+        if by_api && !is_vague(&entry) {
+            return Ok(Some(entry));
+        }
+        if !media_type::is_manifest(&entry.media_type) {
+            return Ok(by_api.then_some(entry));
+        }
+        let Some(seen) = self.look(&entry.digest).await? else {
+            tracing::debug!(digest = %entry.digest, "listed as a referrer, but not there");
+            return Ok(None);
+        };
+        if seen.subject.as_ref() != Some(subject) {
+            return Ok(None);
+        }
+        let mut own = seen.entry.clone();
+        own.annotations = entry.annotations.filter(|a| !a.is_empty()).or(own.annotations);
+        Ok(Some(own))
+    }
+
+    async fn look(&self, digest: &Digest) -> Result<Option<Arc<Seen>>, Failure> {
+        let known = self.memo.seen.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(content) = self.pull_manifest(&Selector::Digest(digest.clone())).await? else {
+            return Ok(None);
+        };
+        let manifest = Manifest::parse(&content)?;
+        Ok(Some(self.memo.note(&content, &manifest)))
+    }
+
+    /// The answer of the referrers API; `None` when the repository has none. Only 404 says so: any other
+    /// refusal is an error, never an empty list.
+    async fn ask_api(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, Failure> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            manifests: Option<Vec<Descriptor>>,
+        }
+        let api = &self.memo.api;
+        if api.load(Ordering::Relaxed) == NO_API {
+            return Ok(None);
+        }
+        // Not filtered by the registry: one that lists other types than the manifests have would filter by those.
+        let path = self.path(&format!("referrers/{subject}"));
+        let (mut call, mut pages) = (Call::path(Method::GET, path), Pages::new(MAX_PAGES));
+        let (mut out, mut listed, mut first): (Vec<Descriptor>, HashSet<Digest>, bool) =
+            (Vec::new(), HashSet::new(), true);
+        loop {
+            let answer = self.host.small(&call, &self.scopes(Access::Read), MAX_MANIFEST_BYTES).await?;
+            match answer.status {
+                StatusCode::OK => {}
+                // The API is there, the repository is not.
+                StatusCode::NOT_FOUND if first && answer.has_code("NAME_UNKNOWN") => return Ok(Some(out)),
+                StatusCode::NOT_FOUND if first => {
+                    // A registry may answer so for an unknown subject: that is no reason to forget its API.
+                    if !answer.has_code("MANIFEST_UNKNOWN") {
+                        let _ = api.compare_exchange(UNKNOWN, NO_API, Ordering::Relaxed, Ordering::Relaxed);
+                    }
+                    return Ok(None);
+                }
+                StatusCode::NOT_FOUND => {
+                    return Err(Failure::Protocol("a page of the referrers list is missing".into()));
+                }
+                s if s.is_success() => {
+                    return Err(Failure::Protocol(format!("status {s} for a referrers list")));
+                }
+                _ => return Err(answer.failure()),
+            }
+            if answer.media_type() != Some(media_type::OCI_INDEX) {
+                let got = super::answer::clean(answer.media_type().unwrap_or("nothing"));
+                return Err(Failure::Protocol(format!("the referrers list is no OCI index but {got}")));
+            }
+            let page: Page = serde_json::from_slice(&answer.body)
+                .map_err(|e| Failure::Protocol(format!("the referrers list cannot be read: {e}")))?;
+            api.store(HAS_API, Ordering::Relaxed);
+            for entry in page.manifests.into_iter().flatten() {
+                if listed.insert(entry.digest.clone()) {
+                    out.push(entry);
+                }
+            }
+            if out.len() > MAX_ENTRIES {
+                return Err(too_many(out.len()));
+            }
+            first = false;
+            match pages.next(&answer, &self.host)? {
+                Some(next) => call = next,
+                None => return Ok(Some(out)),
+            }
+        }
+    }
+
+    /// The list at the referrers tag; `None` when there is none.
+    async fn read_tag(&self, subject: &Digest) -> Result<Option<TagList>, Failure> {
+        let tag = referrers_tag(subject)?;
+        let Some(content) = self.pull_manifest(&Selector::Tag(tag.clone())).await? else { return Ok(None) };
+        // GitLab takes the tag for the digest itself; cosign copy really writes it.
+        if subject.matches(content.bytes()) {
+            return Ok(None);
+        }
+        let foreign =
+            |why: String| Failure::Foreign(format!("the tag {tag} holds {why}, not a list of referrers"));
+        if !media_type::is_index(content.media_type()) {
+            return Err(foreign(format!("the type {}", super::answer::clean(content.media_type()))));
+        }
+        let index = Manifest::parse(&content)?;
+        if index.subject.is_some() {
+            return Err(foreign("an index with a subject".into()));
+        }
+        if index.manifests.iter().any(|e| e.platform.is_some()) {
+            return Err(foreign("an index of platforms".into()));
+        }
+        let document =
+            serde_json::from_slice(content.bytes()).map_err(|e| Failure::Protocol(e.to_string()))?;
+        if index.manifests.len() > MAX_ENTRIES {
+            return Err(too_many(index.manifests.len()));
+        }
+        let mut listed = HashSet::new();
+        let entries = index.manifests.into_iter().filter(|e| listed.insert(e.digest.clone())).collect();
+        Ok(Some(TagList { digest: content.digest().clone(), entries, document }))
+    }
+
+    /// Make sure that `referrers` are listed, and return once a list read back shows them.
+    pub(super) async fn list_anew(&self, subject: &Descriptor, referrers: &[Content]) -> Result<(), Failure> {
+        let mut wanted: Vec<Descriptor> = Vec::new();
+        for referrer in referrers {
+            let manifest = Manifest::parse(referrer)?;
+            if manifest.subject.as_ref().map(|s| &s.digest) != Some(&subject.digest) {
+                return Err(Failure::Protocol(format!(
+                    "{} does not refer to {}",
+                    referrer.digest(),
+                    subject.digest
+                )));
+            }
+            if wanted.iter().all(|w| &w.digest != referrer.digest()) {
+                wanted.push(manifest.referrer_descriptor(referrer.descriptor()));
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let Some(listed) = self.ask_api(&subject.digest).await? else {
+            return self.merge_tag(&subject.digest, &wanted).await;
+        };
+        let mut missing = absent(&wanted, &listed);
+        for round in 0..2 * READS {
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if round == READS {
+                // The registry took them and lists others: some lose referrers that are pushed side by side.
+                for referrer in referrers.iter().filter(|r| missing.contains(r.digest())) {
+                    self.put_manifest(referrer, None).await?;
+                }
+            } else {
+                tokio::time::sleep(self.host.config().retry.backoff(round % READS + 1)).await;
+            }
+            let Some(listed) = self.ask_api(&subject.digest).await? else {
+                return Err(Failure::Protocol("the referrers API is gone".into()));
+            };
+            missing = absent(&wanted, &listed);
+        }
+        if missing.is_empty() { Ok(()) } else { Err(self.lost(&missing)) }
+    }
+
+    /// Merge into the list at the referrers tag, read back, and merge again until ours are there: registries have
+    /// no conditional PUT, so another writer may overwrite the list at any time.
+    async fn merge_tag(&self, subject: &Digest, wanted: &[Descriptor]) -> Result<(), Failure> {
+        let tag = referrers_tag(subject)?;
+        let turn = self.memo.turn(&tag);
+        let _alone = turn.lock().await;
+        let (mut put, mut contended) = (None, false);
+        for _ in 0..MERGES {
+            let mut list = self.read_tag(subject).await?;
+            // Somebody else writes too when another list stands there than the one put last.
+            contended |= put.is_some() && list.as_ref().map(|l| &l.digest) != put.as_ref();
+            let mut missing = absent_of(wanted, list.as_ref());
+            if contended {
+                // A slower writer may yet overwrite what is there: look once more, and merge into what is there then.
+                tokio::time::sleep(self.host.config().retry.backoff(1)).await;
+                list = self.read_tag(subject).await?;
+                missing = absent_of(wanted, list.as_ref());
+            }
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let ours = wanted.iter().filter(|w| missing.contains(&w.digest));
+            let merged = merged(list.map(|l| l.document), ours);
+            self.put_manifest(&merged, Some(&tag)).await?;
+            put = Some(merged.digest().clone());
+        }
+        let missing = absent_of(wanted, self.read_tag(subject).await?.as_ref());
+        if missing.is_empty() { Ok(()) } else { Err(self.lost(&missing)) }
+    }
+
+    fn lost(&self, missing: &[Digest]) -> Failure {
+        let shown: Vec<String> = missing.iter().take(3).map(Digest::short).collect();
+        let noted = self.memo.subject_noted.load(Ordering::Relaxed);
+        let though = if noted { ", although the registry confirmed the subject" } else { "" };
+        Failure::Lost(format!("{} referrer(s), first {}{though}", missing.len(), shown.join(", ")))
+    }
+}
+
+/// A list at a referrers tag: entries once each, and the document as it stands.
+struct TagList {
+    digest: Digest,
+    entries: Vec<Descriptor>,
+    document: Value,
+}
+
+fn referrers_tag(subject: &Digest) -> Result<Tag, Failure> {
+    subject.referrers_tag().parse().map_err(|e: crate::oci::ReferenceError| Failure::Protocol(e.to_string()))
+}
+
+/// Which of `wanted` are not in `listed`.
+fn absent(wanted: &[Descriptor], listed: &[Descriptor]) -> Vec<Digest> {
+    let listed: HashSet<&Digest> = listed.iter().map(|e| &e.digest).collect();
+    wanted.iter().map(|w| &w.digest).filter(|d| !listed.contains(d)).cloned().collect()
+}
+
+fn absent_of(wanted: &[Descriptor], list: Option<&TagList>) -> Vec<Digest> {
+    absent(wanted, list.map_or(&[], |l| &l.entries))
+}
+
+/// Whether the listed type says too little to filter by: none, or a config's that stands for the artifact's own
+/// (a manifest with the empty config must have an artifact type).
+fn is_vague(entry: &Descriptor) -> bool {
+    match entry.artifact_type.as_deref() {
+        None | Some("" | media_type::OCI_EMPTY) => true,
+        Some(t) => t.ends_with(".config.v1+json") || t == "application/vnd.docker.container.image.v1+json",
+    }
+}
+
+/// The list with more entries at its end; what stands there stays as it is.
+fn merged<'a>(document: Option<Value>, more: impl Iterator<Item = &'a Descriptor>) -> Content {
+    let empty = || json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [] });
+    let mut document = document.filter(Value::is_object).unwrap_or_else(empty);
+    if !document["manifests"].is_array() {
+        document["manifests"] = json!([]);
+    }
+    let served = document["mediaType"].as_str().filter(|t| media_type::is_index(t)).map(str::to_owned);
+    let media_type = served.unwrap_or_else(|| media_type::OCI_INDEX.to_owned());
+    document["mediaType"] = json!(media_type);
+    if let Some(entries) = document["manifests"].as_array_mut() {
+        entries.extend(more.map(|entry| json!(entry)));
+    }
+    Content::new(media_type, sorted_json(&document))
+}
+
+fn too_many(count: usize) -> Failure {
+    Failure::TooLarge {
+        what: format!("the referrers list ({count} entries)"),
+        limit: format!("{MAX_ENTRIES} entries"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_appends_and_keeps_foreign_fields() {
+        let old = json!({"schemaVersion":2,"annotations":{"k":"v"},"manifests":[
+            {"mediaType":"a/b","digest":Digest::sha256(b"x"),"size":1,"x-more":{"n":1}}]});
+        let entry = Descriptor::of("c/d", b"y").annotated("k", "v");
+        let content = merged(Some(old), [&entry].into_iter());
+        let new: Value = serde_json::from_slice(content.bytes()).unwrap();
+        assert_eq!(new["manifests"][0]["x-more"]["n"], 1);
+        assert_eq!(new["manifests"][1], json!(entry));
+        assert_eq!(
+            (&new["annotations"]["k"], &new["mediaType"]),
+            (&json!("v"), &json!(media_type::OCI_INDEX))
+        );
+        assert_eq!(content.media_type(), media_type::OCI_INDEX);
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_manifest_is_small() {
+        let memo = Memo::default();
+        let noted = |value: usize, artifact_type: usize| {
+            let manifest = crate::oci::Packer::new("t".repeat(artifact_type));
+            let manifest =
+                manifest.annotation("k", "v".repeat(value)).subject(&Descriptor::of("a/b", b"x")).build();
+            let seen = memo.note(&manifest, &Manifest::parse(&manifest).unwrap());
+            assert_eq!(seen.subject, Some(Digest::sha256(b"x")));
+            (seen.entry.annotations.is_some(), seen.entry.artifact_type.is_some())
+        };
+        assert_eq!(noted(100, 100), (true, true));
+        assert_eq!(noted(MAX_NOTE_BYTES, 100), (false, true));
+        assert_eq!(noted(100, 1 << 20), (true, false));
+    }
+
+    #[test]
+    fn vague_types_are_looked_up() {
+        let typed = |t: &str| Descriptor { artifact_type: Some(t.into()), ..Descriptor::of("a/b", b"x") };
+        assert!(
+            is_vague(&Descriptor::of("a/b", b"x"))
+                && is_vague(&typed(""))
+                && is_vague(&typed(media_type::OCI_EMPTY))
+        );
+        assert!(is_vague(&typed("application/vnd.oci.image.config.v1+json")));
+        assert!(!is_vague(&typed(media_type::BULLA_SEAL)));
+    }
+
+    #[test]
+    fn absent_counts_by_digest() {
+        let (a, b) = (Descriptor::of("x/y", b"a"), Descriptor::of("x/y", b"b"));
+        assert_eq!(absent(&[a.clone(), b.clone()], std::slice::from_ref(&a)), vec![b.digest.clone()]);
+        assert_eq!(absent(std::slice::from_ref(&a), &[a.clone().annotated("k", "v")]), vec![]);
+    }
+}

@@ -1,0 +1,115 @@
+//! The only clock, and points in time in whole seconds.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Seconds since 1970-01-01T00:00:00Z. Written and read as RFC 3339 `YYYY-MM-DDTHH:MM:SSZ` (TUF specification 4.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixTime(i64);
+
+/// A string that is not `YYYY-MM-DDTHH:MM:SSZ`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a time of the form YYYY-MM-DDTHH:MM:SSZ")]
+pub struct TimeError(String);
+
+impl UnixTime {
+    /// From seconds since the epoch.
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs)
+    }
+
+    /// Seconds since the epoch.
+    pub const fn secs(self) -> i64 {
+        self.0
+    }
+
+    /// Later by `secs` seconds (earlier when negative).
+    #[must_use]
+    pub const fn plus(self, secs: i64) -> Self {
+        Self(self.0.saturating_add(secs))
+    }
+}
+
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0) {
+            Ok(t) => write!(f, "{t}"),
+            Err(_) => write!(f, "{} s after 1970", self.0),
+        }
+    }
+}
+
+impl FromStr for UnixTime {
+    type Err = TimeError;
+
+    fn from_str(s: &str) -> Result<Self, TimeError> {
+        let bad = || TimeError(s.chars().take(40).collect());
+        let shape = b"0000-00-00T00:00:00Z";
+        let digits = |(c, p): (u8, &u8)| if *p == b'0' { c.is_ascii_digit() } else { c == *p };
+        if s.len() != shape.len() || !s.bytes().zip(shape).all(digits) {
+            return Err(bad());
+        }
+        let t: jiff::Timestamp = s.parse().map_err(|_| bad())?;
+        Ok(Self(t.as_second()))
+    }
+}
+
+impl serde::Serialize for UnixTime {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for UnixTime {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A source of the present time. Read once per command, at the edge; everything inside takes `now`.
+pub trait Clock: Send + Sync {
+    /// The present.
+    fn now(&self) -> UnixTime;
+}
+
+/// The system's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixTime {
+        UnixTime(jiff::Timestamp::now().as_second())
+    }
+}
+
+/// A clock that stands still, for tests and `BULLA_DANGEROUS_NOW`.
+#[derive(Debug, Clone, Copy)]
+pub struct FixedClock(pub UnixTime);
+
+impl Clock for FixedClock {
+    fn now(&self) -> UnixTime {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_refusals() {
+        let t: UnixTime = "2026-11-20T23:00:00Z".parse().unwrap();
+        assert_eq!(t.to_string(), "2026-11-20T23:00:00Z");
+        for bad in [
+            "",
+            "2026-11-20",
+            "2026-11-20T23:00:00",
+            "2026-11-20T23:00:00.5Z",
+            "2026-13-20T23:00:00Z",
+            "2026-11-20T23:00:00+01:00",
+            "2026-11-20t23:00:00z",
+        ] {
+            assert!(bad.parse::<UnixTime>().is_err(), "{bad}");
+        }
+    }
+}

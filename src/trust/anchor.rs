@@ -1,0 +1,271 @@
+//! `trust.json`: anchors and statements (docs/formats.md). Unknown members are errors: a misspelt restriction must not be
+//! silently absent.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Scope, Statement, Subject};
+use crate::oci::{Digest, Reference};
+use crate::sig::json;
+use crate::tuf::CollectionName;
+
+const SCHEMA_VERSION: u32 = 1;
+/// Largest `trust.json`, bytes.
+pub const MAX_TRUST_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The whole of `trust.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrustFile {
+    schema_version: u32,
+    /// Whom to trust; they add up.
+    #[serde(default)]
+    pub anchors: Vec<Anchor>,
+    /// What holds for which scope; the most specific one counts.
+    #[serde(default)]
+    pub statements: Vec<Statement>,
+}
+
+/// A TUF root that is trusted beforehand, for one repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Anchor {
+    /// Its name in this file.
+    pub id: AnchorId,
+    /// The kind of anchor; `tuf` is the only one.
+    pub kind: Kind,
+    /// The repository it speaks for.
+    pub scope: Scope,
+    /// The collection, whose name must be in the root.
+    pub collection: CollectionName,
+    /// The root.
+    pub root: PinnedRoot,
+    /// Further places of the state, all untrusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "references")]
+    pub state_at: Vec<Reference>,
+}
+
+/// The kind of an anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A TUF root.
+    Tuf,
+}
+
+/// The name of an anchor: the first twelve hex digits of SHA-256 over scope, collection and root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AnchorId(String);
+
+/// A root file and its fingerprint, which must fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawRoot", into = "RawRoot")]
+pub struct PinnedRoot {
+    bytes: Bytes,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRoot {
+    sha256: String,
+    data: String,
+}
+
+/// Why `trust.json` cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// Malformed.
+    #[error("{0}")]
+    Malformed(String),
+    /// Another schema version.
+    #[error("schemaVersion {0} is not {SCHEMA_VERSION}; this bulla cannot read it")]
+    SchemaVersion(u32),
+    /// The scope of a TUF anchor is one repository.
+    #[error("anchor {0}: the scope of a TUF anchor is one repository, without tag")]
+    AnchorScope(String),
+    /// A waiver without reason.
+    #[error("statement for \"{0}\": maxStaleness needs a reason")]
+    NoReason(Scope),
+    /// A waiver for everything.
+    #[error(
+        "statement for \"*\": maxStaleness is not for everything; name a registry, a prefix or a repository"
+    )]
+    AnyStaleness,
+    /// Two statements for one scope.
+    #[error("two statements for \"{0}\"")]
+    TwoStatements(Scope),
+}
+
+impl Default for TrustFile {
+    fn default() -> Self {
+        Self { schema_version: SCHEMA_VERSION, anchors: Vec::new(), statements: Vec::new() }
+    }
+}
+
+impl TrustFile {
+    /// Read the file's bytes.
+    ///
+    /// # Errors
+    /// Malformed, another schema version, or a rule of anchors and statements broken.
+    pub fn parse(bytes: &[u8]) -> Result<Self, TrustError> {
+        json::parse(bytes).map_err(|e| TrustError::Malformed(e.to_string()))?;
+        // The second pass names line and column of what does not fit.
+        let file: Self = serde_json::from_slice(bytes).map_err(|e| TrustError::Malformed(e.to_string()))?;
+        file.check()?;
+        Ok(file)
+    }
+
+    /// The file's bytes, readable, with a final newline.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = serde_json::to_vec_pretty(self).unwrap_or_default();
+        out.push(b'\n');
+        out
+    }
+
+    /// The anchors that cover a subject.
+    pub fn covering<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = &'a Anchor> {
+        self.anchors.iter().filter(move |a| a.scope.covers(subject))
+    }
+
+    fn check(&self) -> Result<(), TrustError> {
+        if self.schema_version != SCHEMA_VERSION {
+            return Err(TrustError::SchemaVersion(self.schema_version));
+        }
+        if let Some(a) = self.anchors.iter().find(|a| !matches!(a.scope, Scope::Repository(_))) {
+            return Err(TrustError::AnchorScope(a.id.as_str().to_owned()));
+        }
+        for (i, s) in self.statements.iter().enumerate() {
+            if s.max_staleness.is_some() && s.scope == Scope::Any {
+                return Err(TrustError::AnyStaleness);
+            }
+            if s.max_staleness.is_some() && s.reason.as_deref().is_none_or(|r| r.trim().is_empty()) {
+                return Err(TrustError::NoReason(s.scope.clone()));
+            }
+            if self.statements[..i].iter().any(|o| o.scope == s.scope) {
+                return Err(TrustError::TwoStatements(s.scope.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Anchor {
+    /// A TUF anchor for one repository.
+    pub fn tuf(scope: Scope, collection: CollectionName, root: Bytes, state_at: Vec<Reference>) -> Self {
+        let root = PinnedRoot { bytes: root };
+        let name = format!("{scope}\n{collection}\n{}", root.fingerprint());
+        let id = AnchorId(Digest::sha256(name.as_bytes()).hex()[..12].to_owned());
+        Self { id, kind: Kind::Tuf, scope, collection, root, state_at }
+    }
+}
+
+impl AnchorId {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PinnedRoot {
+    /// The root file.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// SHA-256 of the file: what is compared out of band.
+    pub fn fingerprint(&self) -> Digest {
+        Digest::sha256(&self.bytes)
+    }
+}
+
+impl TryFrom<RawRoot> for PinnedRoot {
+    type Error = String;
+
+    fn try_from(raw: RawRoot) -> Result<Self, String> {
+        let bytes = STANDARD.decode(&raw.data).map_err(|_| "root.data is not base64".to_owned())?;
+        let root = Self { bytes: bytes.into() };
+        if root.fingerprint().hex() != raw.sha256 {
+            return Err("root.data does not have the fingerprint root.sha256".into());
+        }
+        Ok(root)
+    }
+}
+
+impl From<PinnedRoot> for RawRoot {
+    fn from(root: PinnedRoot) -> Self {
+        Self { sha256: root.fingerprint().hex().to_owned(), data: STANDARD.encode(&root.bytes) }
+    }
+}
+
+/// References as strings.
+mod references {
+    use super::{Deserialize, Reference};
+
+    pub(super) fn serialize<S: serde::Serializer>(list: &[Reference], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(list.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<Reference>, D::Error> {
+        let list = Vec::<String>::deserialize(d)?;
+        list.iter().map(|s| s.parse().map_err(serde::de::Error::custom)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> TrustFile {
+        let scope: Scope = "ex.com/org/app".parse().unwrap();
+        let anchor = Anchor::tuf(
+            scope.clone(),
+            "ex.com/org/app".parse().unwrap(),
+            Bytes::from_static(b"{}"),
+            vec!["mirror.example/x".parse().unwrap()],
+        );
+        let statement = Statement {
+            scope,
+            max_staleness: Some("30d".parse().unwrap()),
+            require_current_tag: false,
+            reason: Some("monthly stick".into()),
+        };
+        TrustFile { anchors: vec![anchor], statements: vec![statement], ..TrustFile::default() }
+    }
+
+    #[test]
+    fn round_trip() {
+        assert_eq!(TrustFile::parse(&file().to_bytes()), Ok(file()));
+    }
+
+    #[test]
+    fn rules_hold() {
+        let broken = |edit: fn(&mut TrustFile)| {
+            let mut f = file();
+            edit(&mut f);
+            TrustFile::parse(&f.to_bytes()).unwrap_err()
+        };
+        assert!(matches!(broken(|f| f.statements[0].reason = None), TrustError::NoReason(_)));
+        assert!(matches!(broken(|f| f.statements[0].scope = Scope::Any), TrustError::AnyStaleness));
+        assert!(matches!(broken(|f| f.anchors[0].scope = Scope::Any), TrustError::AnchorScope(_)));
+        assert!(matches!(broken(|f| f.schema_version = 2), TrustError::SchemaVersion(2)));
+        assert!(matches!(
+            broken(|f| f.statements.push(f.statements[0].clone())),
+            TrustError::TwoStatements(_)
+        ));
+        let text = String::from_utf8(file().to_bytes()).unwrap();
+        for (from, to) in
+            [("\"e30=\"", "\"e31=\""), ("\"requireCurrentTag\"", "\"requireCurentTag\""), ("{", "")]
+        {
+            assert!(
+                matches!(
+                    TrustFile::parse(text.replacen(from, to, 1).as_bytes()),
+                    Err(TrustError::Malformed(_))
+                ),
+                "{from}"
+            );
+        }
+    }
+}

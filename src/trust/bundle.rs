@@ -1,0 +1,311 @@
+//! The bundle itself: what the collection says of its tag and digest, whether it was revoked, and what else is required.
+
+use serde_json::Value;
+
+use super::candidate::{Candidate, Court};
+use super::code::Code;
+use super::report::Check;
+use super::revocation::RevocationList;
+use super::verify::Question;
+use crate::oci::{Descriptor, Digest, Tag};
+use crate::tuf::{Bundle, Claim, CollectionName, EntryName, Found, RoleName, Target};
+
+/// How long after a move the digest before it still passes, in seconds.
+const MOVING_SECS: i64 = 600;
+
+/// The target paths that are asked for.
+pub(super) fn paths(collection: &CollectionName, question: &Question, digest: &Digest) -> Vec<String> {
+    let tag = question.subject.tag.iter().map(|t| collection.tag_path(t));
+    let release = collection.release_path(digest);
+    tag.chain([release, collection.revocations_path()]).collect()
+}
+
+/// All checks below the metadata.
+pub(super) fn checks(
+    collection: &CollectionName,
+    question: &Question,
+    subject: &Descriptor,
+    chosen: &Candidate,
+    court: &Court<'_>,
+) -> Vec<Check> {
+    let mut out = Vec::new();
+    let digest_decides = question.digest.is_some() || question.subject.tag.is_none();
+    if digest_decides {
+        release(collection, subject, chosen, court, &mut out);
+    }
+    if let Some(tag) = &question.subject.tag {
+        let current = question.statement.as_ref().is_some_and(|s| s.require_current_tag);
+        named(collection, tag, subject, digest_decides.then_some(current), chosen, court, &mut out);
+    }
+    revocations(collection, subject, chosen, court, &mut out);
+    provenance(collection, chosen, &mut out);
+    out
+}
+
+/// That the bundle is revoked, and nothing else: what a source may say that cannot vouch any more.
+pub(super) fn revoked(subject: &Descriptor, known: &Candidate, court: &Court<'_>) -> Option<Check> {
+    let mut out = Vec::new();
+    revocations(court.collection, subject, known, court, &mut out);
+    out.into_iter().find(|check| check.is_fail() && check.code == Code::RevocationBundle)
+}
+
+/// The bundle, what it is listed to be a part of, and its own parts: by its manifest, and (deeper down) as listed. Who
+/// takes it by its digest gets them too.
+fn with_relatives(
+    collection: &CollectionName,
+    subject: &Descriptor,
+    chosen: &Candidate,
+    court: &Court<'_>,
+) -> Vec<Digest> {
+    let mut out = vec![subject.digest.clone()];
+    out.extend_from_slice(court.parts);
+    // Every path that is asked for was searched when the candidate was judged, so this one is found.
+    let Ok(found) = chosen.trusted.find(&collection.release_path(&subject.digest), &chosen.files) else {
+        return out;
+    };
+    let entry = found.target.and_then(|(_, target)| Bundle::read(&target).ok());
+    out.extend(entry.into_iter().flat_map(|e| e.about.part_of));
+    let whole = Value::String(subject.digest.to_string());
+    let listed = found.loaded.values().flat_map(|role| role.role().targets());
+    let parts = listed.filter_map(|(path, target)| match collection.entry(path) {
+        Some(EntryName::Release(part)) => {
+            target.custom["bulla"]["partOf"].as_array().filter(|of| of.contains(&whole)).map(|_| part)
+        }
+        _ => None,
+    });
+    out.extend(parts);
+    out
+}
+
+/// `<c>@<digest>` must be listed.
+fn release(
+    collection: &CollectionName,
+    subject: &Descriptor,
+    chosen: &Candidate,
+    court: &Court<'_>,
+    out: &mut Vec<Check>,
+) {
+    let path = collection.release_path(&subject.digest);
+    let Some((role, target)) = lookup(&path, chosen, court, out) else {
+        let detail = format!("{} is not a release of {collection}", subject.digest);
+        out.push(Check::fail(Code::BundleDigestUnlisted, detail));
+        return;
+    };
+    let Some(entry) = read(&target, &path, out) else { return };
+    if entry.digest != subject.digest {
+        out.push(Check::fail(Code::BundleEntry, format!("the entry {path} names {}", entry.digest)));
+        return;
+    }
+    let part = entry.about.claim != Some(Claim::Release);
+    if part && entry.about.part_of.is_empty() {
+        let detail = format!("{} is listed, but neither as a release nor as part of one", subject.digest);
+        out.push(Check::fail(Code::BundleDigestUnlisted, detail));
+        return;
+    }
+    if matches(&entry, subject, out) {
+        let what = if part { "part of a release" } else { "released" };
+        out.push(Check::pass(Code::BundleRelease, format!("{what} at {}, listed by {role}", entry.about.at)));
+    }
+}
+
+/// `<c>:<tag>` must name the digest. With `digest_decides` (holding `requireCurrentTag`) a moved tag is a note or a failure of its own.
+fn named(
+    collection: &CollectionName,
+    tag: &Tag,
+    subject: &Descriptor,
+    digest_decides: Option<bool>,
+    chosen: &Candidate,
+    court: &Court<'_>,
+    out: &mut Vec<Check>,
+) {
+    let path = collection.tag_path(tag);
+    let entry = match lookup(&path, chosen, court, out) {
+        Some((_, target)) => match read(&target, &path, out) {
+            Some(entry) => Some(entry),
+            None => return,
+        },
+        None => None,
+    };
+    let outdated = |detail: String, current: bool| match current {
+        true => Check::fail(Code::BundleTagOutdated, detail),
+        false => Check::note(Code::BundleTagOutdated, detail),
+    };
+    match (entry, digest_decides) {
+        (Some(entry), _) if entry.digest == subject.digest => {
+            if matches(&entry, subject, out) {
+                out.push(Check::pass(
+                    Code::BundleTag,
+                    format!("{tag} names this digest since {}", entry.about.at),
+                ));
+            }
+        }
+        (Some(entry), Some(current)) => {
+            out.push(outdated(format!("{tag} names {} since {}", entry.digest, entry.about.at), current));
+        }
+        (None, Some(current)) => out.push(outdated(format!("{collection} has no entry for {tag}"), current)),
+        (None, None) => {
+            out.push(Check::fail(Code::BundleTagUnlisted, format!("{collection} has no entry for {tag}")))
+        }
+        (Some(entry), None) => moved(collection, tag, &entry, subject, chosen, court, out),
+    }
+}
+
+/// The digest before passes for a while, if it still is a release, of this type and length.
+fn moved(
+    collection: &CollectionName,
+    tag: &Tag,
+    entry: &Bundle,
+    subject: &Descriptor,
+    chosen: &Candidate,
+    court: &Court<'_>,
+    out: &mut Vec<Check>,
+) {
+    let since = entry.about.at;
+    let moving =
+        entry.about.previous.as_ref() == Some(&subject.digest) && court.now <= since.plus(MOVING_SECS);
+    let path = collection.release_path(&subject.digest);
+    let before = if moving { lookup(&path, chosen, court, out) } else { None };
+    let check = match before {
+        Some((_, target)) => {
+            let Some(before) = read(&target, &path, out) else { return };
+            if before.digest != subject.digest || !matches(&before, subject, out) {
+                return;
+            }
+            let detail = format!("{tag} moves to {} since {since}; this is the digest before", entry.digest);
+            Check::note(Code::BundleTagMoving, detail)
+        }
+        None => {
+            let detail = format!("{tag} must name {}, it names {}", entry.digest, subject.digest);
+            Check::fail(Code::BundleTagMoved, detail)
+        }
+    };
+    out.push(check.with("expected", entry.digest.to_string()).with("found", subject.digest.to_string()));
+}
+
+/// Length and media type as signed.
+fn matches(entry: &Bundle, subject: &Descriptor, out: &mut Vec<Check>) -> bool {
+    if entry.length != subject.size {
+        let detail = format!("{} bytes are signed, {} were served", entry.length, subject.size);
+        out.push(Check::fail(Code::BundleLength, detail));
+        return false;
+    }
+    if entry.about.media_type != subject.media_type {
+        let detail =
+            format!("\"{}\" is signed, \"{}\" was served", entry.about.media_type, subject.media_type);
+        out.push(Check::fail(Code::BundleMediaType, detail));
+        return false;
+    }
+    true
+}
+
+fn read(target: &Target, path: &str, out: &mut Vec<Check>) -> Option<Bundle> {
+    match Bundle::read(target) {
+        Ok(entry) => Some(entry),
+        Err(fault) => {
+            out.push(Check::fail(Code::BundleEntry, format!("the entry {path}: {fault}")));
+            None
+        }
+    }
+}
+
+/// Search for a path; the expiry of every role on the way is judged.
+fn lookup(
+    path: &str,
+    chosen: &Candidate,
+    court: &Court<'_>,
+    out: &mut Vec<Check>,
+) -> Option<(RoleName, Target)> {
+    match chosen.trusted.find(path, &chosen.files) {
+        Ok(found) => {
+            delegated(&found, court, Code::TufDelegationExpired, out);
+            found.target
+        }
+        Err(e) => {
+            out.push(Check::failed(&e));
+            None
+        }
+    }
+}
+
+fn delegated(found: &Found, court: &Court<'_>, expired: Code, out: &mut Vec<Check>) {
+    for (role, file) in found.loaded.iter().filter(|(role, _)| !role.is_top_level()) {
+        let detail = format!("{role} version {}, expires {}", file.version(), file.expires());
+        let check = match file.is_expired(court.now) {
+            true => Check::fail(
+                expired,
+                format!("{role} version {} expired at {}", file.version(), file.expires()),
+            ),
+            false => Check::pass(Code::TufDelegation, detail),
+        };
+        let check = check.with("role", role.to_string()).with("expires", file.expires().to_string());
+        if !out.contains(&check) {
+            out.push(check);
+        }
+    }
+}
+
+/// When targets delegates the role, a list that is missing, expired or unreadable is never a pass.
+fn revocations(
+    collection: &CollectionName,
+    subject: &Descriptor,
+    chosen: &Candidate,
+    court: &Court<'_>,
+    out: &mut Vec<Check>,
+) {
+    let role = RoleName::revocations();
+    let Some(delegation) = chosen.trusted.targets().role().delegation(&role) else { return };
+    let path = collection.revocations_path();
+    let missing = |what: String| Check::fail(Code::RevocationMissing, what);
+    let file = match chosen.trusted.load(delegation, &chosen.files) {
+        Ok(Some(file)) => file,
+        Ok(None) => {
+            return out.push(missing(format!("{role} is delegated, but the snapshot does not list it")));
+        }
+        Err(e) => return out.push(Check::failed(&e)),
+    };
+    if file.is_expired(court.now) {
+        let detail = format!("{role} version {} expired at {}", file.version(), file.expires());
+        out.push(Check::fail(Code::RevocationExpired, detail).with("expired", file.expires().to_string()));
+    }
+    let Some(target) = file.role().targets().get(&path) else {
+        return out.push(missing(format!("{role} does not list {path}")));
+    };
+    let Some(bytes) = chosen.files.target(&path) else {
+        return out.push(missing(format!("the file {path} is not there")));
+    };
+    if let Err(fault) = target.check(bytes) {
+        return out.push(missing(format!("the file {path}: {fault}")));
+    }
+    let list = match RevocationList::parse(bytes) {
+        Ok(list) => list,
+        Err(why) => return out.push(Check::fail(Code::RevocationUnreadable, why)),
+    };
+    let digests = with_relatives(collection, subject, chosen, court);
+    match digests.iter().find_map(|d| list.revokes(d).map(|entry| (d, entry))) {
+        Some((digest, entry)) => {
+            let by = entry.by.as_deref().unwrap_or("unknown");
+            let why = entry.reason.as_deref().unwrap_or("no reason given");
+            let relative = if *digest == subject.digest { "" } else { ", part or whole of this bundle," };
+            let detail = format!("{digest}{relative} was revoked at {} by {by}: {why}", entry.at);
+            out.push(Check::fail(Code::RevocationBundle, detail).with("at", entry.at.to_string()));
+        }
+        None => {
+            let detail = format!("{role} version {}, no entry for this bundle", file.version());
+            out.push(Check::pass(Code::Revocation, detail).with("version", file.version().get()));
+        }
+    }
+}
+
+/// Where top-level targets lists a layout that is not retired, provenance is required, which this version cannot check.
+fn provenance(collection: &CollectionName, chosen: &Candidate, out: &mut Vec<Check>) {
+    let prefix = collection.intoto_prefix();
+    let retired = |t: &Target| t.custom["bulla"]["retired"] == Value::Bool(true);
+    let layouts = chosen.trusted.targets().role().targets().iter();
+    let found =
+        layouts.filter(|(path, t)| path.starts_with(&prefix) && path.ends_with(".layout") && !retired(t));
+    if let Some((path, _)) = found.into_iter().next() {
+        let detail =
+            format!("top-level targets lists the layout {path}; this version does not check provenance");
+        out.push(Check::fail(Code::ProvenanceUnsupported, detail));
+    }
+}

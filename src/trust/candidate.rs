@@ -1,0 +1,207 @@
+//! Sources of TUF metadata under one anchor: the walk over the roots that all of them offer, and the judging of each.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::report::Evidence;
+use crate::oci::Digest;
+use crate::time::UnixTime;
+use crate::tuf::{
+    CollectionName, Expiry, Fault, FileName, Files, Floor, Limits, Metadata, Remembered, RoleName, Root,
+    RootChain, RootStep, RootWalk, Trusted, TufError, Version,
+};
+
+/// A source that verified under the final root. Whether it is expired is for the caller to judge.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) trusted: Trusted,
+    pub(super) files: Files,
+    pub(super) evidence: Evidence,
+}
+
+/// Under what everything of one anchor is judged.
+#[derive(Debug, Clone)]
+pub(super) struct Court<'a> {
+    pub(super) collection: &'a CollectionName,
+    /// The target paths that will be asked for: roles on their way must verify.
+    pub(super) paths: &'a [String],
+    /// The manifests that the bundle lists, where it is an index.
+    pub(super) parts: &'a [Digest],
+    pub(super) now: UnixTime,
+    pub(super) limits: &'a Limits,
+}
+
+/// What the memory holds against every source.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    floor: Floor,
+    /// Whether top-level targets delegated the revocations: it must not stop doing so.
+    revocations: bool,
+}
+
+/// Walk from the anchor's root over the remembered roots, then over those that `sources` offer: what was accepted once is
+/// settled, and keys that were rotated out have no say any more. What was accepted before a failure is kept.
+pub(super) fn walk(
+    anchor: &Bytes,
+    memory: Option<&Files>,
+    sources: &[&Files],
+    court: &Court<'_>,
+) -> Result<(RootChain, Option<TufError>), TufError> {
+    let mut walk = RootWalk::start(anchor, Some(&court.collection.to_string()), court.limits)?;
+    loop {
+        match walk.step() {
+            RootStep::Need { version, .. } => {
+                let offered = match memory.and_then(|m| m.root(version)) {
+                    Some(remembered) => vec![remembered.clone()],
+                    None => {
+                        let all: BTreeSet<&Bytes> = sources.iter().filter_map(|s| s.root(version)).collect();
+                        all.into_iter().cloned().collect()
+                    }
+                };
+                if let Err(e) = walk.feed(offered) {
+                    return Ok((walk.finish(), Some(e)));
+                }
+            }
+            RootStep::Save(..) => walk.saved(),
+            RootStep::Done => return Ok((walk.finish(), None)),
+        }
+    }
+}
+
+impl Court<'_> {
+    /// Judge one source: no root past the final one, top-level metadata, and every role on the way of the paths.
+    pub(super) fn judge(
+        &self,
+        chain: &RootChain,
+        files: &Files,
+        held: Option<&Held>,
+        evidence: Evidence,
+    ) -> Result<Candidate, TufError> {
+        self.no_root_beyond(chain, files)?;
+        let trusted = self.top_level(chain.last(), files, held.map(|h| h.floor.clone()))?;
+        let revocations = RoleName::revocations();
+        if held.is_some_and(|h| h.revocations) && trusted.targets().role().delegation(&revocations).is_none()
+        {
+            return Err(TufError::new(&RoleName::targets(), Fault::Dropped(revocations)));
+        }
+        for path in self.paths {
+            trusted.find(path, files)?;
+        }
+        if evidence == Evidence::Seal {
+            self.carries_list(&trusted, files)?;
+        }
+        Ok(Candidate { trusted, files: files.clone(), evidence })
+    }
+
+    /// The memory as a candidate, with what `seals` supply of the files that it pins: hashes decide.
+    pub(super) fn remembered(
+        &self,
+        chain: &RootChain,
+        memory: &Remembered,
+        seals: &[&Files],
+    ) -> Result<Candidate, TufError> {
+        let trusted = self.top_level(chain.last(), &memory.files, None)?;
+        let mut files = Remembered::pinned(&trusted, &memory.files);
+        for seal in seals {
+            files.add_missing(&Remembered::pinned(&trusted, seal));
+        }
+        self.judge(chain, &files, None, Evidence::Memory)
+    }
+
+    /// The floor that the memory makes under the final root.
+    ///
+    /// # Errors
+    /// The memory, which was verified when it was written, no longer verifies: it is damaged.
+    pub(super) fn held(&self, chain: &RootChain, memory: &Remembered) -> Result<Option<Held>, TufError> {
+        let Some(version) = memory.verified_under else { return Ok(None) };
+        let under = match chain.get(version) {
+            Some(root) => root.clone(),
+            None => self.own_root(memory, version)?,
+        };
+        let remembered = self.top_level(&under, &memory.files, None)?;
+        let floor = Floor::of(&remembered, under.role(), chain.last().role());
+        let revocations = remembered.targets().role().delegation(&RoleName::revocations()).is_some();
+        Ok(floor.map(|floor| Held { floor, revocations }))
+    }
+
+    /// Whether anything on the way is expired.
+    pub(super) fn is_expired(&self, candidate: &Candidate) -> Result<bool, TufError> {
+        let t = &candidate.trusted;
+        let mut expired = t.expiries().iter().any(|(_, at)| *at <= self.now);
+        for path in self.paths {
+            let found = t.find(path, &candidate.files)?;
+            expired |= found.loaded.values().any(|role| role.is_expired(self.now));
+        }
+        Ok(expired)
+    }
+
+    /// Whether `new`, of equal timestamp version, descends from `old` in every role that `old` pins.
+    pub(super) fn descends(new: &Candidate, old: &Candidate) -> Result<bool, TufError> {
+        for (role, pin) in old.trusted.snapshot().role().pins() {
+            if new.trusted.pin(role) == Some(pin) {
+                continue;
+            }
+            let held = if *role == RoleName::targets() {
+                new.trusted.targets().holds(&old.trusted.targets().as_ancestor())
+            } else {
+                let loaded = |c: &Candidate| match c.trusted.targets().role().delegation(role) {
+                    Some(delegation) => c.trusted.load(delegation, &c.files),
+                    None => Ok(None),
+                };
+                matches!((loaded(new)?, loaded(old)?), (Some(n), Some(o)) if n.holds(&o.as_ancestor()))
+            };
+            if !held {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn top_level(
+        &self,
+        root: &Metadata<Root>,
+        files: &Files,
+        floor: Option<Floor>,
+    ) -> Result<Trusted, TufError> {
+        let collection = self.collection.to_string();
+        Trusted::judge(root, files, Some(&collection), floor, Expiry::Collect, self.now, self.limits)
+    }
+
+    /// A seal carries the revocation list that it pins, or it is none: anybody could hang up one without.
+    fn carries_list(&self, trusted: &Trusted, files: &Files) -> Result<(), TufError> {
+        let (role, path) = (RoleName::revocations(), self.collection.revocations_path());
+        let Some(delegation) = trusted.targets().role().delegation(&role) else { return Ok(()) };
+        let Some(file) = trusted.load(delegation, files)? else { return Ok(()) };
+        let Some(target) = file.role().targets().get(&path) else { return Ok(()) };
+        let bytes = files.target(&path);
+        let bytes = bytes
+            .ok_or_else(|| TufError::new(&role, Fault::Format(format!("the file {path} is missing"))))?;
+        target.check(bytes).map_err(|fault| TufError::new(&role, fault))
+    }
+
+    /// A source with a newer root that is not in the chain does not belong under this root: either a root between was
+    /// stripped, or the newer one does not verify.
+    fn no_root_beyond(&self, chain: &RootChain, files: &Files) -> Result<(), TufError> {
+        let next = chain.last().version().next();
+        if files.newest_root().is_none_or(|v| v < next) {
+            return Ok(());
+        }
+        let gap = TufError::new(&RoleName::root(), Fault::RootGap(next));
+        let Some(offered) = files.root(next) else { return Err(gap) };
+        // What is wrong with this one; other sources may have offered others.
+        let mut again =
+            RootWalk::start(chain.last().bytes(), Some(&self.collection.to_string()), self.limits)?;
+        again.feed(vec![offered.clone()])?;
+        Err(again.finish().skipped().first().cloned().unwrap_or(gap))
+    }
+
+    /// A root of the memory that lies before the anchor's: it signed itself and was verified when it was remembered.
+    fn own_root(&self, memory: &Remembered, version: Version) -> Result<Metadata<Root>, TufError> {
+        let role = RoleName::root();
+        let name = FileName::versioned(role.clone(), version);
+        let bytes = memory.files.get(&name).ok_or_else(|| TufError::new(&role, Fault::Missing(name)))?;
+        let collection = self.collection.to_string();
+        Ok(RootWalk::start(bytes, Some(&collection), self.limits)?.finish().last().clone())
+    }
+}

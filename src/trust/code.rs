@@ -1,0 +1,302 @@
+//! The public list of check codes (docs/codes.md). Codes are never renamed or reused.
+
+use std::fmt;
+
+use crate::tuf::{Fault, RoleName, TufError};
+
+/// What a failed check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// Not trusted (exit 1).
+    No,
+    /// Could not decide (exit 3).
+    Undecided,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal $says:ident,)*) => {
+        /// A check code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as it is printed.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What the check says when it fails.
+            pub fn says(self) -> Says {
+                match self { $(Self::$name => Says::$says,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// No anchor's scope covers the reference.
+    AnchorNone = "anchor.none" No,
+    /// The root names another collection than the anchor.
+    AnchorCollection = "anchor.collection" No,
+    /// The anchor's root does not verify by itself.
+    AnchorRoot = "anchor.root" No,
+    /// Who vouches.
+    AnchorScope = "anchor.scope" No,
+    /// The reference could not be resolved.
+    BundleResolve = "bundle.resolve" Undecided,
+    /// The registry says that the reference is not there.
+    RefAbsent = "ref.absent" Undecided,
+    /// The document reads as manifest and as index, or is no manifest.
+    BundleAmbiguous = "bundle.ambiguous" No,
+    /// The bytes received do not have the digest asked for.
+    BundleContent = "bundle.digest" Undecided,
+    /// The bundle is listed by digest (stem of the two below).
+    BundleRelease = "bundle.release" No,
+    /// This digest is not a release of the collection.
+    BundleDigestUnlisted = "bundle.digest.unlisted" No,
+    /// The size differs from the signed one.
+    BundleLength = "bundle.length" No,
+    /// The media type differs from the signed one.
+    BundleMediaType = "bundle.media-type" No,
+    /// The tag names what it must.
+    BundleTag = "bundle.tag" No,
+    /// The tag names another digest.
+    BundleTagMoved = "bundle.tag.moved" No,
+    /// The tag still names the previous digest, within ten minutes of the move.
+    BundleTagMoving = "bundle.tag.moving" No,
+    /// By tag and digest: the tag has moved on.
+    BundleTagOutdated = "bundle.tag.outdated" No,
+    /// The collection has no entry for this tag.
+    BundleTagUnlisted = "bundle.tag.unlisted" No,
+    /// An entry cannot be read.
+    BundleEntry = "bundle.entry" No,
+    /// The time was set by hand.
+    ClockOverride = "clock.override" No,
+    /// A remembered state took part.
+    MemoryUsed = "memory.used" No,
+    /// The remembered state does not verify.
+    MemoryInvalid = "memory.invalid" Undecided,
+    /// A layout covers the bundle, and this version does not check provenance.
+    ProvenanceUnsupported = "provenance.unsupported" Undecided,
+    /// The revocation list was read.
+    Revocation = "revocation" No,
+    /// The bundle is revoked.
+    RevocationBundle = "revocation.bundle" No,
+    /// Listed before, and no longer in the snapshot.
+    RevocationDropped = "revocation.dropped" No,
+    /// The role is expired.
+    RevocationExpired = "revocation.expired" No,
+    /// Delegated, but role or file is not there.
+    RevocationMissing = "revocation.missing" No,
+    /// Not readable as a list, or of an unknown kind or schema version.
+    RevocationUnreadable = "revocation.unreadable" Undecided,
+    /// More seals than the cap, and none of those judged serves.
+    SealCap = "seal.cap" Undecided,
+    /// A seal failed.
+    SealInvalid = "seal.invalid" No,
+    /// No live state, and no seal that verifies.
+    SealNone = "seal.none" No,
+    /// Seals were needed and could not be listed or read.
+    SealUnreadable = "seal.unreadable" Undecided,
+    /// The evidence came from a seal.
+    SealUsed = "seal.used" No,
+    /// No state at any place.
+    StateAbsent = "state.absent" No,
+    /// The live state is older than the memory.
+    StateBehind = "state.behind" No,
+    /// What lies at the state's tag is no state.
+    StateInvalid = "state.invalid" No,
+    /// A place of the state was not asked.
+    StatePlaceSkipped = "state.place.skipped" No,
+    /// The state could not be read.
+    StateUnreadable = "state.unreadable" Undecided,
+    /// A file belongs to another collection.
+    TufCollection = "tuf.collection" No,
+    /// A delegated role.
+    TufDelegation = "tuf.delegation" No,
+    /// More roles on the way than the cap.
+    TufDelegationCap = "tuf.delegation.cap" Undecided,
+    /// A delegated role is expired.
+    TufDelegationExpired = "tuf.delegation.expired" No,
+    /// Length or hash of a delegated role differ from the snapshot.
+    TufDelegationHash = "tuf.delegation.hash" No,
+    /// A delegated role is not there.
+    TufDelegationMissing = "tuf.delegation.missing" No,
+    /// A delegated role is not signed by the keys of its delegator.
+    TufDelegationThreshold = "tuf.delegation.threshold" No,
+    /// A delegated role has another version than the snapshot says.
+    TufDelegationVersion = "tuf.delegation.version" No,
+    /// Equal version, other bytes, and no descent from what is remembered.
+    TufFork = "tuf.fork" No,
+    /// A file is no such role, or not strict JSON.
+    TufFormat = "tuf.format" No,
+    /// One key under two ids: it counts once.
+    TufKeyDuplicate = "tuf.key.duplicate" No,
+    /// The final root.
+    TufRoot = "tuf.root" No,
+    /// More rotations than the cap.
+    TufRootCap = "tuf.root.cap" Undecided,
+    /// The final root is expired.
+    TufRootExpired = "tuf.root.expired" No,
+    /// Two roots of one version both verify.
+    TufRootFork = "tuf.root.fork" No,
+    /// A newer root is there but one between is missing.
+    TufRootGap = "tuf.root.gap" No,
+    /// A root lacks signatures.
+    TufRootThreshold = "tuf.root.threshold" No,
+    /// A root's version is not the one before plus 1.
+    TufRootVersion = "tuf.root.version" No,
+    /// Two signatures under one key id.
+    TufSignatureDuplicate = "tuf.signature.duplicate" No,
+    /// A file is larger than its cap.
+    TufSize = "tuf.size" No,
+    /// The snapshot.
+    TufSnapshot = "tuf.snapshot" No,
+    /// The snapshot is expired.
+    TufSnapshotExpired = "tuf.snapshot.expired" No,
+    /// Length or hash differ from what the timestamp pins.
+    TufSnapshotHash = "tuf.snapshot.hash" No,
+    /// The pinned snapshot is not there.
+    TufSnapshotMissing = "tuf.snapshot.missing" No,
+    /// A role in the snapshot is older than remembered, or gone.
+    TufSnapshotRollback = "tuf.snapshot.rollback" No,
+    /// The snapshot is not signed by the keys of the final root.
+    TufSnapshotThreshold = "tuf.snapshot.threshold" No,
+    /// The snapshot's version differs from the timestamp's.
+    TufSnapshotVersion = "tuf.snapshot.version" No,
+    /// Top-level targets.
+    TufTargets = "tuf.targets" No,
+    /// Top-level targets is expired.
+    TufTargetsExpired = "tuf.targets.expired" No,
+    /// Length or hash of top-level targets differ from the snapshot.
+    TufTargetsHash = "tuf.targets.hash" No,
+    /// Top-level targets is not there.
+    TufTargetsMissing = "tuf.targets.missing" No,
+    /// Top-level targets is not signed by the keys of the final root.
+    TufTargetsThreshold = "tuf.targets.threshold" No,
+    /// Top-level targets has another version than the snapshot says.
+    TufTargetsVersion = "tuf.targets.version" No,
+    /// The timestamp.
+    TufTimestamp = "tuf.timestamp" No,
+    /// The timestamp is expired.
+    TufTimestampExpired = "tuf.timestamp.expired" No,
+    /// No timestamp in the state.
+    TufTimestampMissing = "tuf.timestamp.missing" No,
+    /// The timestamp, or the snapshot it names, is below the memory.
+    TufTimestampRollback = "tuf.timestamp.rollback" No,
+    /// The timestamp is not signed by the keys of the final root.
+    TufTimestampThreshold = "tuf.timestamp.threshold" No,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One row of failures for a role: missing, hash, threshold, version, rollback, expired.
+struct Row {
+    missing: Code,
+    hash: Code,
+    threshold: Code,
+    version: Code,
+    rollback: Code,
+    expired: Code,
+}
+
+fn row(role: &RoleName) -> Row {
+    match role.as_str() {
+        "root" => Row {
+            missing: Code::TufRootGap,
+            hash: Code::TufFormat,
+            threshold: Code::TufRootThreshold,
+            version: Code::TufRootVersion,
+            rollback: Code::TufRootVersion,
+            expired: Code::TufRootExpired,
+        },
+        "timestamp" => Row {
+            missing: Code::TufTimestampMissing,
+            hash: Code::TufFormat,
+            threshold: Code::TufTimestampThreshold,
+            version: Code::TufTimestampRollback,
+            rollback: Code::TufTimestampRollback,
+            expired: Code::TufTimestampExpired,
+        },
+        "snapshot" => Row {
+            missing: Code::TufSnapshotMissing,
+            hash: Code::TufSnapshotHash,
+            threshold: Code::TufSnapshotThreshold,
+            version: Code::TufSnapshotVersion,
+            rollback: Code::TufSnapshotRollback,
+            expired: Code::TufSnapshotExpired,
+        },
+        "targets" => Row {
+            missing: Code::TufTargetsMissing,
+            hash: Code::TufTargetsHash,
+            threshold: Code::TufTargetsThreshold,
+            version: Code::TufTargetsVersion,
+            rollback: Code::TufSnapshotRollback,
+            expired: Code::TufTargetsExpired,
+        },
+        _ => Row {
+            missing: Code::TufDelegationMissing,
+            hash: Code::TufDelegationHash,
+            threshold: Code::TufDelegationThreshold,
+            version: Code::TufDelegationVersion,
+            rollback: Code::TufSnapshotRollback,
+            expired: Code::TufDelegationExpired,
+        },
+    }
+}
+
+impl From<&TufError> for Code {
+    fn from(e: &TufError) -> Self {
+        let row = row(&e.role);
+        match &e.fault {
+            Fault::Missing(_) | Fault::NotListed(_) if e.role == RoleName::revocations() => {
+                Self::RevocationMissing
+            }
+            Fault::Missing(_) | Fault::NotListed(_) => row.missing,
+            Fault::Size { .. } => Self::TufSize,
+            Fault::Json(_)
+            | Fault::Format(_)
+            | Fault::Type { .. }
+            | Fault::SpecVersion(_)
+            | Fault::Key { .. } => Self::TufFormat,
+            Fault::DuplicateSignature(_) => Self::TufSignatureDuplicate,
+            Fault::Threshold { .. } => row.threshold,
+            Fault::Version { .. } => row.version,
+            Fault::Rollback { .. } => row.rollback,
+            Fault::Dropped(role) if *role == RoleName::revocations() => Self::RevocationDropped,
+            Fault::Dropped(_) => Self::TufSnapshotRollback,
+            Fault::Fork(_) => Self::TufFork,
+            Fault::Hash { .. } => row.hash,
+            Fault::Expired { .. } => row.expired,
+            Fault::Collection { .. } => Self::TufCollection,
+            Fault::RootGap(_) => Self::TufRootGap,
+            Fault::RootFork(_) => Self::TufRootFork,
+            Fault::Cap { .. } if e.role == RoleName::root() => Self::TufRootCap,
+            Fault::Cap { .. } => Self::TufDelegationCap,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_documented() {
+        let all: Vec<_> = Code::ALL.iter().map(|c| c.as_str()).collect();
+        let unique: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(unique.len(), all.len());
+        let page = include_str!("../../docs/codes.md");
+        let first_cells = page.lines().filter_map(|l| l.strip_prefix("| `")?.split_once("` |"));
+        let documented: std::collections::BTreeSet<_> = first_cells.map(|(code, _)| code).collect();
+        assert_eq!(documented, all.into_iter().collect());
+    }
+}

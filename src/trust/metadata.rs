@@ -1,0 +1,64 @@
+//! Checks of the top-level metadata of what was chosen: expiry, and keys that count once.
+
+use super::candidate::{Candidate, Court};
+use super::code::Code;
+use super::policy::Statement;
+use super::report::{Check, Outcome};
+use crate::tuf::{Fault, RoleName, RootChain};
+
+/// One check a top-level role: expiry, which is all that is left to judge of a candidate.
+pub(super) fn checks(chosen: &Candidate, court: &Court<'_>, statement: Option<&Statement>) -> Vec<Check> {
+    let t = &chosen.trusted;
+    let rows = [
+        (Code::TufRoot, Code::TufRootExpired, t.root().version(), t.root().expires(), false),
+        (
+            Code::TufTimestamp,
+            Code::TufTimestampExpired,
+            t.timestamp().version(),
+            t.timestamp().expires(),
+            true,
+        ),
+        (Code::TufSnapshot, Code::TufSnapshotExpired, t.snapshot().version(), t.snapshot().expires(), true),
+        (Code::TufTargets, Code::TufTargetsExpired, t.targets().version(), t.targets().expires(), false),
+    ];
+    let first_expiry = t.timestamp().expires().min(t.snapshot().expires());
+    let staleness = statement.and_then(|s| Some((s.max_staleness?, s.reason.clone()?)));
+    let mut out = Vec::new();
+    for (pass, expired, version, expires, waivable) in rows {
+        if expires > court.now {
+            let check = Check::pass(pass, format!("version {version}, expires {expires}"));
+            out.push(check.with("version", version.get()).with("expires", expires.to_string()));
+            continue;
+        }
+        let fault = Fault::Expired { at: expires, now: court.now };
+        let check = match &staleness {
+            Some((allowed, reason)) if waivable && court.now <= first_expiry.plus(allowed.secs()) => {
+                Check::new(expired, Outcome::Waived(reason.clone()), fault.to_string())
+                    .with("maxStaleness", allowed.to_string())
+            }
+            _ => Check::fail(expired, fault.to_string()),
+        };
+        out.push(
+            check
+                .with("version", version.get())
+                .with("expired", expires.to_string())
+                .with("now", court.now.to_string()),
+        );
+    }
+    out
+}
+
+/// Which roles of the final root name one key under several ids.
+pub(super) fn repeated_keys(chain: &RootChain) -> Vec<Check> {
+    let root = chain.last().role();
+    let roles = [RoleName::root(), RoleName::timestamp(), RoleName::snapshot(), RoleName::targets()];
+    let repeated = roles.iter().filter_map(|role| {
+        let ids: Vec<_> = root.keys(role)?.repeated().into_iter().map(|id| id.short().to_owned()).collect();
+        (!ids.is_empty()).then(|| (role, ids.join(", ")))
+    });
+    let note = |(role, ids): (&RoleName, String)| {
+        let detail = format!("{role}: {ids} repeats a key of the role; it counts once");
+        Check::note(Code::TufKeyDuplicate, detail).with("role", role.to_string())
+    };
+    repeated.map(note).collect()
+}

@@ -1,0 +1,26 @@
+//! Ring 3: whom a deployer trusts for what, and the whole order of verification. Pure: `now`, bytes and answers in, steps
+//! and a report out.
+
+mod anchor;
+mod bundle;
+mod candidate;
+mod code;
+mod metadata;
+mod policy;
+mod report;
+mod revocation;
+mod scope;
+mod verify;
+
+pub use anchor::{Anchor, AnchorId, MAX_TRUST_BYTES, PinnedRoot, TrustError, TrustFile};
+pub use code::{Code, Says};
+pub use policy::{Duration, DurationError, Statement};
+pub use report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
+pub use revocation::is_revoked;
+pub use scope::{Scope, ScopeError, Subject};
+pub use verify::{
+    Answer, BundleAnswer, MAX_SEALS, Question, SealsAnswer, StateAnswer, Step, Verification, Want,
+};
+
+#[cfg(test)]
+mod tests;

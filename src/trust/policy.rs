@@ -1,0 +1,117 @@
+//! Policy statements: what is allowed or demanded for a scope, each waiver with a reason.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Scope;
+
+/// A span of time in whole seconds, written `30d`, `12h`, `10m` or `5s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Duration(i64);
+
+/// A string that is no span of time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no span of time: a number of days, hours, minutes or seconds, as in 30d, 12h, 10m, 5s")]
+pub struct DurationError(String);
+
+/// What holds for a scope; only the most specific statement that covers a reference counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Statement {
+    /// What it covers.
+    pub scope: Scope,
+    /// How long after their expiry timestamp and snapshot still pass, visibly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_staleness: Option<Duration>,
+    /// Whether a reference with tag and digest fails when the tag has moved on.
+    #[serde(default)]
+    pub require_current_tag: bool,
+    /// Why something is waived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Statement {
+    /// The one that counts for a subject.
+    pub fn choose<'a>(statements: &'a [Self], subject: &super::Subject) -> Option<&'a Self> {
+        statements.iter().filter(|s| s.scope.covers(subject)).max_by_key(|s| s.scope.specificity())
+    }
+}
+
+impl Duration {
+    /// From days.
+    pub const fn days(n: i64) -> Self {
+        Self(n * 86_400)
+    }
+
+    /// In seconds.
+    pub const fn secs(self) -> i64 {
+        self.0
+    }
+}
+
+impl FromStr for Duration {
+    type Err = DurationError;
+
+    fn from_str(s: &str) -> Result<Self, DurationError> {
+        let bad = || DurationError(s.chars().take(40).collect());
+        let unit = match s.chars().next_back() {
+            Some('d') => 86_400,
+            Some('h') => 3_600,
+            Some('m') => 60,
+            Some('s') => 1,
+            _ => return Err(bad()),
+        };
+        let digits = &s[..s.len() - 1];
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(bad());
+        }
+        let n: i64 = digits.parse().map_err(|_| bad())?;
+        // A hundred years is more than any lifetime; past it a sum of times could overflow.
+        n.checked_mul(unit).filter(|n| (1..=36_500 * 86_400).contains(n)).map(Self).ok_or_else(bad)
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, name) in [(86_400, 'd'), (3_600, 'h'), (60, 'm')] {
+            if self.0 % unit == 0 {
+                return write!(f, "{}{name}", self.0 / unit);
+            }
+        }
+        write!(f, "{}s", self.0)
+    }
+}
+
+impl TryFrom<String> for Duration {
+    type Error = DurationError;
+
+    fn try_from(s: String) -> Result<Self, DurationError> {
+        s.parse()
+    }
+}
+
+impl From<Duration> for String {
+    fn from(d: Duration) -> Self {
+        d.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        for s in ["30d", "12h", "10m", "5s", "36500d"] {
+            assert_eq!(s.parse::<Duration>().unwrap().to_string(), s);
+        }
+        for bad in ["", "d", "30", "-1d", "0d", "1.5d", "36501d", "99999999999999999999d", "1w", "+1d", "1é"]
+        {
+            assert!(bad.parse::<Duration>().is_err(), "{bad}");
+        }
+    }
+}

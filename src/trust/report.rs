@@ -1,0 +1,233 @@
+//! The report: every check with its outcome. The verdict is computed from it, never stored.
+
+use serde_json::{Map, Value};
+
+use super::code::{Code, Says};
+use crate::oci::{Digest, Tag};
+use crate::time::UnixTime;
+use crate::tuf::{CollectionName, TufError};
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// A trusted release.
+    Trusted,
+    /// Looked at, and not trusted.
+    NotTrusted,
+    /// Something could not be looked at.
+    Undecided,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It holds.
+    Pass,
+    /// Worth knowing; changes nothing.
+    Note,
+    /// It does not hold.
+    Fail,
+    /// It does not hold, and a statement allows that, for this reason.
+    Waived(String),
+    /// A check before it failed.
+    NotReached,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Its code.
+    pub code: Code,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it is about, for people.
+    pub detail: String,
+    /// Expected, found, times, key ids: for machines.
+    pub data: Map<String, Value>,
+}
+
+/// What was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evidence {
+    /// The live state.
+    State,
+    /// What this installation remembers.
+    Memory,
+    /// A seal on the bundle.
+    Seal,
+}
+
+/// The checks under one anchor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnchorReport {
+    /// The anchor's id in `trust.json`.
+    pub anchor: String,
+    /// The collection it vouches for.
+    pub collection: CollectionName,
+    /// What was judged, once something served.
+    pub evidence: Option<Evidence>,
+    /// When that was signed.
+    pub as_of: Option<UnixTime>,
+    /// The checks, in order.
+    pub checks: Vec<Check>,
+}
+
+/// The whole report of one reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What was asked, as typed.
+    pub reference: String,
+    /// The name it was judged under.
+    pub verified_as: String,
+    /// The tag it was judged under.
+    pub tag: Option<Tag>,
+    /// The digest it was resolved to, once.
+    pub digest: Option<Digest>,
+    /// Media type of the bundle as served.
+    pub media_type: Option<String>,
+    /// Size of the bundle's manifest, bytes.
+    pub size: Option<u64>,
+    /// Checks before any anchor's.
+    pub checks: Vec<Check>,
+    /// One report an anchor.
+    pub anchors: Vec<AnchorReport>,
+}
+
+impl Evidence {
+    /// As it is printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Memory => "memory",
+            Self::Seal => "seal",
+        }
+    }
+}
+
+impl Verdict {
+    /// As it is printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::NotTrusted => "not-trusted",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+impl Outcome {
+    /// As it is printed.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Note => "note",
+            Self::Fail => "fail",
+            Self::Waived(_) => "waived",
+            Self::NotReached => "not-reached",
+        }
+    }
+}
+
+impl Check {
+    /// A check with this outcome.
+    pub fn new(code: Code, outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { code, outcome, detail: detail.into(), data: Map::new() }
+    }
+
+    /// It holds.
+    pub fn pass(code: Code, detail: impl Into<String>) -> Self {
+        Self::new(code, Outcome::Pass, detail)
+    }
+
+    /// Worth knowing.
+    pub fn note(code: Code, detail: impl Into<String>) -> Self {
+        Self::new(code, Outcome::Note, detail)
+    }
+
+    /// It does not hold.
+    pub fn fail(code: Code, detail: impl Into<String>) -> Self {
+        Self::new(code, Outcome::Fail, detail)
+    }
+
+    /// The failure of a metadata check.
+    pub fn failed(e: &TufError) -> Self {
+        Self::fail(e.into(), e.to_string()).with("role", e.role.to_string())
+    }
+
+    /// With one more datum.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.data.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Whether it failed.
+    pub fn is_fail(&self) -> bool {
+        self.outcome == Outcome::Fail
+    }
+}
+
+impl AnchorReport {
+    /// Trusted when a bundle check passed and nothing failed; one "no" beats any "undecided".
+    pub fn verdict(&self) -> Verdict {
+        match verdict_of(&self.checks) {
+            Some(verdict) => verdict,
+            None if self.checks.iter().any(vouches) => Verdict::Trusted,
+            None => Verdict::NotTrusted,
+        }
+    }
+
+    fn revokes(&self) -> bool {
+        self.checks.iter().any(|c| c.is_fail() && c.code == Code::RevocationBundle)
+    }
+}
+
+impl Report {
+    /// The verdict: checks before the anchors first; then a revocation under any anchor refuses; then one anchor that
+    /// passes wholly suffices. Nothing that vouches is not trusted.
+    pub fn verdict(&self) -> Verdict {
+        if let Some(verdict) = verdict_of(&self.checks) {
+            return verdict;
+        }
+        if self.anchors.iter().any(AnchorReport::revokes) {
+            return Verdict::NotTrusted;
+        }
+        let verdicts: Vec<_> = self.anchors.iter().map(AnchorReport::verdict).collect();
+        for wanted in [Verdict::Trusted, Verdict::Undecided] {
+            if verdicts.contains(&wanted) {
+                return wanted;
+            }
+        }
+        Verdict::NotTrusted
+    }
+
+    /// The failure that explains the verdict best: the first in order that says what the verdict says, for later ones
+    /// follow from it; a revocation before all.
+    pub fn because(&self) -> Option<&Check> {
+        let all =
+            || self.checks.iter().chain(self.anchors.iter().flat_map(|a| &a.checks)).filter(|c| c.is_fail());
+        if self.verdict() == Verdict::Undecided {
+            let open = self.anchors.iter().filter(|a| a.verdict() == Verdict::Undecided);
+            let mut open = self.checks.iter().chain(open.flat_map(|a| &a.checks));
+            return open.find(|c| c.is_fail() && c.code.says() == Says::Undecided);
+        }
+        let revoked = all().find(|c| c.code == Code::RevocationBundle);
+        revoked.or_else(|| all().find(|c| c.code.says() == Says::No)).or_else(|| all().next())
+    }
+}
+
+fn verdict_of(checks: &[Check]) -> Option<Verdict> {
+    let says = |s: Says| checks.iter().any(|c| c.is_fail() && c.code.says() == s);
+    if says(Says::No) {
+        Some(Verdict::NotTrusted)
+    } else if says(Says::Undecided) {
+        Some(Verdict::Undecided)
+    } else {
+        None
+    }
+}
+
+fn vouches(check: &Check) -> bool {
+    let bundle = matches!(check.code, Code::BundleTag | Code::BundleRelease | Code::BundleTagMoving);
+    bundle && matches!(check.outcome, Outcome::Pass | Outcome::Note)
+}

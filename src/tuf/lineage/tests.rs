@@ -1,0 +1,402 @@
+//! The cases of scripts/publish-sim.py, on real files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::oci::Digest;
+use crate::tuf::sim::{COLLECTION, DAY, NOW, SimKey, heading, signed};
+use crate::tuf::{Draft, Limits, RoleName, Unverified};
+
+fn file_of(draft: &Draft) -> RoleFile {
+    let bytes = signed(draft, &[&SimKey::new(4)]);
+    let role = RoleName::releases();
+    let parsed = Unverified::<Targets>::parse(&role, &bytes, &Limits::default()).unwrap();
+    RoleFile::of(&parsed.verify(&role, &[]).unwrap()).unwrap()
+}
+
+fn first() -> RoleFile {
+    file_of(&Draft::targets(&heading(1, NOW, DAY), Map::new(), &[]))
+}
+
+fn next_file(view: &View, changes: &[Change]) -> RoleFile {
+    file_of(&next(view, None, changes, COLLECTION, NOW, NOW.plus(DAY)))
+}
+
+fn digest(n: &str) -> String {
+    Digest::sha256(n.as_bytes()).to_string()
+}
+
+fn target(n: &str, bulla: Value) -> Value {
+    json!({"length": 7, "hashes": {"sha256": digest(n)[7..]}, "custom": {"bulla": bulla}})
+}
+
+fn release(n: &str) -> Change {
+    let value = target(n, json!({"claim": "release", "at": NOW, "by": "k", "mediaType": "m"}));
+    Change::Set { path: format!("{COLLECTION}@{}", digest(n)), value }
+}
+
+fn part(n: &str, of: &[&str]) -> Change {
+    let of: Vec<_> = of.iter().map(|o| digest(o)).collect();
+    let value = target(n, json!({"at": NOW, "by": "k", "mediaType": "m", "partOf": of}));
+    Change::Set { path: format!("{COLLECTION}@{}", digest(n)), value }
+}
+
+fn tag(t: &str, n: &str) -> Change {
+    let value = target(n, json!({"claim": "tag", "at": NOW, "by": "k", "mediaType": "m"}));
+    Change::Set { path: format!("{COLLECTION}:{t}"), value }
+}
+
+fn withdraw(n: &str, id: &str) -> Change {
+    Change::Withdraw { path: format!("{COLLECTION}@{}", digest(n)), id: id.into() }
+}
+
+fn has(content: &Content, n: &str) -> bool {
+    content.entry(&format!("{COLLECTION}@{}", digest(n))).is_some()
+}
+
+/// Fold with the key and sign the join where there is one to sign.
+fn settled(live: &RoleFile, others: &[RoleFile]) -> RoleFile {
+    let folded = fold(live, None, others, true);
+    match folded.view.file() {
+        Some(hash) => others.iter().chain([live]).find(|f| f.hash() == hash).unwrap().clone(),
+        None => next_file(&folded.view, &[]),
+    }
+}
+
+/// Settle round by round, as a signer does who lists again after its PUT, until nothing is pending.
+fn in_rounds(live: &RoleFile, others: &[RoleFile]) -> Result<RoleFile, TestCaseError> {
+    let mut live = live.clone();
+    for _ in 0..3 {
+        live = settled(&live, others);
+        if others.iter().all(|f| verdict(&live, f) == Verdict::AlreadyIn) {
+            return Ok(live);
+        }
+    }
+    Err(TestCaseError::fail("still a fork after three rounds"))
+}
+
+fn verdict(base: &RoleFile, file: &RoleFile) -> Verdict {
+    classify(&View::of(base), file).verdict
+}
+
+#[test]
+fn a_child_is_a_fast_forward_and_its_parent_is_in() {
+    let a = first();
+    let b = next_file(&View::of(&a), &[release("1")]);
+    assert_eq!((b.version().get(), verdict(&a, &b)), (2, Verdict::FastForward));
+    assert_eq!(verdict(&b, &a), Verdict::AlreadyIn);
+    let folded = fold(&a, None, std::slice::from_ref(&b), false);
+    assert_eq!(folded.view.file(), Some(b.hash()));
+    assert!(folded.view.knows(&b.hash()[..32]) && folded.view.knows(&a.hash()[..32]));
+}
+
+#[test]
+fn a_fork_waits_for_the_key_and_two_merges_of_it_are_one() {
+    let a = first();
+    let (b, c) = (
+        next_file(&View::of(&a), &[release("1"), tag("v1", "1")]),
+        next_file(&View::of(&a), &[release("2")]),
+    );
+    let without = fold(&b, None, std::slice::from_ref(&c), false);
+    assert_eq!(without.verdicts[c.hash()], Verdict::Fork);
+    assert_eq!(without.view.file(), Some(b.hash()));
+    let (m, n) = (settled(&b, std::slice::from_ref(&c)), settled(&c, std::slice::from_ref(&b)));
+    for merged in [&m, &n] {
+        assert!(has(merged.content(), "1") && has(merged.content(), "2") && merged.version().get() == 3);
+        assert_eq!((verdict(merged, &b), verdict(merged, &c)), (Verdict::AlreadyIn, Verdict::AlreadyIn));
+    }
+    assert_eq!((verdict(&m, &n), verdict(&n, &m)), (Verdict::AlreadyIn, Verdict::AlreadyIn));
+    assert_eq!(fold(&m, None, &[n, b, c], false).view.file(), Some(m.hash()));
+}
+
+#[test]
+fn removal_beats_a_concurrent_addition_and_not_a_later_one() {
+    let a = next_file(&View::of(&first()), &[release("1")]);
+    let gone = next_file(&View::of(&a), &[withdraw("1", "w")]);
+    assert!(!has(gone.content(), "1"));
+    let beside = next_file(&View::of(&a), &[release("2")]);
+    let m = settled(&gone, std::slice::from_ref(&beside));
+    assert!(!has(m.content(), "1") && has(m.content(), "2"));
+    assert_eq!(verdict(&m, &a), Verdict::AlreadyIn, "the old file does not bring it back");
+    let again = next_file(&View::of(&m), &[release("1")]);
+    assert!(has(again.content(), "1"));
+    let m2 = settled(&again, &[gone.clone(), beside, a]);
+    assert!(has(m2.content(), "1"), "an addition that knew the withdrawal stays");
+    // Withdrawn again elsewhere at the same version number: another withdrawal, told apart by its id.
+    let other = next_file(&View::of(&m), &[withdraw("2", "w2"), release("3")]);
+    assert!(has(settled(&again, std::slice::from_ref(&other)).content(), "1"));
+}
+
+#[test]
+fn two_values_of_a_tag_the_live_one_stays_unless_the_other_is_newer() {
+    let a = next_file(&View::of(&first()), &[tag("v1", "0")]);
+    let (b, c) = (next_file(&View::of(&a), &[tag("v1", "1")]), next_file(&View::of(&a), &[tag("v1", "2")]));
+    let path = format!("{COLLECTION}:v1");
+    let folded = fold(&b, None, std::slice::from_ref(&c), true);
+    assert_eq!(folded.losers.len(), 1);
+    assert_eq!(folded.view.content().entry(&path).unwrap().sha256(), Some(&digest("1")[7..]));
+    // One side did not touch the tag: the moved value stays, whichever is live.
+    let untouched = next_file(&View::of(&a), &[release("9")]);
+    for (live, other) in [(&untouched, &c), (&c, &untouched)] {
+        let m = settled(live, std::slice::from_ref(other));
+        assert_eq!(m.content().entry(&path).unwrap().sha256(), Some(&digest("2")[7..]));
+    }
+}
+
+#[test]
+fn outside_the_window_nothing_is_merged() {
+    let a = first();
+    let old = next_file(&View::of(&a), &[release("old")]);
+    let mut live = next_file(&View::of(&a), &[release("1")]);
+    for _ in 0..WINDOW {
+        live = next_file(&View::of(&live), &[]);
+    }
+    assert_eq!(verdict(&live, &old), Verdict::Stale);
+    assert_eq!(verdict(&old, &live), Verdict::Ahead);
+    assert!(View::of(&live).is_past(old.version()));
+    let folded = fold(&live, None, std::slice::from_ref(&old), true);
+    assert_eq!(folded.view.file(), Some(live.hash()));
+    assert_eq!(View::of(&live).family.len() as u64, WINDOW);
+}
+
+#[test]
+fn parts_go_with_their_indexes() {
+    let a = next_file(
+        &View::of(&first()),
+        &[release("i"), release("j"), part("p", &["i"]), part("q", &["i"]), release("q")],
+    );
+    let b = next_file(&View::of(&a), &[part("p", &["j"])]);
+    let p = b.content().entry(&format!("{COLLECTION}@{}", digest("p"))).unwrap();
+    assert_eq!(p.value()["custom"]["bulla"]["partOf"].as_array().unwrap().len(), 2);
+    let gone = next_file(&View::of(&b), &[withdraw("i", "w")]);
+    assert!(has(gone.content(), "p") && has(gone.content(), "q"), "part of j; a release of its own");
+    let gone = next_file(&View::of(&gone), &[withdraw("j", "x")]);
+    assert!(!has(gone.content(), "p") && has(gone.content(), "q"));
+    // A release that is also a part of one stays as a part when it is withdrawn.
+    let a = next_file(&View::of(&first()), &[release("i"), part("q", &["i"]), release("q")]);
+    let gone = next_file(&View::of(&a), &[withdraw("q", "y")]);
+    let q = gone.content().entry(&format!("{COLLECTION}@{}", digest("q"))).unwrap();
+    assert!(q.is_derived());
+    assert!(settled(&gone, std::slice::from_ref(&a)).content().same(gone.content()));
+}
+
+#[test]
+fn a_change_that_is_there_is_no_change_and_unknown_fields_survive() {
+    let mut draft = Draft::targets(&heading(1, NOW, DAY), Map::new(), &[]).signed().clone();
+    draft["x-other"] = json!({"a": 1});
+    let a = file_of(&Draft::from_signed(draft));
+    let b = next(&View::of(&a), None, &[release("1")], COLLECTION, NOW, NOW.plus(DAY));
+    assert_eq!(b.signed()["x-other"]["a"], 1);
+    let b = file_of(&b);
+    assert!(!is_needed(&View::of(&b), &release("1")));
+    assert!(is_needed(&View::of(&b), &tag("v1", "1")));
+    assert!(!is_needed(&View::of(&b), &withdraw("2", "w")) && is_needed(&View::of(&b), &withdraw("1", "w")));
+}
+
+#[test]
+fn delegations_are_joined_like_a_target() {
+    let a = first();
+    let delegate = |n: &str| Change::Delegate(json!({"keys": {}, "roles": [], "x": n}));
+    let b = next_file(&View::of(&a), &[delegate("1")]);
+    let (c, d) = (next_file(&View::of(&b), &[delegate("2")]), next_file(&View::of(&b), &[release("1")]));
+    let m = settled(&d, std::slice::from_ref(&c));
+    assert_eq!(m.content().entry(DELEGATIONS).unwrap().value()["x"], "2");
+    assert_eq!(m.content().entry(DELEGATIONS).unwrap().set(), 3);
+    assert!(has(m.content(), "1"));
+}
+
+#[test]
+fn online_versions_are_above_all_known_and_not_before_now() {
+    let v = |n| Version::new(n).unwrap();
+    assert_eq!(next_online_version([], NOW).get(), 1_800_000_000);
+    assert_eq!(next_online_version([v(3)], NOW).get(), 1_800_000_000);
+    assert_eq!(next_online_version([v(1_900_000_000), v(2)], NOW).get(), 1_900_000_001);
+}
+
+/// One step of a random history: who signs, which part of the pool is seen, what is changed.
+#[derive(Debug, Clone)]
+struct Move {
+    live: usize,
+    seen: u32,
+    change: u8,
+    name: u8,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = (any::<usize>(), any::<u32>(), 0_u8..8, 0_u8..3).prop_map(|(live, seen, change, name)| Move {
+        live,
+        seen,
+        change,
+        name,
+    });
+    prop::collection::vec(one, 1..10)
+}
+
+/// An intent, with what its signer knew; only the checker sees it.
+struct Op {
+    path: String,
+    value: Option<String>,
+    past: BTreeSet<usize>,
+}
+
+#[derive(Default)]
+struct History {
+    files: Vec<RoleFile>,
+    ops: Vec<Op>,
+    known: BTreeMap<String, BTreeSet<usize>>,
+}
+
+impl History {
+    fn play(moves: &[Move]) -> Self {
+        let mut h = Self::default();
+        h.files.push(first());
+        for (i, m) in moves.iter().enumerate() {
+            let live = &h.files[m.live % h.files.len()];
+            let seen = h.files.iter().enumerate().filter(|(n, _)| m.seen >> n & 1 == 1);
+            let seen: Vec<_> = seen.map(|(_, f)| f.clone()).collect();
+            let view = fold(live, None, &seen, true).view;
+            let mut past = BTreeSet::new();
+            for hash in view.family.keys().chain(view.beside.keys()) {
+                past.extend(h.known.get(hash).into_iter().flatten().copied());
+            }
+            let n = m.name.to_string();
+            let change = match m.change {
+                0..=2 => Some(release(&n)),
+                3..=4 => Some(withdraw(&n, &format!("w{i}"))),
+                5..=6 => Some(tag("t", &format!("{i}"))),
+                _ => None,
+            };
+            let change = change.filter(|c| is_needed(&view, c));
+            let file = next_file(&view, change.as_slice());
+            if let Some(change) = change {
+                let op = match change {
+                    Change::Set { path, value } => {
+                        (path, value["hashes"]["sha256"].as_str().map(str::to_owned))
+                    }
+                    Change::Withdraw { path, .. } => (path, None),
+                    Change::Delegate(_) => unreachable!(),
+                };
+                let before = past.clone();
+                past.insert(h.ops.len());
+                h.ops.push(Op { path: op.0, value: op.1, past: before });
+            }
+            h.known.insert(file.hash().to_owned(), past);
+            h.files.push(file);
+        }
+        h
+    }
+
+    /// Whether two signers set the path without knowing of each other.
+    fn is_contested(&self, path: &str) -> bool {
+        let ops: Vec<_> = self.ops.iter().enumerate().filter(|(_, op)| op.path == path).collect();
+        ops.iter().any(|(i, _)| ops.iter().any(|(j, later)| i < j && !later.past.contains(i)))
+    }
+
+    /// The properties of the model, against the truth.
+    fn check(&self, end: &Content) -> Result<(), TestCaseError> {
+        let mut by_path: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (i, op) in self.ops.iter().enumerate() {
+            by_path.entry(&op.path).or_default().push(i);
+        }
+        for (path, ops) in by_path {
+            let entry = end.entry(path);
+            let (added, removed): (Vec<usize>, Vec<usize>) =
+                ops.into_iter().partition(|i| self.ops[*i].value.is_some());
+            let knew = |a: usize, r: usize| self.ops[a].past.contains(&r);
+            if entry.is_none() {
+                let lost = added.iter().any(|a| removed.iter().all(|r| knew(*a, *r)));
+                prop_assert!(!lost, "entry lost: {path}");
+                continue;
+            }
+            let back = removed.iter().any(|r| added.iter().all(|a| !knew(*a, *r)));
+            prop_assert!(!back, "withdrawn entry is back: {path}");
+            let value = entry.and_then(Entry::sha256);
+            let older = added
+                .iter()
+                .filter(|a| self.ops[**a].value.as_deref() == value)
+                .all(|w| added.iter().any(|a| self.ops[*a].value.as_deref() != value && knew(*a, *w)));
+            prop_assert!(!older, "older value of a tag is back: {path}");
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_and_replays_do_nothing(moves in moves(), live in any::<usize>()) {
+        let h = History::play(&moves);
+        let live = &h.files[live % h.files.len()];
+        let end = in_rounds(live, &h.files)?;
+        h.check(end.content())?;
+        // Every old file put back, in whatever role: already in, and the fold changes nothing.
+        for file in &h.files {
+            prop_assert_eq!(verdict(&end, file), Verdict::AlreadyIn);
+        }
+        let again = fold(&end, Some(&end), &h.files, true);
+        prop_assert_eq!(again.view.file(), Some(end.hash()));
+        prop_assert!(again.merged.is_empty());
+        // Signed again unchanged: a fast-forward of the same content.
+        let renewed = next_file(&View::of(&end), &[]);
+        prop_assert!(renewed.content().same(end.content()));
+        prop_assert_eq!(verdict(&end, &renewed), Verdict::FastForward);
+    }
+
+    #[test]
+    fn the_join_does_not_depend_on_which_file_is_live(moves in moves(), a in any::<usize>(), b in any::<usize>()) {
+        let h = History::play(&moves);
+        let (a, b) = (&h.files[a % h.files.len()], &h.files[b % h.files.len()]);
+        let (x, y) = (fold(a, None, &h.files, true), fold(b, None, &h.files, true));
+        let paths = |f: &Folded| f.view.content().entries().keys().cloned().collect::<Vec<_>>();
+        prop_assert_eq!(paths(&x), paths(&y));
+        for (path, entry) in x.view.content().entries() {
+            let other = y.view.content().entry(path).unwrap();
+            prop_assert!(h.is_contested(path) || entry.names_same(other.value()), "{}", path);
+        }
+        // Two who settle one pool differently agree at once.
+        let (x, y) = (in_rounds(a, &h.files)?, in_rounds(b, &h.files)?);
+        let z = settled(&x, std::slice::from_ref(&y));
+        prop_assert_eq!(verdict(&z, &x), Verdict::AlreadyIn);
+        prop_assert_eq!(verdict(&z, &y), Verdict::AlreadyIn);
+    }
+
+    #[test]
+    fn a_merge_is_idempotent(moves in moves(), a in any::<usize>(), b in any::<usize>()) {
+        let h = History::play(&moves);
+        let (a, b) = (&h.files[a % h.files.len()], &h.files[b % h.files.len()]);
+        let m = merge((a.content(), a.version()), (b.content(), b.version()), 0).content;
+        let version = a.version().max(b.version());
+        for one in [a, b] {
+            let again = merge((&m, version), (one.content(), one.version()), 0);
+            prop_assert!(again.content.same(&m));
+        }
+        let own = merge((a.content(), a.version()), (a.content(), a.version()), a.version().get());
+        prop_assert!(own.content.same(a.content()) && own.losers.is_empty());
+    }
+}
+
+#[test]
+fn impossible_versions_are_refused() {
+    let v = |n| Version::new(n).unwrap();
+    let with = |edit: &dyn Fn(&mut crate::tuf::Heading)| {
+        let mut h = heading(70, NOW, DAY);
+        edit(&mut h);
+        let bytes = signed(&Draft::targets(&h, Map::new(), &[]), &[&SimKey::new(4)]);
+        let role = RoleName::releases();
+        let parsed = Unverified::<Targets>::parse(&role, &bytes, &Limits::default()).unwrap();
+        RoleFile::of(&parsed.verify(&role, &[]).unwrap())
+    };
+    let ancestor = |n| crate::tuf::Ancestor(v(n), "00".repeat(32));
+    assert!(with(&|h| h.extra.ancestors = vec![ancestor(7), ancestor(69)]).is_ok());
+    for bad in [6, 70, 71] {
+        assert!(with(&|h| h.extra.ancestors = vec![ancestor(bad)]).is_err(), "{bad}");
+    }
+    assert!(with(&|h| h.extra.ancestors = vec![ancestor(69); MAX_ANCESTORS + 1]).is_err());
+    let known = |n: u64| BTreeMap::from([("p".to_owned(), BTreeMap::from([("w".to_owned(), v(n))]))]);
+    assert!(with(&|h| h.extra.withdrawn = known(70)).is_ok());
+    assert!(with(&|h| h.extra.withdrawn = known(71)).is_err());
+}

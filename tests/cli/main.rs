@@ -1,0 +1,17 @@
+//! The command line as a user meets it: help, exit codes, errors, and each command's answers.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod badinput;
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+#[path = "../e2e/bundles.rs"]
+mod bundles;
+mod collections;
+mod copies;
+mod errors;
+mod help;
+mod keys;
+mod places;
+#[path = "../registry/mod.rs"]
+mod registry;
+mod releases;
+mod run;

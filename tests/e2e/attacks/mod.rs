@@ -1,0 +1,41 @@
+//! Each attack of docs/threats.md through the OCI transport: a registry that serves what the attacker likes, and the real
+//! verifier over HTTP. For a first-time verifier, and for one that remembers the honest state.
+
+// What sim.rs finds in its parent there.
+use bulla::tuf::*;
+
+#[allow(dead_code, reason = "the unit tests use all of it")]
+#[path = "../../../src/tuf/sim.rs"]
+mod sim;
+
+mod bundle;
+mod layout;
+mod metadata;
+mod requests;
+mod scene;
+mod seals;
+mod withheld;
+
+/// Every row of the page of threats names tests, and they exist.
+#[test]
+fn the_page_of_threats_names_tests_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/threats.md")).unwrap();
+    let rows = page.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| Attack "));
+    let mut seen = 0;
+    for row in rows {
+        let cell = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            let (module, name) = test.rsplit_once("::").unwrap();
+            let path = module.replace("::", "/");
+            let files = [format!("tests/e2e/{path}.rs"), format!("src/{path}.rs")];
+            let text = files.iter().find_map(|f| std::fs::read_to_string(root.join(f)).ok());
+            let text = text.unwrap_or_else(|| panic!("no module of {test}"));
+            assert!(text.contains(&format!("fn {name}(")), "{test}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}

@@ -1,0 +1,24 @@
+//! End-to-end tests, one binary: bulla's parts against OCI layouts, memory and the in-process registry.
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+// The simulated collection is the unit tests' own, by path: there these are modules of the crate.
+use bulla::{oci, sig, time};
+
+mod attacks;
+mod bundles;
+mod contract;
+mod copies;
+mod copies_between;
+mod faulty;
+mod layouts;
+mod publishing;
+#[path = "../registry/mod.rs"]
+mod registry;
+mod servers;
+mod stores;
+mod transport;
+mod transport_auth;
+mod transport_push;
+mod transport_real;
+mod transport_referrers;
+mod trees;
