@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod registry_rules;
 mod rules;
 mod source;
 
