@@ -133,13 +133,15 @@ impl From<KeyError> for CliError {
             KeyError::Unreadable { path, reason } => {
                 let error = Self::failed("key.unreadable", format!("cannot use the key {}", path.display()));
                 match reason {
-                    Unreadable::Sec1 | Unreadable::Encryption => error.reason(&reason).next(format!(
-                        "convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -scrypt -in {} -out NEW.pem",
-                        path.display()
-                    )),
-                    _ => error
-                        .reason(reason)
-                        .next("name a PEM file with one ed25519 or P-256 key; bulla key generate makes one"),
+                    Unreadable::Sec1 | Unreadable::Pkcs1 | Unreadable::Encryption => {
+                        error.reason(&reason).next(format!(
+                            "convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -scrypt -in {} -out NEW.pem",
+                            path.display()
+                        ))
+                    }
+                    _ => error.reason(reason).next(
+                        "name a PEM file with one Ed25519, ECDSA or RSA key; bulla key generate makes one",
+                    ),
                 }
             }
             KeyError::WrongPassword { path } => {

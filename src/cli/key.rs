@@ -11,7 +11,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::render::{Outcome, columns};
 use crate::keys::{self, KeyEntry, KeyError, KeyName, KeyRef, Listed, MemorySigner};
-use crate::sig::Scheme;
+use crate::sig::{PublicKey, Scheme};
 
 /// Generate, list, show and import keys
 ///
@@ -69,6 +69,11 @@ enum Kind {
     Ed25519,
     /// ECDSA on P-256 with SHA-256
     EcdsaP256,
+    /// ECDSA on P-384 with SHA-384
+    EcdsaP384,
+    /// RSA-PSS of 3072 bits with SHA-256
+    #[value(name = "rsa-3072")]
+    Rsa3072,
 }
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
@@ -112,6 +117,8 @@ impl Kind {
         match self {
             Self::Ed25519 => Scheme::Ed25519,
             Self::EcdsaP256 => Scheme::EcdsaP256,
+            Self::EcdsaP384 => Scheme::EcdsaP384,
+            Self::Rsa3072 => Scheme::RsaPss,
         }
     }
 }
@@ -181,34 +188,36 @@ impl Outcome for Show {
 
 fn cells(entry: &KeyEntry) -> Vec<String> {
     let (kind, id) = match &entry.public {
-        Some(public) => (type_of(public.scheme()), public.key_id().to_string()),
-        None => ("?", "id unknown without the password (bulla key show)".to_owned()),
+        Some(public) => (type_of(public), public.key_id().to_string()),
+        None => ("?".to_owned(), "id unknown without the password (bulla key show)".to_owned()),
     };
     let protection = match (entry.private, entry.encrypted) {
         (false, _) => "public key only",
         (true, true) => "encrypted",
         (true, false) => "NOT ENCRYPTED",
     };
-    vec![entry.name.clone(), kind.to_owned(), id, protection.to_owned()]
+    vec![entry.name.clone(), kind, id, protection.to_owned()]
 }
 
 fn as_json(entry: &KeyEntry) -> Value {
     let public = entry.public.as_ref();
     json!({
         "name": entry.name,
-        "type": public.map(|p| type_of(p.scheme())),
-        "keyId": public.map(crate::sig::PublicKey::key_id),
+        "type": public.map(type_of),
+        "keyId": public.map(PublicKey::key_id),
         "encrypted": entry.encrypted,
         "private": entry.private,
         "file": entry.file.to_string_lossy(),
-        "publicKey": public.map(crate::sig::PublicKey::to_pem),
+        "publicKey": public.map(PublicKey::to_pem),
     })
 }
 
-/// The word that `--type` takes.
-fn type_of(scheme: Scheme) -> &'static str {
-    match scheme {
-        Scheme::Ed25519 => "ed25519",
-        Scheme::EcdsaP256 => "ecdsa-p256",
+/// The word that `--type` takes; an imported RSA key may have another size.
+fn type_of(key: &PublicKey) -> String {
+    match key.scheme() {
+        Scheme::Ed25519 => "ed25519".to_owned(),
+        Scheme::EcdsaP256 => "ecdsa-p256".to_owned(),
+        Scheme::EcdsaP384 => "ecdsa-p384".to_owned(),
+        Scheme::RsaPss => format!("rsa-{}", key.modulus_bits().unwrap_or_default()),
     }
 }

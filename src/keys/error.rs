@@ -102,14 +102,21 @@ pub enum Unreadable {
         "an EC PRIVATE KEY (SEC1); convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -scrypt -in FILE -out NEW.pem"
     )]
     Sec1,
+    /// An RSA key in PKCS#1 form (RFC 8017 A.1.2), which openssl converts.
+    #[error(
+        "an RSA PRIVATE KEY (PKCS#1); convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -scrypt -in FILE -out NEW.pem"
+    )]
+    Pkcs1,
     /// A public key where a private one is needed.
     #[error("a public key only, the private key is needed")]
     PublicOnly,
     /// PKCS#8 that does not parse.
     #[error("not PKCS#8 (RFC 5208), or damaged")]
     Pkcs8,
-    /// Not an ed25519 or P-256 key.
-    #[error("algorithm {0} is not supported (Ed25519 and ECDSA P-256 are)")]
+    /// A key of another kind or size.
+    #[error(
+        "algorithm {0} is not supported (Ed25519, ECDSA P-256 and P-384, and RSA of 2048 to 8192 bits are)"
+    )]
     Algorithm(String),
     /// Not PBES2 with scrypt or PBKDF2-SHA2 and AES-CBC.
     #[error(

@@ -1,8 +1,13 @@
 //! Private keys in this process's memory.
 
 use async_trait::async_trait;
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RSA_PSS_SHA256, RsaKeyPair,
+};
 use zeroize::Zeroizing;
 
 use super::{KeyError, Signer};
@@ -15,14 +20,16 @@ pub struct MemorySigner {
     public: PublicKey,
 }
 
-/// Both are held by aws-lc, which wipes them when they are freed.
+/// All are held by aws-lc, which wipes them when they are freed.
 enum Private {
     Ed25519(Ed25519KeyPair),
     EcdsaP256(EcdsaKeyPair),
+    EcdsaP384(EcdsaKeyPair),
+    Rsa(RsaKeyPair),
 }
 
 impl MemorySigner {
-    /// A fresh random key.
+    /// A fresh random key; RSA of 3072 bits.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -33,6 +40,10 @@ impl MemorySigner {
             Scheme::EcdsaP256 => {
                 Private::EcdsaP256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?)
             }
+            Scheme::EcdsaP384 => {
+                Private::EcdsaP384(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).map_err(failed)?)
+            }
+            Scheme::RsaPss => Private::Rsa(RsaKeyPair::generate(KeySize::Rsa3072).map_err(failed)?),
         })
     }
 
@@ -55,6 +66,10 @@ impl MemorySigner {
             Scheme::EcdsaP256 => Private::EcdsaP256(
                 EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).map_err(failed)?,
             ),
+            Scheme::EcdsaP384 => Private::EcdsaP384(
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, der).map_err(failed)?,
+            ),
+            Scheme::RsaPss => Private::Rsa(RsaKeyPair::from_pkcs8(der).map_err(failed)?),
         })
     }
 
@@ -63,7 +78,11 @@ impl MemorySigner {
         let failed = |_| KeyError::Crypto("write a private key");
         let document = match &self.key {
             Private::Ed25519(pair) => pair.to_pkcs8v1().map_err(failed)?,
-            Private::EcdsaP256(pair) => pair.to_pkcs8v1().map_err(failed)?,
+            Private::EcdsaP256(pair) | Private::EcdsaP384(pair) => pair.to_pkcs8v1().map_err(failed)?,
+            Private::Rsa(pair) => {
+                let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+                return Ok(Zeroizing::new(der.as_ref().to_vec()));
+            }
         };
         Ok(Zeroizing::new(document.as_ref().to_vec()))
     }
@@ -72,6 +91,8 @@ impl MemorySigner {
         let public = match &key {
             Private::Ed25519(pair) => PublicKey::from_raw(Scheme::Ed25519, pair.public_key().as_ref()),
             Private::EcdsaP256(pair) => PublicKey::from_raw(Scheme::EcdsaP256, pair.public_key().as_ref()),
+            Private::EcdsaP384(pair) => PublicKey::from_raw(Scheme::EcdsaP384, pair.public_key().as_ref()),
+            Private::Rsa(pair) => PublicKey::from_raw(Scheme::RsaPss, pair.public_key().as_ref()),
         };
         Ok(Self { key, public: public.map_err(|_| KeyError::Crypto("give the public key"))? })
     }
@@ -87,8 +108,14 @@ impl Signer for MemorySigner {
         let failed = |_| KeyError::Crypto("sign");
         Ok(match &self.key {
             Private::Ed25519(pair) => pair.try_sign(message).map_err(failed)?.as_ref().to_vec(),
-            Private::EcdsaP256(pair) => {
+            Private::EcdsaP256(pair) | Private::EcdsaP384(pair) => {
                 pair.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec()
+            }
+            Private::Rsa(pair) => {
+                // The salt is as long as the digest, as securesystemslib writes it.
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
+                signature
             }
         })
     }

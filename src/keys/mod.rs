@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use crate::sig::PublicKey;
 
 /// Something that signs: a key file, later a token or a service. Signatures are of the form that
-/// [`PublicKey::verify`] takes: raw 64 bytes (Ed25519) or DER (ECDSA over SHA-256 of the message).
+/// [`PublicKey::verify`] takes: raw 64 bytes (Ed25519), DER (ECDSA), or as long as the modulus (RSA-PSS).
 #[async_trait]
 pub trait Signer: Send + Sync {
     /// The public half.
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lying_signer_is_caught() {
-        for scheme in [Scheme::Ed25519, Scheme::EcdsaP256] {
+        for scheme in [Scheme::Ed25519, Scheme::EcdsaP256, Scheme::EcdsaP384, Scheme::RsaPss] {
             let good = MemorySigner::generate(scheme).unwrap();
             let signature = sign_checked(&good, b"message").await.unwrap();
             assert!(good.public_key().verify(b"message", &signature));

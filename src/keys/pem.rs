@@ -55,6 +55,7 @@ fn decode(label: &str, body: &str) -> Result<KeyBlock, Unreadable> {
             Err(_) => Err(Unreadable::Algorithm("of this public key".into())),
         },
         "EC PRIVATE KEY" => Err(Unreadable::Sec1),
+        "RSA PRIVATE KEY" => Err(Unreadable::Pkcs1),
         other => Err(Unreadable::Block(other.to_owned())),
     }
 }

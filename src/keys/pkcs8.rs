@@ -1,7 +1,8 @@
 //! PKCS#8 private keys (RFC 5208, RFC 5958), plain and encrypted (PBES2, RFC 8018).
 
 use aws_lc_rs::rand::fill;
-use pkcs8::der::Decode as _;
+use pkcs8::der::asn1::{AnyRef, UintRef};
+use pkcs8::der::{Decode as _, Reader as _, SliceReader, Tag, Tagged as _};
 use pkcs8::pkcs5::pbes2::{Kdf, Parameters};
 use pkcs8::pkcs5::{EncryptionScheme, scrypt};
 use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, ObjectIdentifier, PrivateKeyInfo, SecretDocument};
@@ -24,6 +25,8 @@ const MAX_ITERATIONS: u32 = 10_000_000;
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// Why a private key was not read: the file, or the password.
 #[derive(Debug)]
@@ -39,12 +42,33 @@ pub(super) fn read(der: &[u8]) -> Result<MemorySigner, Unreadable> {
         ED25519 => Scheme::Ed25519,
         EC => match info.algorithm.parameters_oid() {
             Ok(P256) => Scheme::EcdsaP256,
+            Ok(P384) => Scheme::EcdsaP384,
             Ok(curve) => return Err(Unreadable::Algorithm(format!("EC with curve {curve}"))),
             Err(_) => return Err(Unreadable::Pkcs8),
         },
+        RSA => return read_rsa(der, info.private_key),
         other => return Err(Unreadable::Algorithm(other.to_string())),
     };
     MemorySigner::from_pkcs8(scheme, der).map_err(|_| Unreadable::Pkcs8)
+}
+
+/// An RSA key; one of a size that does not count is told from a damaged one.
+fn read_rsa(der: &[u8], key: &[u8]) -> Result<MemorySigner, Unreadable> {
+    match modulus_bits(key) {
+        Some(2048..=8192) => MemorySigner::from_pkcs8(Scheme::RsaPss, der).map_err(|_| Unreadable::Pkcs8),
+        Some(bits) => Err(Unreadable::Algorithm(format!("RSA of {bits} bits"))),
+        None => Err(Unreadable::Pkcs8),
+    }
+}
+
+/// Size of the modulus in a DER RSAPrivateKey (RFC 8017 A.1.2): version, modulus, and more.
+fn modulus_bits(key: &[u8]) -> Option<usize> {
+    let fields = AnyRef::from_der(key).ok().filter(|any| any.tag() == Tag::Sequence)?;
+    let mut reader = SliceReader::new(fields.value()).ok()?;
+    let _version: u8 = reader.decode().ok()?;
+    let modulus: UintRef<'_> = reader.decode().ok()?;
+    let first = modulus.as_bytes().first()?;
+    Some(modulus.as_bytes().len() * 8 - first.leading_zeros() as usize)
 }
 
 /// The key in a DER EncryptedPrivateKeyInfo. Its cost is judged before `password` is asked for.

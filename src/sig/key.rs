@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::canonical::canonical;
+use super::rsa;
 use crate::oci::Digest;
 
 /// SubjectPublicKeyInfo up to the 32-byte key (RFC 8410).
@@ -17,6 +20,11 @@ const ED25519_SPKI: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x
 const P256_SPKI: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// SubjectPublicKeyInfo up to the 97-byte uncompressed point (RFC 5480, secp384r1).
+const P384_SPKI: &[u8] = &[
+    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81,
+    0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
 ];
 
 /// Signature scheme, in TUF's words.
@@ -27,6 +35,10 @@ pub enum Scheme {
     Ed25519,
     /// `ecdsa-sha2-nistp256`: DER-encoded ECDSA over SHA-256.
     EcdsaP256,
+    /// `ecdsa-sha2-nistp384`: DER-encoded ECDSA over SHA-384.
+    EcdsaP384,
+    /// `rsassa-pss-sha256`: RSA-PSS with SHA-256 and MGF1 over SHA-256 (RFC 8017 8.1), 2048 to 8192 bits.
+    RsaPss,
 }
 
 impl Scheme {
@@ -35,6 +47,8 @@ impl Scheme {
         match self {
             Self::Ed25519 => "ed25519",
             Self::EcdsaP256 => "ecdsa-sha2-nistp256",
+            Self::EcdsaP384 => "ecdsa-sha2-nistp384",
+            Self::RsaPss => "rsassa-pss-sha256",
         }
     }
 
@@ -42,7 +56,8 @@ impl Scheme {
     pub fn keytype(self) -> &'static str {
         match self {
             Self::Ed25519 => "ed25519",
-            Self::EcdsaP256 => "ecdsa",
+            Self::EcdsaP256 | Self::EcdsaP384 => "ecdsa",
+            Self::RsaPss => "rsa",
         }
     }
 }
@@ -70,7 +85,7 @@ pub struct PublicKey {
 pub enum KeyError {
     /// Another type or scheme.
     #[error(
-        "key type \"{keytype}\" with scheme \"{scheme}\" is not supported (ed25519, ecdsa-sha2-nistp256)"
+        "key type \"{keytype}\" with scheme \"{scheme}\" is not supported (ed25519, ecdsa-sha2-nistp256, ecdsa-sha2-nistp384, rsassa-pss-sha256 are)"
     )]
     Unsupported {
         /// `keytype` as found.
@@ -120,14 +135,17 @@ impl fmt::Display for KeyId {
 }
 
 impl PublicKey {
-    /// From raw key material: 32 bytes (Ed25519) or the 65-byte uncompressed point (P-256).
+    /// From raw key material: 32 bytes (Ed25519), the uncompressed point of 65 (P-256) or 97 bytes (P-384), or DER
+    /// RSAPublicKey (RFC 8017 A.1.1).
     ///
     /// # Errors
-    /// Another length or point form.
+    /// Another length or form; an RSA key of another size.
     pub fn from_raw(scheme: Scheme, raw: &[u8]) -> Result<Self, KeyError> {
         let fits = match scheme {
             Scheme::Ed25519 => raw.len() == 32,
             Scheme::EcdsaP256 => raw.len() == 65 && raw[0] == 4,
+            Scheme::EcdsaP384 => raw.len() == 97 && raw[0] == 4,
+            Scheme::RsaPss => return Ok(Self { scheme, raw: rsa::checked(raw)? }),
         };
         if fits {
             Ok(Self { scheme, raw: raw.to_vec() })
@@ -147,6 +165,12 @@ impl PublicKey {
         if let Some(raw) = der.strip_prefix(P256_SPKI) {
             return Self::from_raw(Scheme::EcdsaP256, raw);
         }
+        if let Some(raw) = der.strip_prefix(P384_SPKI) {
+            return Self::from_raw(Scheme::EcdsaP384, raw);
+        }
+        if rsa::is_spki(der) {
+            return Ok(Self { scheme: Scheme::RsaPss, raw: rsa::from_spki(der)? });
+        }
         Err(KeyError::Unsupported {
             keytype: "SubjectPublicKeyInfo".into(),
             scheme: "of another algorithm".into(),
@@ -158,19 +182,22 @@ impl PublicKey {
     /// # Errors
     /// No block, bad base64, or an unsupported key.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
-        const END: &str = "-----END PUBLIC KEY-----";
-        let (_, rest) = pem.split_once(BEGIN).ok_or(KeyError::Malformed("no PEM block PUBLIC KEY"))?;
-        let (body, _) = rest.split_once(END).ok_or(KeyError::Malformed("PEM block without end"))?;
-        let body: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        let der = STANDARD.decode(body).map_err(|_| KeyError::Malformed("bad base64 in PEM"))?;
+        let der = pem_block(pem, "PUBLIC KEY")?.ok_or(KeyError::Malformed("no PEM block PUBLIC KEY"))?;
         Self::from_spki(&der)
+    }
+
+    /// The same, and `RSA PUBLIC KEY` (RFC 8017 A.1.1), which python-tuf reads too. Both forms give one key.
+    fn from_rsa_pem(pem: &str) -> Result<Self, KeyError> {
+        match pem_block(pem, "RSA PUBLIC KEY")? {
+            Some(der) => Self::from_raw(Scheme::RsaPss, &der),
+            None => Self::from_pem(pem),
+        }
     }
 
     /// From a key object of TUF metadata: `{keytype, scheme, keyval: {public}}`. Unknown fields are allowed.
     ///
     /// # Errors
-    /// Unsupported or malformed; the old key type `ecdsa-sha2-nistp256` is read.
+    /// Unsupported or malformed; the old key types, which are the names of the ECDSA schemes, are read.
     pub fn from_tuf(key: &Value) -> Result<Self, KeyError> {
         let text =
             |v: &Value| v.as_str().map(str::to_owned).ok_or(KeyError::Malformed("a field is no string"));
@@ -181,9 +208,19 @@ impl PublicKey {
                 let raw = hex::decode(public).map_err(|_| KeyError::Malformed("ed25519 key is not hex"))?;
                 Self::from_raw(Scheme::Ed25519, &raw)
             }
-            ("ecdsa" | "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256") => {
+            ("ecdsa" | "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256")
+            | ("ecdsa" | "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp384") => {
                 let key = Self::from_pem(&public)?;
-                if key.scheme == Scheme::EcdsaP256 {
+                // The scheme's curve and no other; a key of another kind cannot sign under this name.
+                if key.scheme.as_str() == scheme {
+                    Ok(key)
+                } else {
+                    Err(KeyError::Unsupported { keytype, scheme })
+                }
+            }
+            ("rsa", "rsassa-pss-sha256") => {
+                let key = Self::from_rsa_pem(&public)?;
+                if key.scheme == Scheme::RsaPss {
                     Ok(key)
                 } else {
                     Err(KeyError::Unsupported { keytype, scheme })
@@ -203,8 +240,15 @@ impl PublicKey {
         let prefix = match self.scheme {
             Scheme::Ed25519 => ED25519_SPKI,
             Scheme::EcdsaP256 => P256_SPKI,
+            Scheme::EcdsaP384 => P384_SPKI,
+            Scheme::RsaPss => return rsa::to_spki(&self.raw),
         };
         [prefix, &self.raw].concat()
+    }
+
+    /// Size of an RSA key's modulus in bits; the other kinds have one size each.
+    pub fn modulus_bits(&self) -> Option<u32> {
+        if self.scheme == Scheme::RsaPss { rsa::modulus_bits(&self.raw) } else { None }
     }
 
     /// PEM `PUBLIC KEY`, with a final newline.
@@ -226,7 +270,7 @@ impl PublicKey {
     pub fn to_tuf(&self) -> Value {
         let public = match self.scheme {
             Scheme::Ed25519 => hex::encode(&self.raw),
-            Scheme::EcdsaP256 => self.to_pem(),
+            _ => self.to_pem(),
         };
         json!({"keytype": self.scheme.keytype(), "scheme": self.scheme.as_str(), "keyval": {"public": public}})
     }
@@ -238,13 +282,24 @@ impl PublicKey {
 
     /// Whether `signature` over exactly `message` is this key's.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        match self.scheme {
-            Scheme::Ed25519 => UnparsedPublicKey::new(&ED25519, &self.raw).verify(message, signature).is_ok(),
-            Scheme::EcdsaP256 => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.raw).verify(message, signature).is_ok()
-            }
-        }
+        let algorithm: &'static dyn VerificationAlgorithm = match self.scheme {
+            Scheme::Ed25519 => &ED25519,
+            Scheme::EcdsaP256 => &ECDSA_P256_SHA256_ASN1,
+            Scheme::EcdsaP384 => &ECDSA_P384_SHA384_ASN1,
+            Scheme::RsaPss => return rsa::verify(&self.raw, message, signature),
+        };
+        UnparsedPublicKey::new(algorithm, &self.raw).verify(message, signature).is_ok()
     }
+}
+
+/// The bytes of the first PEM block of this kind; `None` when there is none.
+fn pem_block(pem: &str, label: &str) -> Result<Option<Vec<u8>>, KeyError> {
+    let Some((_, rest)) = pem.split_once(&format!("-----BEGIN {label}-----")) else { return Ok(None) };
+    let (body, _) = rest
+        .split_once(&format!("-----END {label}-----"))
+        .ok_or(KeyError::Malformed("PEM block without end"))?;
+    let body: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    STANDARD.decode(body).map(Some).map_err(|_| KeyError::Malformed("bad base64 in PEM"))
 }
 
 impl fmt::Debug for PublicKey {
@@ -254,31 +309,4 @@ impl fmt::Debug for PublicKey {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_forms_survive_the_round_trip() {
-        let ed = PublicKey::from_raw(Scheme::Ed25519, &[7; 32]).unwrap();
-        let mut point = [9; 65];
-        point[0] = 4;
-        let ec = PublicKey::from_raw(Scheme::EcdsaP256, &point).unwrap();
-        for key in [ed, ec] {
-            assert_eq!(PublicKey::from_pem(&key.to_pem()), Ok(key.clone()));
-            assert_eq!(PublicKey::from_tuf(&key.to_tuf()), Ok(key.clone()));
-            assert_eq!(key.key_id().as_str().len(), 64);
-        }
-    }
-
-    #[test]
-    fn unknown_kinds_are_named() {
-        let rsa = json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": {"public": "x"}});
-        assert_eq!(
-            PublicKey::from_tuf(&rsa),
-            Err(KeyError::Unsupported { keytype: "rsa".into(), scheme: "rsassa-pss-sha256".into() })
-        );
-        assert!(PublicKey::from_raw(Scheme::Ed25519, &[0; 31]).is_err());
-        assert!(KeyId::try_from(String::new()).is_err());
-        assert!(KeyId::try_from("a b".to_owned()).is_err());
-    }
-}
+mod tests;

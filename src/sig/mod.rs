@@ -3,5 +3,6 @@
 pub mod canonical;
 pub mod json;
 mod key;
+mod rsa;
 
 pub use key::{KeyError, KeyId, PublicKey, Scheme};

@@ -21,12 +21,18 @@ fn generate_list_show() {
     );
     bulla().run("key generate ci --type ecdsa-p256 --dangerously-unencrypted").ok();
 
+    bulla().run("key generate hsm --type rsa-3072 --dangerously-unencrypted").ok();
+    bulla().stdin(b"p\n").run("key generate offline --type ecdsa-p384 --password-stdin").ok();
+
     let list = bulla().run("key list --format json").json();
     let keys = list["result"]["keys"].as_array().unwrap();
-    assert_eq!(keys.len(), 2);
-    for (key, (name, kind, encrypted)) in
-        keys.iter().zip([("app-online", "ed25519", true), ("ci", "ecdsa-p256", false)])
-    {
+    assert_eq!(keys.len(), 4);
+    for (key, (name, kind, encrypted)) in keys.iter().zip([
+        ("app-online", "ed25519", true),
+        ("ci", "ecdsa-p256", false),
+        ("hsm", "rsa-3072", false),
+        ("offline", "ecdsa-p384", true),
+    ]) {
         assert_eq!(
             (&key["name"], &key["type"], &key["encrypted"]),
             (&name.into(), &kind.into(), &encrypted.into())
@@ -38,7 +44,7 @@ fn generate_list_show() {
     }
     let text = bulla().run("key list").ok();
     assert!(
-        text.lines().count() == 2 && text.contains("NOT ENCRYPTED") && text.contains("  encrypted"),
+        text.lines().count() == 4 && text.contains("NOT ENCRYPTED") && text.contains("  encrypted"),
         "{text}"
     );
 
@@ -76,10 +82,14 @@ fn import_what_openssl_made() {
     let json = import(bulla(), "ed25519.pub", &["deployers-view"]).json();
     assert_eq!(json["result"]["keys"][0]["private"], false);
 
+    let json = import(bulla(), "rsa.pem", &["old", "--dangerously-unencrypted"]).json();
+    assert_eq!(json["result"]["keys"][0]["type"], "rsa-2048");
+
     for (file, more, code, word) in [
         ("p256-pbkdf2.pem", vec!["x"], "key.password", "--password-stdin"),
         ("sec1.pem", vec!["x"], "key.unreadable", "openssl pkcs8 -topk8"),
-        ("rsa.pem", vec!["x"], "key.unreadable", "not supported"),
+        ("rsa-pkcs1.pem", vec!["x"], "key.unreadable", "openssl pkcs8 -topk8"),
+        ("rsa-1024.pem", vec!["x"], "key.unreadable", "not supported"),
         ("README.md", vec!["x"], "key.unreadable", "no PEM key"),
     ] {
         let ran = import(bulla(), file, &more);

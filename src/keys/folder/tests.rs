@@ -14,6 +14,8 @@ macro_rules! vector {
     };
 }
 
+const ALL: [Scheme; 4] = [Scheme::Ed25519, Scheme::EcdsaP256, Scheme::EcdsaP384, Scheme::RsaPss];
+
 fn with(password: &str) -> Passwords {
     Passwords::new(Some(Password::new(Zeroizing::new(password.to_owned())).unwrap()), Arc::new(NoPrompt))
 }
@@ -52,7 +54,7 @@ fn reason(text: &str) -> Unreadable {
 async fn kept_encrypted_and_opened_again() {
     let (_dir, keys) = folder();
     assert_eq!(keys.list(), Ok(Vec::new()));
-    for scheme in [Scheme::Ed25519, Scheme::EcdsaP256] {
+    for scheme in ALL {
         let key = MemorySigner::generate(scheme).unwrap();
         let name = name(scheme.as_str());
         let password = with("pass word").opening("").unwrap();
@@ -84,9 +86,9 @@ async fn kept_encrypted_and_opened_again() {
         assert_eq!(keys.find(key.public_key()), Ok(Some(name.clone())));
         assert_eq!(keys.keep(&name, &key, None), Err(KeyError::Exists { path }));
     }
-    assert_eq!(keys.list().unwrap().len(), 2);
+    assert_eq!(keys.list().unwrap().len(), 4);
     let stray = std::fs::read_dir(keys.path()).unwrap().count();
-    assert_eq!(stray, 4, "two files a key, no temporary ones");
+    assert_eq!(stray, 8, "two files a key, no temporary ones");
 }
 
 #[test]
@@ -140,8 +142,16 @@ fn keys_of_openssl_are_read() {
     assert_eq!(opened(vector!("ed25519-scrypt.pem"), &with("open-sesame")), Ok(ed));
     assert_eq!(opened(vector!("p256-pbkdf2.pem"), &with("open-sesame")), Ok(ec.clone()));
     assert_eq!(opened(vector!("p256-pbkdf2-sha512.pem"), &with("open-sesame")), Ok(ec.clone()));
-    let wrong = opened(vector!("p256-pbkdf2.pem"), &with("open-sesami"));
-    assert!(matches!(wrong, Err(KeyError::WrongPassword { .. })), "{wrong:?}");
+    let p384 = PublicKey::from_pem(vector!("p384.pub")).unwrap();
+    assert_eq!(opened(vector!("p384.pem"), &none()), Ok(p384));
+    let rsa = PublicKey::from_pem(vector!("rsa.pub")).unwrap();
+    assert_eq!(opened(vector!("rsa.pem"), &none()), Ok(rsa));
+    let sealed = opened(vector!("rsa-3072-pbkdf2.pem"), &with("open-sesame")).unwrap();
+    assert_eq!(sealed.modulus_bits(), Some(3072));
+    for sealed in [vector!("p256-pbkdf2.pem"), vector!("rsa-3072-pbkdf2.pem")] {
+        let wrong = opened(sealed, &with("open-sesami"));
+        assert!(matches!(wrong, Err(KeyError::WrongPassword { .. })), "{wrong:?}");
+    }
     let around = format!("Bag Attributes\n  friendlyName: x\n{}\ntrailing", vector!("p256.pem"));
     assert_eq!(opened(&around, &none()), Ok(ec));
 }
@@ -149,8 +159,10 @@ fn keys_of_openssl_are_read() {
 #[test]
 fn what_is_no_key_is_named() {
     assert_eq!(reason(vector!("sec1.pem")), Unreadable::Sec1);
-    assert_eq!(reason(vector!("p384.pem")), Unreadable::Algorithm("EC with curve 1.3.132.0.34".into()));
-    assert_eq!(reason(vector!("rsa.pem")), Unreadable::Algorithm("1.2.840.113549.1.1.1".into()));
+    assert_eq!(reason(vector!("rsa-pkcs1.pem")), Unreadable::Pkcs1);
+    assert_eq!(reason(vector!("p521.pem")), Unreadable::Algorithm("EC with curve 1.3.132.0.35".into()));
+    assert_eq!(reason(vector!("rsa-1024.pem")), Unreadable::Algorithm("RSA of 1024 bits".into()));
+    assert_eq!(reason(vector!("rsa-pss.pem")), Unreadable::Algorithm("1.2.840.113549.1.1.10".into()));
     assert_eq!(reason(vector!("p256-pbes1.pem")), Unreadable::Encryption);
     assert_eq!(reason(vector!("p256-des3.pem")), Unreadable::Encryption);
     assert_eq!(reason(vector!("p256-pbkdf2-sha1.pem")), Unreadable::Encryption);
@@ -221,7 +233,7 @@ fn openssl_reads_what_is_written_here() {
         return;
     }
     let (_dir, keys) = folder();
-    for scheme in [Scheme::Ed25519, Scheme::EcdsaP256] {
+    for scheme in ALL {
         for password in [None, Some("pass word")] {
             let key = MemorySigner::generate(scheme).unwrap();
             let name = name(&format!("{scheme}-{}", password.is_some()));

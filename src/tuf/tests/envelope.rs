@@ -1,5 +1,8 @@
 //! Envelope and keys: what holds for every file.
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{KeyPair as _, RSA_PSS_SHA256, RsaKeyPair};
 use serde_json::json;
 
 use super::*;
@@ -188,26 +191,62 @@ fn e12_kinds_of_keys() {
     old["keytype"] = json!("ecdsa-sha2-nistp256");
     old["keyid_hash_algorithms"] = json!(["sha256", "sha512"]);
     assert_eq!(PublicKey::from_tuf(&old), Ok(ec));
-    let rsa = json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": {"public": "-----BEGIN"}});
-    assert!(matches!(PublicKey::from_tuf(&rsa), Err(KeyError::Unsupported { .. })));
+    let pem = include_str!("../../../testdata/keys/rsa.pub");
+    let rsa = json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": {"public": pem}});
+    assert_eq!(PublicKey::from_tuf(&rsa).unwrap().to_tuf(), rsa);
+    let foreign = json!({"keytype": "ml-dsa", "scheme": "ml-dsa-65/1", "keyval": {"public": "-----BEGIN"}});
+    assert!(matches!(PublicKey::from_tuf(&foreign), Err(KeyError::Unsupported { .. })));
     // A role may name a key that bulla cannot use: it cannot sign, and the others can.
     let mut sim = Sim::new();
     let roots: Vec<_> = sim.root_keys.iter().collect();
     let id = sim.online_key.public().key_id();
     let add = |r: &mut serde_json::Value| {
-        r["keys"]["rsa"] = rsa;
-        r["roles"]["timestamp"] = json!({"keyids": ["rsa", id], "threshold": 1});
+        r["keys"]["foreign"] = foreign;
+        r["roles"]["timestamp"] = json!({"keyids": ["foreign", id], "threshold": 1});
     };
     sim.roots[0] = resigned(&sim.roots[0], add, &roots);
     let files = sim.files();
-    let as_rsa =
-        with_signatures(files.get(&FileName::timestamp()).unwrap(), |s| s[0]["keyid"] = json!("rsa"));
+    let as_foreign =
+        with_signatures(files.get(&FileName::timestamp()).unwrap(), |s| s[0]["keyid"] = json!("foreign"));
     assert!(as_timestamp(&sim, files.get(&FileName::timestamp()).unwrap()).is_ok());
-    assert!(matches!(as_timestamp(&sim, &as_rsa), Err(Fault::Threshold { have: 0, .. })));
+    assert!(matches!(as_timestamp(&sim, &as_foreign), Err(Fault::Threshold { have: 0, .. })));
     // A malformed key of a known kind is an error of the file.
     let bad = json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": "00"}});
-    let root = resigned(&sim.roots[0], |r| r["keys"]["rsa"] = bad, &roots);
+    let root = resigned(&sim.roots[0], |r| r["keys"]["foreign"] = bad, &roots);
     assert!(matches!(RootWalk::start(&root, None, &Limits::default()).unwrap_err().fault, Fault::Key { .. }));
+}
+
+/// A file signed by an RSA key counts; the key's PKCS#1 and SPKI forms under two ids are one key.
+#[test]
+fn e12_one_rsa_key_in_two_forms_counts_once() {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let spki = PublicKey::from_raw(Scheme::RsaPss, pair.public_key().as_ref()).unwrap();
+    let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair.public_key().as_ref());
+    let pkcs1 = format!("-----BEGIN RSA PUBLIC KEY-----\n{body}\n-----END RSA PUBLIC KEY-----\n");
+    let pkcs1 = json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": {"public": pkcs1}});
+    let file_of = |threshold: u32| {
+        let mut sim = Sim::new();
+        let roots: Vec<_> = sim.root_keys.iter().collect();
+        let add = |r: &mut serde_json::Value| {
+            r["keys"]["spki"] = spki.to_tuf();
+            r["keys"]["pkcs1"] = pkcs1.clone();
+            r["roles"]["timestamp"] = json!({"keyids": ["spki", "pkcs1"], "threshold": threshold});
+        };
+        sim.roots[0] = resigned(&sim.roots[0], add, &roots);
+        let files = sim.files();
+        let file = files.get(&FileName::timestamp()).unwrap();
+        let signed: serde_json::Value = serde_json::from_slice(file).unwrap();
+        let message = crate::sig::canonical::canonical(&signed["signed"]);
+        let sign = |id: &str| {
+            let mut sig = vec![0; pair.public_modulus_len()];
+            pair.sign(&RSA_PSS_SHA256, &SystemRandom::new(), &message, &mut sig).unwrap();
+            json!({"keyid": id, "sig": hex::encode(sig)})
+        };
+        let file = with_signatures(file, |s| *s = vec![sign("spki"), sign("pkcs1")]);
+        as_timestamp(&sim, &file).map(|_| ())
+    };
+    assert!(file_of(1).is_ok());
+    assert!(matches!(file_of(2), Err(Fault::Threshold { have: 1, .. })));
 }
 
 #[test]
