@@ -418,6 +418,17 @@ impl From<CopyError> for CliError {
             CopyError::Contradiction { .. } => {
                 Self::failed("manifest.invalid", "source: two manifests contradict each other").reason(e)
             }
+            CopyError::NoPlatform { .. } => Self::failed(
+                "copy.platform",
+                "source: no child of the bundle is of a platform that was asked for",
+            )
+            .reason(e)
+            .next("name a platform that is there, or none"),
+            CopyError::Sparse { .. } => {
+                Self::failed("copy.sparse", "destination: an index is not taken without all its children")
+                    .reason(e)
+                    .next("copy all platforms, or into an OCI layout")
+            }
             CopyError::Missing { ref place, ref missing } => Self::failed(
                 "copy.missing",
                 format!("destination: {} referrers are not listed at {place}", missing.len()),

@@ -68,10 +68,10 @@ pub async fn copy(request: Request<'_>) -> Result<CopyReport, CopyError> {
     let tags: BTreeSet<Tag> = tags.into_iter().collect();
     let guard = NewerState { request: &request, source: &*source, destination: &*destination };
     let what = CopyRequest {
-        bundle: request.selector.clone(),
         tags: request.tags.clone(),
         extra_tags: state_tags(&tags),
         concurrency: request.concurrency,
+        ..CopyRequest::new(request.selector.clone())
     };
     copy::copy(&*source, &*destination, &what, &guard, request.observer).await
 }

@@ -54,6 +54,33 @@ impl std::fmt::Display for Platform {
     }
 }
 
+/// A text is no platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no platform: write os/architecture or os/architecture/variant")]
+pub struct PlatformError(String);
+
+impl std::str::FromStr for Platform {
+    type Err = PlatformError;
+
+    /// `os/architecture[/variant]`.
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let legal = |part: &&str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        match parts[..] {
+            [os, architecture, ref variant @ ..] if variant.len() < 2 && parts.iter().all(legal) => {
+                Ok(Self {
+                    architecture: architecture.to_owned(),
+                    os: os.to_owned(),
+                    variant: variant.first().map(|v| (*v).to_owned()),
+                })
+            }
+            _ => Err(PlatformError(text.chars().take(100).collect())),
+        }
+    }
+}
+
 impl Descriptor {
     /// A bare descriptor.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
@@ -102,5 +129,20 @@ impl Descriptor {
     pub fn inline(&self) -> Option<Vec<u8>> {
         let bytes = STANDARD.decode(self.data.as_deref()?).ok()?;
         (bytes.len() as u64 == self.size && self.digest.matches(&bytes)).then_some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_read_as_they_are_written() {
+        for text in ["linux/amd64", "linux/arm/v7", "unknown/unknown"] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), text);
+        }
+        for bad in ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux/arm/", "linux /amd64"] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad}");
+        }
     }
 }

@@ -12,7 +12,7 @@ mod pack;
 mod reference;
 
 pub use content::{Content, ContentError};
-pub use descriptor::{Descriptor, Platform};
+pub use descriptor::{Descriptor, Platform, PlatformError};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use graph::{Successors, successors};
 pub use manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestKind};

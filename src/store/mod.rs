@@ -52,8 +52,23 @@ pub trait Store: Send + Sync {
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, StoreError>;
 
+    /// What is listed as referring to `subject`, unjudged: for whoever reads, or knows, each of these manifests anyway.
+    /// An entry may be gone, or refer to something else.
+    async fn listing(&self, subject: &Digest) -> Result<Listing, StoreError> {
+        Ok(Listing { entries: self.referrers(subject, None).await?, by_tag: false })
+    }
+
     /// All tags, or those that sort after `after` where the store can tell. Unordered: filter always.
     async fn tags(&self, after: Option<&str>) -> Result<Vec<Tag>, StoreError>;
+}
+
+/// A list of referrers as a store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing {
+    /// Each entry once.
+    pub entries: Vec<Descriptor>,
+    /// It lies at a tag, where anybody may have put something else.
+    pub by_tag: bool,
 }
 
 /// What not every place can do: deletion, mounts, and batches.

@@ -1,4 +1,4 @@
-//! Moving blobs: each once, several at a time, streamed, checked at the source while it passes.
+//! Moving blobs: each once, several at a time, streamed, checked by the destination while they pass.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,89 +8,133 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::closure::WantedBlob;
-use super::{BlobOutcome, CopyError, Event, Observer, several};
-use crate::oci::{Descriptor, Reference, Repository};
-use crate::store::{BlobReader, BlobSource, BytesSource, Manage, Store, StoreBlob, StoreError, checked};
+use super::{BlobOutcome, CopyError, Event, Job, several};
+use crate::oci::{Descriptor, Digest, Reference, Repository};
+use crate::store::{BlobReader, BlobSource, BytesSource, Failure, Store, StoreBlob, StoreError};
 
 /// Mounts that may fail before no more are tried: some registries answer every one with an upload session.
 const MAX_FAILED_MOUNTS: usize = 3;
 
-/// Bring every blob to the destination; what happened to each, in no order.
+/// A blob, and how it came to be at the destination.
+pub(super) struct Brought {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) outcome: BlobOutcome,
+}
+
+/// Bring every blob to the destination, `first` alone before all others; what happened to each, in no order.
 pub(super) async fn transfer(
-    source: &dyn Store,
-    destination: &dyn Manage,
-    blobs: Vec<WantedBlob>,
-    concurrency: usize,
-    observer: &dyn Observer,
-) -> Result<Vec<(Descriptor, BlobOutcome)>, CopyError> {
-    let mount = mountable(&source.place(), &destination.place());
+    job: &Job<'_>,
+    mut blobs: Vec<WantedBlob>,
+    fresh: bool,
+    first: Option<&Digest>,
+) -> Result<Vec<Brought>, CopyError> {
+    let mount = mountable(&job.source.place(), &job.destination.place());
     let failed_mounts = AtomicUsize::new(0);
-    let ends = Ends { source, destination, mount: mount.as_ref(), failed_mounts: &failed_mounts, observer };
+    let ends = Ends { job, fresh, mount: mount.as_ref(), failed_mounts: &failed_mounts };
+    let first = first.and_then(|d| blobs.iter().position(|w| w.descriptor.digest == *d));
+    let first = first.map(|at| blobs.remove(at));
+    let mut brought = Vec::with_capacity(blobs.len() + 1);
+    if let Some(first) = first {
+        brought.push(ends.bring(first).await?);
+    }
     let moving = blobs.into_iter().map(|wanted| ends.bring(wanted).boxed());
-    several(moving.collect(), concurrency).await
+    brought.extend(several(moving.collect(), job.width).await?);
+    Ok(brought)
 }
 
 struct Ends<'a> {
-    source: &'a dyn Store,
-    destination: &'a dyn Manage,
+    job: &'a Job<'a>,
+    /// Nothing is at the destination but what this run brought.
+    fresh: bool,
     mount: Option<&'a Repository>,
     failed_mounts: &'a AtomicUsize,
-    observer: &'a dyn Observer,
 }
 
 impl Ends<'_> {
-    async fn bring(&self, wanted: WantedBlob) -> Result<(Descriptor, BlobOutcome), CopyError> {
-        let outcome = self.choose(&wanted).await?;
-        let blob = wanted.descriptor;
-        self.observer.event(Event::Blob(&blob.digest, blob.size, outcome));
-        Ok((blob, outcome))
+    async fn bring(&self, wanted: WantedBlob) -> Result<Brought, CopyError> {
+        let (digest, size) = (wanted.descriptor.digest.clone(), wanted.descriptor.size);
+        let turn = self.job.there.blob(&digest);
+        let mut there = turn.lock().await;
+        let outcome = match *there {
+            true => BlobOutcome::Present,
+            false => self.choose(&wanted).await?,
+        };
+        *there = outcome != BlobOutcome::Elsewhere;
+        self.job.observer.event(Event::Blob(&digest, size, outcome));
+        Ok(Brought { digest, size, outcome })
     }
 
     async fn choose(&self, wanted: &WantedBlob) -> Result<BlobOutcome, CopyError> {
         let blob = &wanted.descriptor;
-        if self.destination.exists(blob).await.map_err(CopyError::destination)? {
+        if wanted.there {
             return Ok(BlobOutcome::Present);
         }
-        if wanted.foreign && !self.source.exists(blob).await.map_err(CopyError::source)? {
+        let dry = self.job.request.dry_run;
+        let looked = wanted.foreign || dry;
+        if looked && self.is_there(blob).await? {
+            return Ok(BlobOutcome::Present);
+        }
+        if wanted.foreign && !self.job.source.exists(blob).await.map_err(CopyError::source)? {
             return Ok(BlobOutcome::Elsewhere);
         }
+        if dry {
+            return Ok(if self.mount.is_some() { BlobOutcome::Mounted } else { BlobOutcome::Moved });
+        }
+        // A mount costs no more than a look, and answers for a blob that is there as well.
         if let Some(from) =
             self.mount.filter(|_| self.failed_mounts.load(Ordering::Relaxed) < MAX_FAILED_MOUNTS)
         {
-            if self.destination.mount(blob, from).await.map_err(CopyError::destination)? {
+            if self.job.destination.mount(blob, from).await.map_err(CopyError::destination)? {
                 return Ok(BlobOutcome::Mounted);
             }
             self.failed_mounts.fetch_add(1, Ordering::Relaxed);
+        }
+        if !looked && self.is_there(blob).await? {
+            return Ok(BlobOutcome::Present);
         }
         self.push(blob).await?;
         Ok(BlobOutcome::Moved)
     }
 
+    async fn is_there(&self, blob: &Descriptor) -> Result<bool, CopyError> {
+        match self.fresh {
+            true => Ok(false),
+            false => self.job.destination.exists(blob).await.map_err(CopyError::destination),
+        }
+    }
+
     async fn push(&self, blob: &Descriptor) -> Result<(), CopyError> {
         let (tell, mut told) = mpsc::unbounded_channel();
-        let passing = Passing::new(self.source, blob, tell);
+        let passing = Passing::new(self.job.source, blob, tell);
         let result = {
-            let mut pushing = std::pin::pin!(self.destination.push_blob(blob, &passing));
+            let mut pushing = std::pin::pin!(self.job.destination.push_blob(blob, &passing));
             loop {
                 tokio::select! {
                     result = &mut pushing => break result,
-                    Some(bytes) = told.recv() => self.observer.event(Event::Bytes(bytes)),
+                    Some(bytes) = told.recv() => self.job.observer.event(Event::Bytes(bytes)),
                 }
             }
         };
         while let Ok(bytes) = told.try_recv() {
-            self.observer.event(Event::Bytes(bytes));
+            self.job.observer.event(Event::Bytes(bytes));
         }
-        // What the destination says when its source fails is not the reason.
-        result.map_err(|e| passing.failure().map_or_else(|| CopyError::destination(e), CopyError::source))
+        result.map_err(|e| match (passing.failure(), e.failure) {
+            // What the destination says when its source fails is not the reason.
+            (Some(failure), _) => CopyError::source(failure),
+            // The destination checks what passes; the source gave it.
+            (None, failure @ Failure::Content(_)) => {
+                let what = format!("read blob {}", blob.digest);
+                CopyError::source(StoreError::new(self.job.source.place(), what, failure))
+            }
+            (None, failure) => CopyError::destination(StoreError { failure, ..e }),
+        })
     }
 }
 
 /// A blob at the source on its way, counted, with the source's own failure kept apart from the destination's.
 struct Passing<'a> {
     from: Box<dyn BlobSource + 'a>,
-    place: String,
-    blob: Descriptor,
     shared: Arc<Shared>,
 }
 
@@ -108,7 +152,7 @@ impl<'a> Passing<'a> {
             None => Box::new(StoreBlob { store: source, blob: blob.clone() }),
         };
         let shared = Shared { tell, told: AtomicU64::new(0), failure: Mutex::new(None) };
-        Self { from, place: source.place().to_string(), blob: blob.clone(), shared: Arc::new(shared) }
+        Self { from, shared: Arc::new(shared) }
     }
 
     fn failure(&self) -> Option<StoreError> {
@@ -134,12 +178,8 @@ impl Shared {
 impl BlobSource for Passing<'_> {
     async fn open(&self, offset: u64) -> Result<BlobReader, StoreError> {
         *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let raw = self.from.open(offset).await.inspect_err(|e| self.shared.note(e))?;
-        // A resumed stream cannot be hashed from its middle; the destination checks the whole.
-        let reader = match offset {
-            0 => checked(self.place.clone(), self.blob.clone(), raw),
-            _ => raw,
-        };
+        // Not checked here: every store checks what it takes, and one hash is enough.
+        let reader = self.from.open(offset).await.inspect_err(|e| self.shared.note(e))?;
         let shared = self.shared.clone();
         let mut at = offset;
         let counted = reader.inspect(move |piece| match piece {

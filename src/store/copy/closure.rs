@@ -1,13 +1,14 @@
 //! Everything that hangs on a bundle at the source: a bounded walk over children, referrers and digest tags.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::FutureExt;
 
-use super::{CopyError, Event, Observer, SkipReason, Skipped, several};
-use crate::oci::{Content, Descriptor, Digest, Manifest, Selector, Tag, successors};
-use crate::store::{Failure, Store, StoreError};
+use super::filter::type_at_tag;
+use super::{ChildLeftOut, CopyError, Event, Filter, Observer, SkipReason, Skipped, several};
+use crate::oci::{Content, Descriptor, Digest, Manifest, Selector, Tag, media_type, successors};
+use crate::store::{Failure, Listing, Store, StoreError};
 
 /// Most steps from the bundle to anything that hangs on it.
 const MAX_DEPTH: usize = 64;
@@ -26,7 +27,11 @@ pub(super) struct Node {
     pub(super) artifact_type: Option<String>,
     pub(super) subject: Option<Digest>,
     pub(super) children: Vec<Digest>,
-    blobs: Vec<Descriptor>,
+    /// Whether children were left out, so that the destination must take an index without them.
+    pub(super) sparse: bool,
+    /// Whether a child was kept for its platform.
+    fits: bool,
+    pub(super) blobs: Vec<Descriptor>,
     /// What the source lists as referring to it; [`Closure::referrers`] has those that do.
     listed: Vec<Digest>,
 }
@@ -36,14 +41,31 @@ pub(super) struct WantedBlob {
     pub(super) descriptor: Descriptor,
     /// Every manifest that names it says that it lies elsewhere.
     pub(super) foreign: bool,
+    /// The destination has it: no need to look.
+    pub(super) there: bool,
 }
 
 /// What is to be copied.
+#[derive(Default)]
 pub(super) struct Closure {
     pub(super) nodes: HashMap<Digest, Node>,
     /// Tags derived from digests in the closure, and what they name.
     pub(super) digest_tags: Vec<(Tag, Digest)>,
     pub(super) skipped: Vec<Skipped>,
+    /// What the filter left out, by digest or tag: its type.
+    pub(super) left_out: BTreeMap<String, String>,
+    pub(super) children_left_out: Vec<ChildLeftOut>,
+}
+
+/// Where and how to look.
+pub(super) struct Walk<'a> {
+    pub(super) source: &'a dyn Store,
+    /// The source's tags; `None` where it does not let them be listed.
+    pub(super) tags: Option<&'a BTreeSet<Tag>>,
+    pub(super) filter: &'a Filter,
+    pub(super) room: &'a Room,
+    pub(super) width: usize,
+    pub(super) observer: &'a dyn Observer,
 }
 
 /// Why a manifest is wanted.
@@ -59,16 +81,19 @@ struct Want {
 
 /// What looking for a manifest gave.
 enum Seen {
-    Found(Box<Node>, Vec<(Tag, Content)>),
+    Found(Box<Found>),
     Skip(Vec<(Digest, SkipReason)>),
+    LeftOut(Digest, String),
 }
 
-/// The derived tags at the source.
-enum TagNames {
-    /// By what precedes the first dot.
-    Listed(HashMap<String, Vec<Tag>>),
-    /// The source does not let its tags be listed.
-    Unlisted,
+struct Found {
+    node: Node,
+    tags: Vec<(Tag, Content)>,
+    /// The list of its referrers lies at a tag.
+    by_tag: bool,
+    /// Left out: referrers and tags with their types.
+    left_out: Vec<(String, String)>,
+    children_left_out: Vec<ChildLeftOut>,
 }
 
 /// Room for manifests: what does not fit ends the copy at once, before the rest of its level comes.
@@ -98,83 +123,263 @@ impl Room {
     }
 }
 
-/// Walk from `roots`, which are in `room` already, level by level, `concurrency` manifests at a time.
-pub(super) async fn discover(
-    source: &dyn Store,
-    roots: Vec<Content>,
-    concurrency: usize,
-    observer: &dyn Observer,
-    room: &Room,
-) -> Result<Closure, CopyError> {
-    let names = tag_names(source).await?;
-    let place = source.place().to_string();
-    let mut closure = Closure { nodes: HashMap::new(), digest_tags: Vec::new(), skipped: Vec::new() };
-    let mut expected: HashSet<Digest> = HashSet::new();
-    let mut blob_bytes = 0_u64;
-    let mut level: BTreeMap<Digest, Want> = BTreeMap::new();
-    for root in roots {
-        let want = Want { content: Some(root.clone()), required: true, claims: Vec::new() };
-        level.insert(root.digest().clone(), want);
+impl Walk<'_> {
+    /// Walk from `roots`, which are in the room already, level by level, so many manifests at a time.
+    pub(super) async fn discover(&self, roots: Vec<Content>) -> Result<Closure, CopyError> {
+        let mut closure = Closure::default();
+        let mut sizes = Sizes::default();
+        let mut at_tags: Vec<Digest> = Vec::new();
+        let mut level: BTreeMap<Digest, Want> = BTreeMap::new();
+        for root in roots {
+            let want = Want { content: Some(root.clone()), required: true, claims: Vec::new() };
+            level.insert(root.digest().clone(), want);
+        }
+        for depth in 0.. {
+            level.retain(|digest, _| !closure.nodes.contains_key(digest));
+            if level.is_empty() {
+                break;
+            }
+            if depth > MAX_DEPTH {
+                return Err(self.too_large(format!("{MAX_DEPTH} levels")));
+            }
+            if closure.nodes.len() + level.len() > MAX_MANIFESTS {
+                return Err(self.too_large(format!("{MAX_MANIFESTS} manifests")));
+            }
+            let looking = std::mem::take(&mut level).into_iter();
+            let looking = looking.map(|(digest, want)| self.look(digest, want).boxed());
+            for seen in several(looking.collect(), self.width).await? {
+                let found = match seen {
+                    Seen::Found(found) => *found,
+                    Seen::Skip(skipped) => {
+                        let skipped = skipped.into_iter().map(|(digest, reason)| Skipped { digest, reason });
+                        closure.skipped.extend(skipped);
+                        continue;
+                    }
+                    Seen::LeftOut(digest, artifact_type) => {
+                        closure.left_out.insert(digest.to_string(), artifact_type);
+                        continue;
+                    }
+                };
+                let digest = found.node.content.digest().clone();
+                for blob in &found.node.blobs {
+                    if let Some(new) = sizes.add(blob).map_err(|limit| self.too_large(limit))? {
+                        self.observer.event(Event::Expect(new));
+                    }
+                }
+                for child in &found.node.children {
+                    level.entry(child.clone()).or_default().required = true;
+                }
+                for referrer in &found.node.listed {
+                    level.entry(referrer.clone()).or_default().claims.push(digest.clone());
+                }
+                for (tag, content) in found.tags {
+                    closure.digest_tags.push((tag, content.digest().clone()));
+                    let want = level.entry(content.digest().clone()).or_default();
+                    (want.content, want.required) = (Some(content), true);
+                }
+                if found.by_tag && !found.node.listed.is_empty() {
+                    at_tags.push(digest.clone());
+                }
+                closure.left_out.extend(found.left_out);
+                closure.children_left_out.extend(found.children_left_out);
+                closure.nodes.insert(digest, found.node);
+            }
+        }
+        at_tags.iter().try_for_each(|subject| self.is_a_list(&closure, subject))?;
+        closure.settle();
+        self.has_a_platform(&closure)?;
+        Ok(closure)
     }
-    for depth in 0.. {
-        level.retain(|digest, _| !closure.nodes.contains_key(digest));
-        if level.is_empty() {
-            break;
-        }
-        let limit = if depth > MAX_DEPTH {
-            Some(format!("{MAX_DEPTH} levels"))
-        } else if closure.nodes.len() + level.len() > MAX_MANIFESTS {
-            Some(format!("{MAX_MANIFESTS} manifests"))
-        } else {
-            None
+
+    /// One manifest: its bytes, its referrers, its derived tags.
+    async fn look(&self, digest: Digest, want: Want) -> Result<Seen, CopyError> {
+        let (source, filter) = (self.source, self.filter);
+        let listing = || async { source.listing(&digest).await.map_err(CopyError::source) };
+        let content = async {
+            if want.content.is_some() {
+                return Ok(want.content);
+            }
+            let found = source.resolve(&Selector::Digest(digest.clone())).await.map_err(CopyError::source)?;
+            found.iter().try_for_each(|content| self.room.take(source, content))?;
+            Ok::<_, CopyError>(found)
         };
-        if let Some(limit) = limit {
-            return Err(CopyError::TooLarge { place, limit });
+        // Most of what is listed is one: both are asked for at once unless the answer may leave it out.
+        let (content, listed) = match want.required || !filter.asks_types() {
+            true => futures::try_join!(content, listing())?,
+            false => (content.await?, Listing::default()),
+        };
+        let skip = |reason: fn(Digest) -> SkipReason| {
+            Seen::Skip(want.claims.iter().map(|c| (digest.clone(), reason(c.clone()))).collect())
+        };
+        let Some(content) = content else {
+            return match want.required {
+                true => {
+                    let what = format!("manifest {digest}, which the bundle needs,");
+                    Err(CopyError::Absent { place: source.place().to_string(), what })
+                }
+                false => Ok(skip(|subject| SkipReason::ReferrerGone { subject })),
+            };
+        };
+        let unreadable = |e| {
+            let what = format!("read manifest {digest}");
+            CopyError::source(StoreError::new(source.place(), what, Failure::Manifest(e)))
+        };
+        let manifest = Manifest::parse(&content).map_err(unreadable)?;
+        let subject = manifest.subject.as_ref().map(|s| s.digest.clone());
+        let artifact_type = manifest.effective_artifact_type().map(str::to_owned);
+        let mut listed = listed;
+        if !want.required {
+            if !subject.as_ref().is_some_and(|s| want.claims.contains(s)) {
+                return Ok(skip(|subject| SkipReason::NotAReferrer { subject }));
+            }
+            if !filter.keeps(artifact_type.as_deref()) {
+                return Ok(Seen::LeftOut(digest.clone(), artifact_type.unwrap_or_default()));
+            }
+            if filter.asks_types() {
+                listed = listing().await?;
+            }
         }
-        let names = &names;
-        let looking = std::mem::take(&mut level).into_iter();
-        let looking = looking.map(|(digest, want)| look(source, names, room, digest, want).boxed());
-        let seen: Vec<Seen> = several(looking.collect(), concurrency).await?;
-        for seen in seen {
-            let (node, tags) = match seen {
-                Seen::Found(node, tags) => (node, tags),
-                Seen::Skip(skipped) => {
-                    let skipped = skipped.into_iter().map(|(digest, reason)| Skipped { digest, reason });
-                    closure.skipped.extend(skipped);
+        let next = successors(&content).map_err(unreadable)?;
+        let (children, others) = filter.children(next.manifests);
+        let mut left_out = Vec::new();
+        let by_tag = listed.by_tag;
+        let listed = match filter.referrers {
+            true => listed.entries.into_iter().map(|r| r.digest).collect(),
+            false => {
+                let named = |r: Descriptor| (r.digest.to_string(), r.artifact_type.unwrap_or_default());
+                left_out.extend(listed.entries.into_iter().map(named));
+                Vec::new()
+            }
+        };
+        let tags = self.derived_tags(&digest, &mut left_out).await?;
+        let node = Node {
+            artifact_type,
+            subject,
+            fits: children.iter().any(|c| c.platform.as_ref().is_some_and(|p| filter.covers(p))),
+            children: children.into_iter().map(|c| c.digest).collect(),
+            sparse: !others.is_empty(),
+            blobs: next.blobs,
+            listed,
+            content,
+        };
+        let children_left_out = others.iter().map(|c| ChildLeftOut::new(&digest, c)).collect();
+        Ok(Seen::Found(Box::new(Found { node, tags, by_tag, left_out, children_left_out })))
+    }
+
+    async fn derived_tags(
+        &self,
+        digest: &Digest,
+        left_out: &mut Vec<(String, String)>,
+    ) -> Result<Vec<(Tag, Content)>, CopyError> {
+        let stem = digest.referrers_tag();
+        let dotted = format!("{stem}.");
+        let tags: Vec<Tag> = match self.tags {
+            Some(tags) => {
+                let from = dotted.parse::<Tag>().ok().map(|first| tags.range(first..));
+                let of_this = |t: &&Tag| t.as_str().starts_with(&dotted);
+                from.into_iter().flatten().take_while(of_this).cloned().collect()
+            }
+            None if !self.filter.referrers => Vec::new(),
+            None => COSIGN_SUFFIXES.iter().filter_map(|s| format!("{dotted}{s}").parse().ok()).collect(),
+        };
+        let mut out = Vec::new();
+        for tag in tags {
+            if !self.filter.referrers {
+                let ending = tag.as_str().strip_prefix(&stem).unwrap_or_default().to_owned();
+                left_out.push((tag.to_string(), ending));
+                continue;
+            }
+            // Gone since the list was read: then it names nothing.
+            let there = self.source.resolve(&Selector::Tag(tag.clone())).await.map_err(CopyError::source)?;
+            let Some(content) = there else { continue };
+            self.room.take(self.source, &content)?;
+            if self.filter.asks_types() {
+                // What cannot be read is found out, and said, where it is walked.
+                let manifest = Manifest::parse(&content).ok();
+                let artifact_type = manifest.as_ref().and_then(type_at_tag);
+                if manifest.is_some() && !self.filter.keeps(artifact_type) {
+                    left_out.push((tag.to_string(), artifact_type.unwrap_or_default().to_owned()));
                     continue;
                 }
-            };
-            let digest = node.content.digest().clone();
-            for blob in &node.blobs {
-                if expected.insert(blob.digest.clone()) {
-                    blob_bytes = blob_bytes.saturating_add(blob.size);
-                    if blob_bytes > MAX_BLOB_BYTES_IN_ALL {
-                        let limit = format!("{MAX_BLOB_BYTES_IN_ALL} bytes");
-                        return Err(CopyError::TooLarge { place, limit });
-                    }
-                    observer.event(Event::Expect(blob.size));
-                }
             }
-            for child in &node.children {
-                level.entry(child.clone()).or_default().required = true;
-            }
-            for referrer in &node.listed {
-                level.entry(referrer.clone()).or_default().claims.push(digest.clone());
-            }
-            for (tag, content) in tags {
-                closure.digest_tags.push((tag, content.digest().clone()));
-                let want = level.entry(content.digest().clone()).or_default();
-                (want.content, want.required) = (Some(content), true);
-            }
-            closure.nodes.insert(digest, *node);
+            out.push((tag, content));
+        }
+        Ok(out)
+    }
+
+    /// A list at a tag is anybody's: one in which nothing refers to the subject is something else.
+    fn is_a_list(&self, closure: &Closure, subject: &Digest) -> Result<(), CopyError> {
+        let Some(node) = closure.nodes.get(subject) else { return Ok(()) };
+        let listed: HashSet<&Digest> = node.listed.iter().collect();
+        let refers = listed.iter().any(|d| {
+            closure.nodes.get(*d).is_some_and(|n| n.subject.as_ref() == Some(subject))
+                || closure.left_out.contains_key(&d.to_string())
+        });
+        let other = closure.skipped.iter().any(|s| {
+            listed.contains(&s.digest)
+                && matches!(&s.reason, SkipReason::NotAReferrer { subject: s } if s == subject)
+        });
+        if refers || !other {
+            return Ok(());
+        }
+        let tag = subject.referrers_tag();
+        let why = format!("the tag {tag} holds an index, but nothing in it refers to {subject}");
+        let what = format!("list the referrers of {subject}");
+        Err(CopyError::source(StoreError::new(self.source.place(), what, Failure::Foreign(why))))
+    }
+
+    /// A filter by platform that fits nothing is a mistake.
+    fn has_a_platform(&self, closure: &Closure) -> Result<(), CopyError> {
+        let fits = closure.nodes.values().any(|n| n.fits);
+        if closure.children_left_out.is_empty() || fits {
+            return Ok(());
+        }
+        let mut there: Vec<String> =
+            closure.children_left_out.iter().filter_map(|c| c.platform.clone()).collect();
+        there.sort();
+        there.dedup();
+        Err(CopyError::NoPlatform { place: self.source.place().to_string(), there })
+    }
+
+    fn too_large(&self, limit: String) -> CopyError {
+        CopyError::TooLarge { place: self.source.place().to_string(), limit }
+    }
+}
+
+/// The sum of what the blobs claim to be.
+#[derive(Default)]
+struct Sizes {
+    seen: HashSet<Digest>,
+    bytes: u64,
+}
+
+impl Sizes {
+    /// The size of a blob that was not seen before.
+    fn add(&mut self, blob: &Descriptor) -> Result<Option<u64>, String> {
+        if !self.seen.insert(blob.digest.clone()) {
+            return Ok(None);
+        }
+        self.bytes = self.bytes.saturating_add(blob.size);
+        match self.bytes > MAX_BLOB_BYTES_IN_ALL {
+            true => Err(format!("{MAX_BLOB_BYTES_IN_ALL} bytes")),
+            false => Ok(Some(blob.size)),
         }
     }
-    closure.digest_tags.sort();
-    closure.digest_tags.dedup();
-    Ok(closure)
 }
 
 impl Closure {
+    /// What was left out in one place and copied for another was not left out.
+    fn settle(&mut self) {
+        self.digest_tags.sort();
+        self.digest_tags.dedup();
+        let nodes = &self.nodes;
+        let copied = |text: &str| text.parse::<Digest>().is_ok_and(|d| nodes.contains_key(&d));
+        self.left_out.retain(|what, _| !copied(what));
+        self.children_left_out.retain(|c| !nodes.contains_key(&c.digest));
+        self.children_left_out.sort();
+        self.children_left_out.dedup();
+    }
+
     /// Referrers of `subject` in the closure, sorted: only what its own `subject` makes one.
     pub(super) fn referrers(&self, subject: &Digest) -> Vec<&Node> {
         let listed = self.nodes.get(subject).map(|n| n.listed.as_slice()).unwrap_or_default();
@@ -185,27 +390,54 @@ impl Closure {
         nodes.filter(|n| n.subject.as_ref() == Some(subject)).collect()
     }
 
-    /// Every blob once, with the largest first so that none is waited for at the end.
-    pub(super) fn blobs(&self, place: &str) -> Result<Vec<WantedBlob>, CopyError> {
+    /// Every blob once, with the largest first so that none is waited for at the end. Those of `whole` manifests are
+    /// at the destination.
+    pub(super) fn blobs(
+        &self,
+        place: &str,
+        whole: impl Fn(&Node) -> bool,
+    ) -> Result<Vec<WantedBlob>, CopyError> {
         let mut wanted: BTreeMap<&Digest, WantedBlob> = BTreeMap::new();
-        for blob in self.nodes.values().flat_map(|n| &n.blobs) {
-            let foreign = is_foreign(blob);
-            let entry = wanted
-                .entry(&blob.digest)
-                .or_insert_with(|| WantedBlob { descriptor: blob.clone(), foreign });
-            if entry.descriptor.size != blob.size {
-                let sizes = [entry.descriptor.size.min(blob.size), entry.descriptor.size.max(blob.size)];
-                let (place, digest) = (place.to_owned(), blob.digest.clone());
-                return Err(CopyError::Contradiction { place, digest, sizes });
-            }
-            entry.foreign &= foreign;
-            if entry.descriptor.data.is_none() && blob.data.is_some() {
-                entry.descriptor = blob.clone();
+        for node in self.nodes.values() {
+            let there = whole(node);
+            for blob in &node.blobs {
+                let foreign = is_foreign(blob);
+                let entry = wanted.entry(&blob.digest).or_insert_with(|| WantedBlob {
+                    descriptor: blob.clone(),
+                    foreign,
+                    there,
+                });
+                if entry.descriptor.size != blob.size {
+                    let sizes = [entry.descriptor.size.min(blob.size), entry.descriptor.size.max(blob.size)];
+                    let (place, digest) = (place.to_owned(), blob.digest.clone());
+                    return Err(CopyError::Contradiction { place, digest, sizes });
+                }
+                entry.foreign &= foreign;
+                // A foreign layer may be missing under a manifest that is there.
+                entry.there |= there && !foreign;
+                if entry.descriptor.data.is_none() && blob.data.is_some() {
+                    entry.descriptor = blob.clone();
+                }
             }
         }
         let mut wanted: Vec<WantedBlob> = wanted.into_values().collect();
         wanted.sort_by_key(|w| std::cmp::Reverse(w.descriptor.size));
         Ok(wanted)
+    }
+
+    /// A small blob of the bundle, the same in every copy of it: what is sent first tells whether anything was sent before.
+    pub(super) fn marker(&self, bundle: &Digest) -> Option<Descriptor> {
+        let (mut below, mut seen) = (vec![bundle], HashSet::new());
+        while let Some(digest) = below.pop().filter(|d| seen.insert(*d)) {
+            let Some(node) = self.nodes.get(digest) else { continue };
+            // The empty config hangs on half of everything.
+            let own = |b: &&Descriptor| !is_foreign(b) && b.media_type != media_type::OCI_EMPTY;
+            if let Some(blob) = node.blobs.iter().filter(own).min_by_key(|b| (b.size, &b.digest)) {
+                return Some(blob.clone());
+            }
+            below.extend(node.children.iter().rev());
+        }
+        None
     }
 
     /// Manifests in the order in which they may be pushed: each level after what it needs (children, then the subject).
@@ -241,107 +473,6 @@ impl Closure {
     }
 }
 
-/// One manifest: its bytes, its referrers, its derived tags.
-async fn look(
-    source: &dyn Store,
-    names: &TagNames,
-    room: &Room,
-    digest: Digest,
-    want: Want,
-) -> Result<Seen, CopyError> {
-    let content = match want.content {
-        Some(content) => Some(content),
-        None => {
-            let found = source.resolve(&Selector::Digest(digest.clone())).await.map_err(CopyError::source)?;
-            found.iter().try_for_each(|content| room.take(source, content))?;
-            found
-        }
-    };
-    let skip = |reason: fn(Digest) -> SkipReason| {
-        Seen::Skip(want.claims.iter().map(|c| (digest.clone(), reason(c.clone()))).collect())
-    };
-    let Some(content) = content else {
-        return match want.required {
-            true => {
-                let what = format!("manifest {digest}, which the bundle needs,");
-                Err(CopyError::Absent { place: source.place().to_string(), what })
-            }
-            false => Ok(skip(|subject| SkipReason::ReferrerGone { subject })),
-        };
-    };
-    let unreadable = |e| {
-        CopyError::source(StoreError::new(
-            source.place(),
-            format!("read manifest {digest}"),
-            Failure::Manifest(e),
-        ))
-    };
-    let manifest = Manifest::parse(&content).map_err(unreadable)?;
-    let subject = manifest.subject.as_ref().map(|s| s.digest.clone());
-    if !want.required && !subject.as_ref().is_some_and(|s| want.claims.contains(s)) {
-        return Ok(skip(|subject| SkipReason::NotAReferrer { subject }));
-    }
-    let next = successors(&content).map_err(unreadable)?;
-    let listed = source.referrers(&digest, None).await.map_err(CopyError::source)?;
-    let tags = derived_tags(source, names, room, &digest).await?;
-    let node = Node {
-        artifact_type: manifest.effective_artifact_type().map(str::to_owned),
-        subject,
-        children: next.manifests.into_iter().map(|c| c.digest).collect(),
-        blobs: next.blobs,
-        listed: listed.into_iter().map(|r| r.digest).collect(),
-        content,
-    };
-    Ok(Seen::Found(Box::new(node), tags))
-}
-
-async fn tag_names(source: &dyn Store) -> Result<TagNames, CopyError> {
-    let tags = match source.tags(None).await {
-        Ok(tags) => tags,
-        Err(e) => {
-            return match e.failure {
-                Failure::NotFound
-                | Failure::Denied(_)
-                | Failure::Unauthorized(_)
-                | Failure::Refused { .. } => Ok(TagNames::Unlisted),
-                _ => Err(CopyError::source(e)),
-            };
-        }
-    };
-    let mut names: HashMap<String, Vec<Tag>> = HashMap::new();
-    for tag in tags {
-        if let Some((stem, _)) = tag.as_str().split_once('.').filter(|(s, _)| s.starts_with("sha")) {
-            names.entry(stem.to_owned()).or_default().push(tag);
-        }
-    }
-    Ok(TagNames::Listed(names))
-}
-
-async fn derived_tags(
-    source: &dyn Store,
-    names: &TagNames,
-    room: &Room,
-    digest: &Digest,
-) -> Result<Vec<(Tag, Content)>, CopyError> {
-    let stem = digest.referrers_tag();
-    let tags: Vec<Tag> = match names {
-        TagNames::Listed(names) => names.get(&stem).cloned().unwrap_or_default(),
-        TagNames::Unlisted => {
-            COSIGN_SUFFIXES.iter().filter_map(|s| format!("{stem}.{s}").parse().ok()).collect()
-        }
-    };
-    let mut out = Vec::new();
-    for tag in tags {
-        // Gone since the list was read: then it names nothing.
-        let there = source.resolve(&Selector::Tag(tag.clone())).await.map_err(CopyError::source)?;
-        if let Some(content) = there {
-            room.take(source, &content)?;
-            out.push((tag, content));
-        }
-    }
-    Ok(out)
-}
-
 /// Layers that may lie elsewhere (image-spec `layer.md`, "Non-Distributable Layers").
 fn is_foreign(blob: &Descriptor) -> bool {
     let by_type =
@@ -370,7 +501,19 @@ mod tests {
             store.push_manifest(&referrer, None).await.unwrap();
         }
         store.flush().await.unwrap();
-        let walk = async |most| discover(&store, vec![root.clone()], 1, &Unobserved, &Room::of(most)).await;
+        let walk = async |most| {
+            let tags: BTreeSet<Tag> = store.tags(None).await.unwrap().into_iter().collect();
+            let (room, filter) = (Room::of(most), Filter::all());
+            let walk = Walk {
+                source: &store,
+                tags: Some(&tags),
+                filter: &filter,
+                room: &room,
+                width: 1,
+                observer: &Unobserved,
+            };
+            walk.discover(vec![root.clone()]).await
+        };
         assert_eq!(walk(15_000).await.unwrap().nodes.len(), 4);
         let limit = "10000 bytes of manifests".to_owned();
         assert!(matches!(walk(10_000).await, Err(CopyError::TooLarge { limit: l, .. }) if l == limit));

@@ -51,6 +51,22 @@ pub enum CopyError {
         /// The sizes in bytes.
         sizes: [u64; 2],
     },
+    /// No index names any of the platforms that were asked for.
+    #[error("source: {place}: no child is of a platform that was asked for; there are {}", there.join(", "))]
+    NoPlatform {
+        /// The source.
+        place: String,
+        /// The platforms that are there, sorted.
+        there: Vec<String>,
+    },
+    /// The destination does not take an index of which children were left out.
+    #[error("destination: index {index} without all its children is refused: {error}")]
+    Sparse {
+        /// The index.
+        index: Digest,
+        /// What the destination said.
+        error: StoreError,
+    },
     /// Pushed, but not listed when read back, after one repair.
     #[error("destination: {place}: copied, but not listed when read back: {}", joined(missing))]
     Missing {
@@ -77,8 +93,11 @@ impl CopyError {
     pub fn side(&self) -> Side {
         match self {
             Self::Store { side, .. } => *side,
-            Self::Absent { .. } | Self::TooLarge { .. } | Self::Contradiction { .. } => Side::Source,
-            Self::Missing { .. } => Side::Destination,
+            Self::Absent { .. }
+            | Self::TooLarge { .. }
+            | Self::Contradiction { .. }
+            | Self::NoPlatform { .. } => Side::Source,
+            Self::Sparse { .. } | Self::Missing { .. } => Side::Destination,
         }
     }
 

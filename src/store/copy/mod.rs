@@ -2,134 +2,89 @@
 //!
 //! What is copied: index children to any depth, the referrers of every manifest among them, referrers of referrers, the
 //! tags `sha256-<hex>.*` of each (cosign's signatures), and the tags that the caller asks for (a collection's state).
+//! A [`Filter`] leaves out platforms and types; what it left out is counted.
 //! Order: blobs; manifests, leaves first and each subject before its referrers; the lists of referrers; these lists read
 //! back and compared with the source's; tags, the bundle's own last. So no reader sees a tag without its signatures, and
 //! no tag is moved to a bundle that arrived incomplete. A list of referrers at the source (`sha256-<hex>`) is never copied:
 //! the destination's own is added to.
+//!
+//! What a look at the destination costs is saved where the answer is known: nothing is looked for in a repository that has
+//! nothing, and no blob of a manifest that is there when the bundle's tag names it already (docs/adr/0007). Copies of one run
+//! share what they learn through a [`Session`].
 
 mod blobs;
 mod closure;
 mod error;
+mod filter;
+mod manifests;
 mod observe;
 mod referrers;
+mod report;
+mod session;
 mod tags;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use self::closure::{Closure, Node, Room};
+use self::closure::{Room, Walk};
 pub use self::error::{CopyError, MissingReferrer, Side};
+pub use self::filter::Filter;
+use self::manifests::Before;
 pub use self::observe::{BlobOutcome, Event, Observer, Phase, Unobserved};
+use self::report::Parts;
+pub use self::report::{ChildLeftOut, CopyReport, SkipReason, Skipped, TagAction, TagOutcome};
+use self::session::Place;
+pub use self::session::Session;
 pub use self::tags::{KeepExisting, ReplaceExisting, TagDecision, TagGuard};
 use super::{Manage, Store};
-use crate::oci::{Content, Descriptor, Digest, Selector, Tag};
+use crate::oci::{Content, Manifest, Selector, Tag};
 
 /// What to copy, and under which tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyRequest {
     /// The bundle at the source.
     pub bundle: Selector,
+    /// Its manifest, if the caller has read it already: what `bundle` names is then not asked for again.
+    pub manifest: Option<Content>,
     /// Its tags at the destination; none: it is copied by digest only.
     pub tags: Vec<Tag>,
     /// Further tags of the source that go along under the same name, such as the states of its collections. The
     /// [`TagGuard`] decides where the destination has another one.
     pub extra_tags: Vec<Tag>,
+    /// The tags of the source, if the caller has listed them already.
+    pub source_tags: Option<Vec<Tag>>,
+    /// What is left out.
+    pub filter: Filter,
+    /// Write nothing; the report says what would be done. Only reads are made of the destination.
+    pub dry_run: bool,
+    /// Look for every blob and manifest, also where a tag says that the copy which set it was complete. For repairs.
+    pub thorough: bool,
     /// Requests at a time at each end, at least 1.
     pub concurrency: usize,
 }
 
-/// What a complete copy did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopyReport {
-    /// The bundle.
-    pub bundle: Descriptor,
-    /// Manifests pushed, lists of referrers and tags not counted.
-    pub manifests_pushed: usize,
-    /// Manifests that were there already.
-    pub manifests_present: usize,
-    /// Blobs whose bytes were moved.
-    pub blobs_moved: usize,
-    /// Bytes of these blobs.
-    pub bytes_moved: u64,
-    /// Blobs that were there already.
-    pub blobs_present: usize,
-    /// Bytes of these blobs.
-    pub bytes_present: u64,
-    /// Blobs that the registry took over from the source's repository.
-    pub blobs_mounted: usize,
-    /// Referrers at the source, all of them read back at the destination, by artifact type (`""`: none).
-    pub referrers: BTreeMap<String, usize>,
-    /// Referrers that the destination listed only after one repair.
-    pub repaired: usize,
-    /// Tags, in the order in which they were set.
-    pub tags: Vec<TagOutcome>,
-    /// What the source names but does not have, sorted.
-    pub skipped: Vec<Skipped>,
-}
-
-/// What became of a tag at the destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagOutcome {
-    /// The tag.
-    pub tag: Tag,
-    /// What it names at the source.
-    pub digest: Digest,
-    /// What was done.
-    pub action: TagAction,
-}
-
-/// What was done with a tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TagAction {
-    /// It is new at the destination.
-    Set,
-    /// It named the same before.
-    Same,
-    /// It named something else before.
-    Replaced,
-    /// It names what it named before.
-    Kept {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Something that could not be copied because the source does not have it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Skipped {
-    /// What was skipped.
-    pub digest: Digest,
-    /// Why.
-    pub reason: SkipReason,
-}
-
-/// Why something was skipped.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SkipReason {
-    /// A layer that by its `urls` or type lies elsewhere, and the source does not have it.
-    Elsewhere,
-    /// The source lists it as a referrer, but has no such manifest.
-    ReferrerGone {
-        /// What it was listed under.
-        subject: Digest,
-    },
-    /// The source lists it as a referrer, but its own `subject` is another or none.
-    NotAReferrer {
-        /// What it was listed under.
-        subject: Digest,
-    },
-}
-
 impl CopyRequest {
-    /// A copy by digest only, eight requests at a time.
+    /// A copy of everything by digest only, eight requests at a time.
     pub fn new(bundle: Selector) -> Self {
-        Self { bundle, tags: Vec::new(), extra_tags: Vec::new(), concurrency: 8 }
+        Self {
+            bundle,
+            manifest: None,
+            tags: Vec::new(),
+            extra_tags: Vec::new(),
+            source_tags: None,
+            filter: Filter::all(),
+            dry_run: false,
+            thorough: false,
+            concurrency: 8,
+        }
     }
 }
 
-/// Copy a bundle with everything that hangs on it. Run again, it finishes what an interrupted copy left and moves nothing twice.
+/// Copy a bundle with everything that hangs on it. Run again, it finishes what an interrupted copy left and moves nothing
+/// twice. Several copies of one run go through one [`Session`].
 ///
 /// # Errors
 /// Anything that could not be read, written, or was not there when read back: then the bundle's tags were not moved. What
@@ -141,90 +96,164 @@ pub async fn copy(
     guard: &dyn TagGuard,
     observer: &dyn Observer,
 ) -> Result<CopyReport, CopyError> {
-    let concurrency = request.concurrency.max(1);
-    observer.event(Event::Phase(Phase::Discover));
-    let room = Room::new();
-    let bundle = at_source(source, &request.bundle, &room).await?;
-    let mut roots = vec![bundle.clone()];
-    let mut extra = Vec::new();
-    let mut kept = Vec::new();
-    for tag in &request.extra_tags {
-        let content = at_source(source, &Selector::Tag(tag.clone()), &room).await?;
-        match tags::weigh(destination, guard, tag, &content).await? {
-            action @ TagAction::Kept { .. } => {
-                kept.push(TagOutcome { tag: tag.clone(), digest: content.digest().clone(), action });
-            }
-            _ => {
-                roots.push(content.clone());
-                extra.push((tag, content));
-            }
+    Session::default().copy(source, destination, request, guard, observer).await
+}
+
+/// One copy, and what all its parts need.
+struct Job<'a> {
+    source: &'a dyn Store,
+    destination: &'a dyn Manage,
+    request: &'a CopyRequest,
+    guard: &'a dyn TagGuard,
+    observer: &'a dyn Observer,
+    from: Arc<Place>,
+    there: Arc<Place>,
+    width: usize,
+}
+
+/// A tag beside the bundle's own.
+struct Extra {
+    tag: Tag,
+    content: Content,
+    artifact_type: Option<String>,
+    action: TagAction,
+}
+
+impl Job<'_> {
+    async fn run(&self) -> Result<CopyReport, CopyError> {
+        let request = self.request;
+        self.observer.event(Event::Phase(Phase::Discover));
+        let room = Room::new();
+        request.source_tags.iter().for_each(|tags| self.from.note_tags(tags));
+        let (bundle, tags, extras, mut before) = futures::try_join!(
+            self.bundle(&room),
+            self.source_tags(),
+            self.extras(&room),
+            Before::of_tags(self)
+        )?;
+        let (extras, left): (Vec<Extra>, Vec<Extra>) =
+            extras.into_iter().partition(|e| request.filter.keeps_state(e.artifact_type.as_deref()));
+        let moves = |e: &&Extra| !matches!(e.action, TagAction::Kept { .. });
+        let roots = [&bundle].into_iter().chain(extras.iter().filter(moves).map(|e| &e.content));
+        let walk = Walk {
+            source: self.source,
+            tags,
+            filter: &request.filter,
+            room: &room,
+            width: self.width,
+            observer: self.observer,
+        };
+        let mut closure = walk.discover(roots.cloned().collect()).await?;
+        let named = |e: Extra| (e.tag.to_string(), e.artifact_type.unwrap_or_default());
+        closure.left_out.extend(left.into_iter().map(named));
+        let there = extras.iter().filter(|e| e.action == TagAction::Same);
+        before.present.extend(there.map(|e| e.content.digest().clone()));
+        before.look(self, &bundle, &closure).await?;
+
+        self.observer.event(Event::Phase(Phase::Blobs));
+        let whole = |n: &closure::Node| before.settled && before.present.contains(n.content.digest());
+        let wanted = closure.blobs(&self.source.place().to_string(), whole)?;
+        let first = closure.marker(bundle.digest()).filter(|_| before.fresh).map(|b| b.digest);
+        let brought = blobs::transfer(self, wanted, before.fresh, first.as_ref()).await?;
+
+        self.observer.event(Event::Phase(Phase::Manifests));
+        let pushed = manifests::push(self, &closure, &before.present).await?;
+
+        self.observer.event(Event::Phase(Phase::Referrers));
+        let listed = referrers::list(self, &closure, &pushed).await?;
+
+        self.observer.event(Event::Phase(Phase::Tags));
+        let tags = self.set_tags(&bundle, &closure, &extras, &before).await?;
+        if !request.dry_run {
+            self.destination.flush().await.map_err(CopyError::destination)?;
+        }
+        let parts = Parts {
+            request,
+            bundle: &bundle,
+            brought,
+            pushed,
+            new: listed.new,
+            repaired: listed.repaired,
+            tags,
+        };
+        Ok(CopyReport::of(closure, parts))
+    }
+
+    async fn bundle(&self, room: &Room) -> Result<Content, CopyError> {
+        match &self.request.manifest {
+            Some(content) => room.take(self.source, content).map(|()| content.clone()),
+            None => self.at_source(&self.request.bundle, room).await,
         }
     }
-    let closure = closure::discover(source, roots, concurrency, observer, &room).await?;
 
-    observer.event(Event::Phase(Phase::Blobs));
-    let wanted = closure.blobs(&source.place().to_string())?;
-    let moved = blobs::transfer(source, destination, wanted, concurrency, observer).await?;
+    async fn source_tags(&self) -> Result<Option<&BTreeSet<Tag>>, CopyError> {
+        self.from.tags(self.source).await.map_err(CopyError::source)
+    }
 
-    observer.event(Event::Phase(Phase::Manifests));
-    let pushed = push_manifests(destination, &closure, concurrency, observer).await?;
+    /// The tags beside the bundle's own, and what would become of each.
+    async fn extras(&self, room: &Room) -> Result<Vec<Extra>, CopyError> {
+        let weighing = self.request.extra_tags.iter().map(|tag| {
+            async move {
+                let content = self.at_source(&Selector::Tag(tag.clone()), room).await?;
+                let action = tags::weigh(self.destination, self.guard, tag, &content).await?;
+                let manifest = Manifest::parse(&content).ok();
+                let artifact_type = manifest.and_then(|m| m.effective_artifact_type().map(str::to_owned));
+                Ok(Extra { tag: tag.clone(), content, artifact_type, action })
+            }
+            .boxed()
+        });
+        in_order(weighing.collect(), self.width).await
+    }
 
-    observer.event(Event::Phase(Phase::Referrers));
-    let repaired = referrers::list(destination, &closure, &pushed, concurrency, observer).await?;
+    async fn at_source(&self, selector: &Selector, room: &Room) -> Result<Content, CopyError> {
+        let found = self.source.resolve(selector).await.map_err(CopyError::source)?;
+        let place = || self.source.place().to_string();
+        let absent = || CopyError::Absent { place: place(), what: selector.to_string() };
+        let content = found.ok_or_else(absent)?;
+        room.take(self.source, &content)?;
+        Ok(content)
+    }
 
-    observer.event(Event::Phase(Phase::Tags));
-    let mut outcomes = kept;
-    for (tag, digest) in &closure.digest_tags {
-        if let Some(node) = closure.nodes.get(digest) {
-            outcomes.push(tags::set_guarded(destination, guard, tag, &node.content).await?);
+    /// Derived tags, then those beside, then the bundle's own.
+    async fn set_tags(
+        &self,
+        bundle: &Content,
+        closure: &closure::Closure,
+        extras: &[Extra],
+        before: &Before,
+    ) -> Result<Vec<TagOutcome>, CopyError> {
+        let settled: HashSet<&Tag> = before.same.iter().map(|t| &t.tag).collect();
+        let outcome = |e: &Extra| TagOutcome {
+            tag: e.tag.clone(),
+            digest: e.content.digest().clone(),
+            action: e.action.clone(),
+        };
+        let mut outcomes: Vec<TagOutcome> =
+            extras.iter().filter(|e| matches!(e.action, TagAction::Kept { .. })).map(outcome).collect();
+        outcomes.extend(before.same.iter().cloned());
+        let derived = closure.digest_tags.iter().filter(|(tag, _)| !settled.contains(tag));
+        let derived = derived.filter_map(|(tag, digest)| Some((tag, &closure.nodes.get(digest)?.content)));
+        let setting = derived.map(|(tag, content)| tags::set_guarded(self, tag, content).boxed());
+        outcomes.extend(in_order(setting.collect(), self.width).await?);
+        for extra in extras {
+            match extra.action {
+                TagAction::Kept { .. } => {}
+                TagAction::Same => outcomes.push(outcome(extra)),
+                TagAction::Set | TagAction::Replaced => {
+                    outcomes.push(tags::set_guarded(self, &extra.tag, &extra.content).await?);
+                }
+            }
         }
+        for (tag, existing) in self.request.tags.iter().zip(&before.own) {
+            let now = match existing {
+                Some(_) => None,
+                None => Some(tags::existing(self.destination, tag).await?),
+            };
+            let existing = existing.as_ref().or(now.as_ref()).unwrap_or(&tags::Existing::Nothing);
+            outcomes.push(tags::set(self, tag, bundle, existing).await?);
+        }
+        Ok(outcomes)
     }
-    for (tag, content) in &extra {
-        outcomes.push(tags::set_guarded(destination, guard, tag, content).await?);
-    }
-    for tag in &request.tags {
-        outcomes.push(tags::set(destination, tag, &bundle).await?);
-    }
-    destination.flush().await.map_err(CopyError::destination)?;
-    Ok(report(&bundle, closure, &moved, &pushed, repaired, outcomes))
-}
-
-async fn at_source(source: &dyn Store, selector: &Selector, room: &Room) -> Result<Content, CopyError> {
-    let found = source.resolve(selector).await.map_err(CopyError::source)?;
-    let absent = || CopyError::Absent { place: source.place().to_string(), what: selector.to_string() };
-    let content = found.ok_or_else(absent)?;
-    room.take(source, &content)?;
-    Ok(content)
-}
-
-/// Push what is not there, level by level; which were pushed. A manifest that is there says nothing of what it needs:
-/// everything below it is looked for as well.
-async fn push_manifests(
-    destination: &dyn Manage,
-    closure: &Closure,
-    concurrency: usize,
-    observer: &dyn Observer,
-) -> Result<HashSet<Digest>, CopyError> {
-    let mut pushed = HashSet::new();
-    for level in closure.levels() {
-        let pushing = level.into_iter().map(|node| push_manifest(destination, node, observer).boxed());
-        pushed.extend(several(pushing.collect(), concurrency).await?.into_iter().flatten());
-    }
-    Ok(pushed)
-}
-
-async fn push_manifest(
-    destination: &dyn Manage,
-    node: &Node,
-    observer: &dyn Observer,
-) -> Result<Option<Digest>, CopyError> {
-    let d = node.content.descriptor();
-    let there = destination.exists(d).await.map_err(CopyError::destination)?;
-    if !there {
-        destination.push_manifest(&node.content, None).await.map_err(CopyError::destination)?;
-    }
-    observer.event(Event::Manifest(&d.digest));
-    Ok((!there).then(|| d.digest.clone()))
 }
 
 /// So many pieces of work at a time; the first failure ends all. Results come in no order.
@@ -235,43 +264,10 @@ async fn several<T>(
     stream::iter(work).buffer_unordered(concurrency).try_collect().await
 }
 
-fn report(
-    bundle: &Content,
-    closure: Closure,
-    moved: &[(Descriptor, BlobOutcome)],
-    pushed: &HashSet<Digest>,
-    repaired: usize,
-    tags: Vec<TagOutcome>,
-) -> CopyReport {
-    let count = |which| {
-        let of = moved.iter().filter(|(_, outcome)| *outcome == which);
-        of.fold((0, 0), |(n, bytes), (d, _)| (n + 1, u64::saturating_add(bytes, d.size)))
-    };
-    let mut referrers: BTreeMap<String, usize> = BTreeMap::new();
-    for referrer in closure.nodes.keys().flat_map(|subject| closure.referrers(subject)) {
-        *referrers.entry(referrer.artifact_type.clone().unwrap_or_default()).or_default() += 1;
-    }
-    let elsewhere = moved.iter().filter(|(_, outcome)| *outcome == BlobOutcome::Elsewhere);
-    let elsewhere =
-        elsewhere.map(|(d, _)| Skipped { digest: d.digest.clone(), reason: SkipReason::Elsewhere });
-    let (manifests, mut skipped) = (closure.nodes.len(), closure.skipped);
-    skipped.extend(elsewhere);
-    skipped.sort();
-    skipped.dedup();
-    let ((blobs_moved, bytes_moved), (blobs_present, bytes_present)) =
-        (count(BlobOutcome::Moved), count(BlobOutcome::Present));
-    CopyReport {
-        bundle: bundle.descriptor().bare(),
-        manifests_pushed: pushed.len(),
-        manifests_present: manifests - pushed.len(),
-        blobs_moved,
-        bytes_moved,
-        blobs_present,
-        bytes_present,
-        blobs_mounted: count(BlobOutcome::Mounted).0,
-        referrers,
-        repaired,
-        tags,
-        skipped,
-    }
+/// The same, with the results in the order of the work.
+async fn in_order<T>(
+    work: Vec<BoxFuture<'_, Result<T, CopyError>>>,
+    concurrency: usize,
+) -> Result<Vec<T>, CopyError> {
+    stream::iter(work).buffered(concurrency).try_collect().await
 }

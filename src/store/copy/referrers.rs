@@ -5,37 +5,52 @@ use std::collections::HashSet;
 use futures::FutureExt;
 
 use super::closure::{Closure, Node};
-use super::{CopyError, Event, MissingReferrer, Observer, Phase, several};
+use super::{CopyError, Event, Job, MissingReferrer, Phase, several};
 use crate::oci::{Content, Digest};
 use crate::store::{Failure, Manage};
 
 /// A manifest and what refers to it at the source.
 type Expected<'a> = (&'a Node, Vec<&'a Node>);
 
-/// Make sure that every manifest's referrers are listed; how many a repair had to bring back.
+/// What listing gave.
+#[derive(Default)]
+pub(super) struct Listed {
+    /// Referrers that the destination did not have, or did not list.
+    pub(super) new: HashSet<Digest>,
+    /// How many a repair had to bring back.
+    pub(super) repaired: usize,
+}
+
+/// Make sure that every manifest's referrers are listed.
 pub(super) async fn list(
-    destination: &dyn Manage,
+    job: &Job<'_>,
     closure: &Closure,
     pushed: &HashSet<Digest>,
-    concurrency: usize,
-    observer: &dyn Observer,
-) -> Result<usize, CopyError> {
+) -> Result<Listed, CopyError> {
+    let (destination, observer) = (job.destination, job.observer);
     let expected: Vec<Expected<'_>> = closure
         .nodes
         .values()
         .map(|node| (node, closure.referrers(node.content.digest())))
         .filter(|(_, referrers)| !referrers.is_empty())
         .collect();
-    let indexing = expected.into_iter().map(|e| ensure(destination, e, pushed).boxed());
-    let written: Vec<Expected<'_>> =
-        several(indexing.collect(), concurrency).await?.into_iter().flatten().collect();
+    let indexing = expected.into_iter().map(|e| ensure(job, e, pushed).boxed());
+    let mut listed = Listed::default();
+    let mut written: Vec<Expected<'_>> = Vec::new();
+    for (expected, new) in several(indexing.collect(), job.width).await?.into_iter().flatten() {
+        listed.new.extend(new);
+        written.push(expected);
+    }
+    if job.request.dry_run {
+        return Ok(listed);
+    }
     destination.flush().await.map_err(CopyError::destination)?;
 
     observer.event(Event::Phase(Phase::Check));
     // What was found listed before anything was written needs no second look.
-    let missing = unlisted(destination, &written, concurrency).await?;
+    let missing = unlisted(destination, &written, job.width).await?;
     if missing.is_empty() {
-        return Ok(0);
+        return Ok(listed);
     }
     for (subject, referrers) in &missing {
         for referrer in referrers {
@@ -44,34 +59,41 @@ pub(super) async fn list(
         index(destination, subject, referrers).await?;
     }
     destination.flush().await.map_err(CopyError::destination)?;
-    let still = unlisted(destination, &missing, concurrency).await?;
+    let still = unlisted(destination, &missing, job.width).await?;
     if still.is_empty() {
-        return Ok(missing.iter().map(|(_, referrers)| referrers.len()).sum());
+        listed.repaired = missing.iter().map(|(_, referrers)| referrers.len()).sum();
+        return Ok(listed);
     }
     let mut missing: Vec<MissingReferrer> = still.iter().flat_map(named).collect();
     missing.sort();
     Err(CopyError::Missing { place: destination.place().to_string(), missing })
 }
 
-/// List the referrers of one manifest; `None` when all of them were listed before.
+/// List the referrers of one manifest, and say which are new; `None` when all of them were listed before.
 async fn ensure<'a>(
-    destination: &dyn Manage,
+    job: &Job<'_>,
     (subject, referrers): Expected<'a>,
     pushed: &HashSet<Digest>,
-) -> Result<Option<Expected<'a>>, CopyError> {
-    let new = referrers.iter().any(|r| pushed.contains(r.content.digest()));
-    let listed = !new
-        && match missing(destination, subject, &referrers).await {
-            Ok(missing) => missing.is_empty(),
+) -> Result<Option<(Expected<'a>, Vec<Digest>)>, CopyError> {
+    let destination = job.destination;
+    let digests = |nodes: &[&Node]| nodes.iter().map(|n| n.content.digest().clone()).collect();
+    let (brought, had): (Vec<&Node>, Vec<&Node>) =
+        referrers.iter().partition(|r| pushed.contains(r.content.digest()));
+    let mut new: Vec<Digest> = digests(&brought);
+    // A subject that is new has no list that were worth a look, and one that gets more is written anyway.
+    if brought.is_empty() || (job.request.dry_run && !had.is_empty()) {
+        match missing(destination, subject, &had).await {
+            Ok(missing) if missing.is_empty() && brought.is_empty() => return Ok(None),
+            Ok(missing) => new.extend::<Vec<Digest>>(digests(&missing)),
             // A list that is damaged is made anew.
-            Err(CopyError::Store { error, .. }) if matches!(error.failure, Failure::Content(_)) => false,
+            Err(CopyError::Store { error, .. }) if matches!(error.failure, Failure::Content(_)) => {}
             Err(e) => return Err(e),
-        };
-    if listed {
-        return Ok(None);
+        }
     }
-    index(destination, subject, &referrers).await?;
-    Ok(Some((subject, referrers)))
+    if !job.request.dry_run {
+        index(destination, subject, &referrers).await?;
+    }
+    Ok(Some(((subject, referrers), new)))
 }
 
 /// One write for all. What the store itself finds lost is left to the comparison and its repair.
@@ -97,16 +119,22 @@ async fn unlisted<'a>(
     Ok(read)
 }
 
-/// What the destination does not list, of one manifest.
+/// What the destination does not list, of one manifest. That the manifests are there and refer to it is known.
 async fn missing<'a>(
     destination: &dyn Manage,
     subject: &Node,
     referrers: &[&'a Node],
 ) -> Result<Vec<&'a Node>, CopyError> {
-    let listed =
-        destination.referrers(subject.content.digest(), None).await.map_err(CopyError::destination)?;
-    let listed: HashSet<&Digest> = listed.iter().map(|d| &d.digest).collect();
-    Ok(referrers.iter().filter(|r| !listed.contains(r.content.digest())).copied().collect())
+    let digest = subject.content.digest();
+    let listing = destination.listing(digest).await.map_err(CopyError::destination)?;
+    let listed: HashSet<&Digest> = listing.entries.iter().map(|d| &d.digest).collect();
+    let missing: Vec<&Node> =
+        referrers.iter().filter(|r| !listed.contains(r.content.digest())).copied().collect();
+    if listing.by_tag && !listed.is_empty() && missing.len() == referrers.len() {
+        // None of ours: perhaps it is no list at all, and then it is not written to.
+        destination.referrers(digest, None).await.map_err(CopyError::destination)?;
+    }
+    Ok(missing)
 }
 
 fn named((subject, referrers): &Expected<'_>) -> Vec<MissingReferrer> {

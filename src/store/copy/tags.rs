@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::{CopyError, TagAction, TagOutcome};
+use super::{CopyError, Job, TagAction, TagOutcome};
 use crate::oci::{Content, Digest, Manifest, Selector, Tag};
-use crate::store::{Failure, Manage, Store};
+use crate::store::{Failure, Store};
 
 /// Asked before a tag that is not the bundle's own is moved from something else at the destination.
 #[async_trait]
@@ -49,7 +49,7 @@ impl TagGuard for ReplaceExisting {
     }
 }
 
-/// What would become of `tag`.
+/// What would become of a tag that is not the bundle's own.
 pub(super) async fn weigh(
     destination: &dyn Store,
     guard: &dyn TagGuard,
@@ -79,44 +79,44 @@ pub(super) async fn weigh(
 
 /// Set a tag that is not the bundle's own, if the guard lets it.
 pub(super) async fn set_guarded(
-    destination: &dyn Manage,
-    guard: &dyn TagGuard,
+    job: &Job<'_>,
     tag: &Tag,
     incoming: &Content,
 ) -> Result<TagOutcome, CopyError> {
-    let action = weigh(destination, guard, tag, incoming).await?;
-    if matches!(action, TagAction::Set | TagAction::Replaced) {
-        destination.push_manifest(incoming, Some(tag)).await.map_err(CopyError::destination)?;
+    let action = weigh(job.destination, job.guard, tag, incoming).await?;
+    if matches!(action, TagAction::Set | TagAction::Replaced) && !job.request.dry_run {
+        job.destination.push_manifest(incoming, Some(tag)).await.map_err(CopyError::destination)?;
     }
     Ok(TagOutcome { tag: tag.clone(), digest: incoming.digest().clone(), action })
 }
 
 /// Set a tag of the bundle: it moves, whatever it names.
 pub(super) async fn set(
-    destination: &dyn Manage,
+    job: &Job<'_>,
     tag: &Tag,
     incoming: &Content,
+    existing: &Existing,
 ) -> Result<TagOutcome, CopyError> {
-    let action = match existing(destination, tag).await? {
+    let action = match existing {
         Existing::Sound(e) if e.digest() == incoming.digest() => TagAction::Same,
         Existing::Sound(_) | Existing::Damaged => TagAction::Replaced,
         Existing::Nothing => TagAction::Set,
     };
-    if action != TagAction::Same {
-        destination.push_manifest(incoming, Some(tag)).await.map_err(CopyError::destination)?;
+    if action != TagAction::Same && !job.request.dry_run {
+        job.destination.push_manifest(incoming, Some(tag)).await.map_err(CopyError::destination)?;
     }
     Ok(TagOutcome { tag: tag.clone(), digest: incoming.digest().clone(), action })
 }
 
 /// What a tag names at the destination.
-enum Existing {
+pub(super) enum Existing {
     Nothing,
     Sound(Content),
     /// Something whose bytes are gone or not what the digest says: there is nothing left to keep.
     Damaged,
 }
 
-async fn existing(destination: &dyn Store, tag: &Tag) -> Result<Existing, CopyError> {
+pub(super) async fn existing(destination: &dyn Store, tag: &Tag) -> Result<Existing, CopyError> {
     match destination.resolve(&Selector::Tag(tag.clone())).await {
         Ok(Some(content)) => Ok(Existing::Sound(content)),
         Ok(None) => Ok(Existing::Nothing),

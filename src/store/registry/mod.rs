@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 pub use credentials::CredentialSources;
 pub use retry::RetryPolicy;
 
-use super::{BlobReader, BlobSource, Failure, Manage, Store, StoreError};
+use super::{BlobReader, BlobSource, Failure, Listing, Manage, Store, StoreError};
 use crate::oci::{Content, Descriptor, Digest, Reference, RegistryRef, Repository, Selector, Tag};
 use auth::{Access, Scopes};
 use http::Host;
@@ -232,6 +232,11 @@ impl Store for Registry {
         self.listed(subject, artifact_type)
             .await
             .map_err(|f| self.error(format!("list the referrers of {subject}"), f))
+    }
+
+    async fn listing(&self, subject: &Digest) -> Result<Listing, StoreError> {
+        let listing = self.list_unjudged(subject).await;
+        listing.map_err(|f| self.error(format!("list the referrers of {subject}"), f))
     }
 
     async fn tags(&self, after: Option<&str>) -> Result<Vec<Tag>, StoreError> {

@@ -16,7 +16,7 @@ use super::pages::Pages;
 use crate::oci::{
     Content, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, media_type, sorted_json,
 };
-use crate::store::Failure;
+use crate::store::{Failure, Listing};
 
 /// Most entries and pages of one referrers list that are read.
 const MAX_ENTRIES: usize = 10_000;
@@ -99,10 +99,8 @@ impl Registry {
         subject: &Digest,
         wanted: Option<&str>,
     ) -> Result<Vec<Descriptor>, Failure> {
-        let (entries, by_api) = match self.ask_api(subject).await? {
-            Some(entries) => (entries, true),
-            None => (self.read_tag(subject).await?.map(|l| l.entries).unwrap_or_default(), false),
-        };
+        let Listing { entries, by_tag } = self.list_unjudged(subject).await?;
+        let by_api = !by_tag;
         let count = entries.len();
         // The listed type may be missing, or the config's where an old client wrote the list.
         let fits = |e: &Descriptor| wanted.is_none() || is_vague(e) || e.artifact_type.as_deref() == wanted;
@@ -121,6 +119,17 @@ impl Registry {
             )));
         }
         Ok(kept.into_iter().filter(|e| wanted.is_none() || e.artifact_type.as_deref() == wanted).collect())
+    }
+
+    /// What the API or the list at the tag names, before any of it is looked at.
+    pub(super) async fn list_unjudged(&self, subject: &Digest) -> Result<Listing, Failure> {
+        Ok(match self.ask_api(subject).await? {
+            Some(entries) => Listing { entries, by_tag: false },
+            None => {
+                let entries = self.read_tag(subject).await?.map(|l| l.entries).unwrap_or_default();
+                Listing { entries, by_tag: true }
+            }
+        })
     }
 
     /// One entry, filled in from its manifest where the list is vague, or `None` when its manifest is gone or hangs
