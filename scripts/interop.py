@@ -371,16 +371,34 @@ def access_story(c, server, flags, word):
     assert wrong.returncode == 3 and "wrong" not in (wrong.stdout + wrong.stderr).replace("wrong credentials", ""), wrong
 
 
+KINDS = ("ed25519", "ecdsa-p256", "ecdsa-p384", "rsa-3072")
+
+
 def case_python_tuf(c):
-    """python-tuf's client reads a collection's metadata, unchanged, over plain HTTP."""
+    """python-tuf's client reads a collection's metadata, unchanged, over plain HTTP; with every type of key."""
     python = python_tuf()
-    alice, _ = c.publisher(f"oci:{c.work}/origin")
-    c.publish(alice, "small", f"oci:{c.work}/origin", "v1")
-    index = json.load(open(c.work / "origin/index.json"))
+    for kind in KINDS:
+        work = c.work / kind
+        work.mkdir()
+        alice, origin = c.person(f"alice-{kind}"), f"oci:{work}/origin"
+        keys = []
+        for role in ("root", "targets", "releases", "online"):
+            alice("key", "generate", role, "--type", kind)
+            keys += [f"--{role}-key", role]
+        alice("init", NAME, "--at", origin, *keys, cwd=work)
+        c.publish(alice, "small", origin, "v1")
+        schemes = {k["scheme"] for k in json.load(open(work / "1.root.json"))["signed"]["keys"].values()}
+        assert len(schemes) == 1, schemes
+        print(kind, *schemes, read_by_python_tuf(python, work))
+
+
+def read_by_python_tuf(python, work):
+    """What python-tuf says of the collection in the OCI layout `work`/origin."""
+    index = json.load(open(work / "origin/index.json"))
     tag = "org.opencontainers.image.ref.name"
     state = next(m for m in index["manifests"] if m.get("annotations", {}).get(tag, "").startswith("bulla."))
-    blob = lambda d: (c.work / "origin/blobs" / d.replace(":", "/")).read_bytes()
-    site = c.work / "site"
+    blob = lambda d: (work / "origin/blobs" / d.replace(":", "/")).read_bytes()
+    site = work / "site"
     site.mkdir()
     for layer in json.loads(blob(state["digest"]))["layers"]:
         if layer["mediaType"] == "application/vnd.tuf.metadata+json":
@@ -412,9 +430,31 @@ assert by_tag.hashes['sha256'] == by_digest.hashes['sha256'] == digest.split(':'
 assert u.get_targetinfo(name + ':v2') is None
 print('python-tuf agrees', by_tag.unrecognized_fields['custom'] if 'custom' in by_tag.unrecognized_fields else by_tag.custom)
 """
-    (c.work / "tuf-home").mkdir()
-    print(call(python, "-c", program, f"http://127.0.0.1:{server.server_port}/", c.root, c.work / "tuf-home", NAME, digest).strip())
+    (work / "tuf-home").mkdir()
+    said = call(python, "-c", program, f"http://127.0.0.1:{server.server_port}/", work / "1.root.json", work / "tuf-home", NAME, digest).strip()
     server.shutdown()
+    return said
+
+
+def case_keys(c):
+    """Roots signed in every way by python-tuf's library: bulla takes what python-tuf takes, but for what is named."""
+    c.publisher(f"oci:{c.work}/origin")
+    (c.work / "roots").mkdir()
+    verdicts = json.loads(call(python_tuf(), HERE / "key-differential.py", c.root, c.work / "roots"))
+    wrong, stricter = [], []
+    for name, v in verdicts.items():
+        who = c.person(f"deployer-{pathlib.Path(v['file']).stem}")
+        done = subprocess.run([c.program, "trust", "add", NAME, "--root", v["file"]], env={**os.environ, **who.env}, capture_output=True, text=True)
+        if v["stricter"]:
+            stricter.append(name)
+            good = v["tuf"] and done.returncode in (1, 3)
+        else:
+            good = done.returncode == 0 if v["tuf"] else done.returncode in (1, 3)
+        if not good:
+            wrong.append(f"{name}: python-tuf {v['tuf']}, bulla exit {done.returncode} {done.stdout}{done.stderr}")
+    assert not wrong, "\n".join(wrong)
+    taken = sum(v["tuf"] for v in verdicts.values())
+    print(f"{len(verdicts)} roots, {taken} taken by python-tuf, of which bulla refuses: {'; '.join(stricter)}")
 
 
 def case_no_network(c):
@@ -431,7 +471,7 @@ def case_no_network(c):
         assert inside == outside, (inside, outside)
 
 
-CASES = [case_rich_copy, case_oras_copy_alone, case_oras_layout, case_skopeo, case_access, case_python_tuf, case_no_network]
+CASES = [case_rich_copy, case_oras_copy_alone, case_oras_layout, case_skopeo, case_access, case_python_tuf, case_keys, case_no_network]
 
 
 def main():
