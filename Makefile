@@ -1,12 +1,18 @@
 # Thin lines to cargo and scripts/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test fuzz lint interop clean
+.PHONY: help build static demo test fuzz lint interop bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 build: ## the program, optimised: target/release/bulla
 	cargo build --release --locked
+
+# gcc serves where Debian's musl-tools are not installed: the C parts need no libc headers that differ.
+static: export CC_x86_64_unknown_linux_musl ?= $(or $(shell command -v musl-gcc),gcc)
+static: ## a program without any library, for every x86-64 Linux: target/x86_64-unknown-linux-musl/release/bulla
+	@rustc --print target-libdir --target x86_64-unknown-linux-musl | xargs ls >/dev/null 2>&1 || { echo "static: install the target first: rustup target add x86_64-unknown-linux-musl" >&2; exit 2; }
+	cargo build --release --locked --target x86_64-unknown-linux-musl
 
 demo: ## publish, copy, verify offline, and attacks refused; the same on docker-registry where it is installed
 	cargo build --locked
@@ -31,6 +37,9 @@ interop: ## against other people's registries, copiers and TUF clients (Debian's
 	cargo test --locked --no-run
 	scripts/interop.py
 	PATH="$${BULLA_INTEROP_CACHE:-$$HOME/.cache/bulla-interop}/ferro/bin:$$PATH" scripts/interop-registry
+
+bench: build ## copies against oras and skopeo on docker-registry; half an hour, on a quiet machine
+	scripts/bench-copy
 
 clean: ## remove what was built
 	cargo clean
