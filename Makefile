@@ -36,6 +36,7 @@ lint: ## format, clippy, documentation, crates and licences, test layouts, the p
 interop: ## against other people's registries, copiers and TUF clients (Debian's docker-registry, skopeo, apache2-utils)
 	cargo test --locked --no-run
 	scripts/interop.py
+	scripts/copy-matrix.py
 	PATH="$${BULLA_INTEROP_CACHE:-$$HOME/.cache/bulla-interop}/ferro/bin:$$PATH" scripts/interop-registry
 
 bench: build ## copies against oras and skopeo on docker-registry; half an hour, on a quiet machine
