@@ -6,12 +6,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::{Failure, Store, StoreError};
-use crate::oci::{Content, ContentError, Descriptor, Hasher};
+use crate::oci::{Content, ContentError, Descriptor, Digest, Hasher};
 
 /// Size of the pieces in which files are read, in bytes.
 pub(crate) const PIECE_BYTES: usize = 256 * 1024;
+
+/// Blobs up to this size are hashed where they pass: a thread would cost more than it saves.
+const HASHED_HERE_BYTES: u64 = 1024 * 1024;
+/// Pieces that may wait to be hashed.
+const PIECES_TO_HASH: usize = 4;
 
 /// How long a small blob may take in all: a trickle must not hold a verification up for ever.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -55,56 +62,50 @@ impl BlobSource for StoreBlob<'_> {
 }
 
 /// `reader` (opened at offset 0) with size and digest checked while it passes: the last piece is only given out
-/// after the whole matched, and nothing is given out past the descriptor's size.
+/// after the whole matched, and nothing is given out past the descriptor's size. Blobs of more than
+/// 1 MiB are hashed on a thread beside the transfer, so that neither waits for the other.
 pub fn checked(place: String, blob: Descriptor, reader: BlobReader) -> BlobReader {
     struct State {
         place: String,
         blob: Descriptor,
         reader: BlobReader,
-        hasher: Option<Hasher>,
+        sum: Option<Sum>,
         seen: u64,
         held: Option<Bytes>,
     }
-    let hasher = Some(Hasher::new(blob.digest.algorithm()));
-    let state = State { place, blob, reader, hasher, seen: 0, held: None };
-    let fail =
-        |s: &State, e: ContentError| StoreError::new(&s.place, format!("read blob {}", s.blob.digest), e);
+    let sum = Some(Sum::Here(Hasher::new(blob.digest.algorithm())));
+    let state = State { place, blob, reader, sum, seen: 0, held: None };
+    let fail = |s: &State, e: Failure| StoreError::new(&s.place, format!("read blob {}", s.blob.digest), e);
+    let size =
+        |s: &State| ContentError::Size { digest: s.blob.digest.clone(), expected: s.blob.size, got: s.seen };
     stream::unfold(state, move |mut s| async move {
         loop {
-            s.hasher.as_ref()?;
+            s.sum.as_ref()?;
             match s.reader.next().await {
                 Some(Ok(piece)) => {
                     s.seen += piece.len() as u64;
                     if s.seen > s.blob.size {
-                        s.hasher = None;
-                        let e = ContentError::Size {
-                            digest: s.blob.digest.clone(),
-                            expected: s.blob.size,
-                            got: s.seen,
-                        };
-                        return Some((Err(fail(&s, e)), s));
+                        s.sum = None;
+                        return Some((Err(fail(&s, size(&s).into())), s));
                     }
-                    s.hasher.iter_mut().for_each(|h| h.update(&piece));
+                    s.sum = Some(s.sum.take()?.add(&piece, s.blob.size).await);
                     if let Some(out) = s.held.replace(piece) {
                         return Some((Ok(out), s));
                     }
                 }
                 Some(Err(e)) => {
-                    s.hasher = None;
+                    s.sum = None;
                     return Some((Err(e), s));
                 }
                 None => {
-                    let got = s.hasher.take()?.finish();
-                    let wrong = if s.seen != s.blob.size {
-                        Some(ContentError::Size {
-                            digest: s.blob.digest.clone(),
-                            expected: s.blob.size,
-                            got: s.seen,
-                        })
-                    } else if got != s.blob.digest {
-                        Some(ContentError::Digest { expected: s.blob.digest.clone(), got })
-                    } else {
-                        None
+                    let got = s.sum.take()?.finish().await;
+                    let wrong = match got {
+                        Err(failure) => Some(failure),
+                        Ok(_) if s.seen != s.blob.size => Some(size(&s).into()),
+                        Ok(got) if got != s.blob.digest => {
+                            Some(ContentError::Digest { expected: s.blob.digest.clone(), got }.into())
+                        }
+                        Ok(_) => None,
                     };
                     return match wrong {
                         Some(e) => Some((Err(fail(&s, e)), s)),
@@ -115,6 +116,53 @@ pub fn checked(place: String, blob: Descriptor, reader: BlobReader) -> BlobReade
         }
     })
     .boxed()
+}
+
+/// The digest of what passes.
+enum Sum {
+    /// Computed where the pieces pass.
+    Here(Hasher),
+    /// Computed on a thread of its own.
+    Beside(mpsc::Sender<Bytes>, JoinHandle<Digest>),
+}
+
+impl Sum {
+    /// One more piece of a blob of `size` bytes.
+    async fn add(self, piece: &Bytes, size: u64) -> Self {
+        match self {
+            Self::Here(mut hasher) if size <= HASHED_HERE_BYTES => {
+                hasher.update(piece);
+                Self::Here(hasher)
+            }
+            Self::Here(mut hasher) => {
+                let (give, mut take) = mpsc::channel::<Bytes>(PIECES_TO_HASH);
+                let hashing = tokio::task::spawn_blocking(move || {
+                    while let Some(piece) = take.blocking_recv() {
+                        hasher.update(&piece);
+                    }
+                    hasher.finish()
+                });
+                // There is room for the first, and somebody takes it.
+                let _ = give.send(piece.clone()).await;
+                Self::Beside(give, hashing)
+            }
+            Self::Beside(give, hashing) => {
+                // Nobody takes it any more when the thread failed: its end says so.
+                let _ = give.send(piece.clone()).await;
+                Self::Beside(give, hashing)
+            }
+        }
+    }
+
+    async fn finish(self) -> Result<Digest, Failure> {
+        match self {
+            Self::Here(hasher) => Ok(hasher.finish()),
+            Self::Beside(give, hashing) => {
+                drop(give);
+                hashing.await.map_err(|e| Failure::Interrupted(e.to_string()))
+            }
+        }
+    }
 }
 
 /// Read a small blob whole and checked; at most `limit` bytes.
@@ -156,6 +204,40 @@ async fn in_time<T>(patience: Duration, work: impl Future<Output = T>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In pieces of uneven sizes.
+    fn in_pieces(bytes: &[u8]) -> BlobReader {
+        let pieces: Vec<_> = bytes.chunks(100_001).map(|p| Ok(Bytes::copy_from_slice(p))).collect();
+        stream::iter(pieces).boxed()
+    }
+
+    #[tokio::test]
+    async fn the_last_piece_is_held_back_until_the_whole_is_right() {
+        // Hashed where they pass, and beside.
+        for len in [250_000, 3_000_000] {
+            let good = vec![7_u8; len];
+            let mut wrong = good.clone();
+            wrong[len / 2] ^= 1;
+            let longer = vec![7_u8; len + 1];
+            let read = async |bytes: &[u8]| {
+                let blob = Descriptor::of("a/b", &good);
+                let mut reader = checked("here".into(), blob, in_pieces(bytes));
+                let mut given = 0;
+                while let Some(piece) = reader.next().await {
+                    match piece {
+                        Ok(piece) => given += piece.len(),
+                        Err(e) => return (given, Some(e.failure)),
+                    }
+                }
+                (given, None)
+            };
+            assert_eq!(read(&good).await, (len, None));
+            for bad in [&wrong[..], &good[..len - 1], &longer] {
+                let (given, failure) = read(bad).await;
+                assert!(given < len && matches!(failure, Some(Failure::Content(_))), "{given} {failure:?}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn a_trickle_ends() {

@@ -31,7 +31,11 @@ struct Held {
 impl MemoryStore {
     /// An empty store that calls itself `repository`.
     pub fn new(repository: Repository) -> Self {
-        let place = Reference::Registry(RegistryRef { repository, selector: None });
+        Self::at(Reference::Registry(RegistryRef { repository, selector: None }))
+    }
+
+    /// An empty store that calls itself `place`: what a dry run sees where a directory is yet to be made.
+    pub fn at(place: Reference) -> Self {
         Self { place, held: Mutex::default() }
     }
 

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use super::closure::{Closure, Node};
 use super::{CopyError, Event, Job, MissingReferrer, Phase, several};
 use crate::oci::{Content, Digest};
-use crate::store::{Failure, Manage};
+use crate::store::{Failure, Listing, Manage};
 
 /// A manifest and what refers to it at the source.
 type Expected<'a> = (&'a Node, Vec<&'a Node>);
@@ -48,7 +48,7 @@ pub(super) async fn list(
 
     observer.event(Event::Phase(Phase::Check));
     // What was found listed before anything was written needs no second look.
-    let missing = unlisted(destination, &written, job.width).await?;
+    let missing = unlisted(job, &written).await?;
     if missing.is_empty() {
         return Ok(listed);
     }
@@ -59,7 +59,7 @@ pub(super) async fn list(
         index(destination, subject, referrers).await?;
     }
     destination.flush().await.map_err(CopyError::destination)?;
-    let still = unlisted(destination, &missing, job.width).await?;
+    let still = unlisted(job, &missing).await?;
     if still.is_empty() {
         listed.repaired = missing.iter().map(|(_, referrers)| referrers.len()).sum();
         return Ok(listed);
@@ -82,7 +82,7 @@ async fn ensure<'a>(
     let mut new: Vec<Digest> = digests(&brought);
     // A subject that is new has no list that were worth a look, and one that gets more is written anyway.
     if brought.is_empty() || (job.request.dry_run && !had.is_empty()) {
-        match missing(destination, subject, &had).await {
+        match missing(job, subject, &had).await {
             Ok(missing) if missing.is_empty() && brought.is_empty() => return Ok(None),
             Ok(missing) => new.extend::<Vec<Digest>>(digests(&missing)),
             // A list that is damaged is made anew.
@@ -106,27 +106,27 @@ async fn index(destination: &dyn Manage, subject: &Node, referrers: &[&Node]) ->
 }
 
 /// What the destination does not list, of every manifest.
-async fn unlisted<'a>(
-    destination: &dyn Manage,
-    expected: &[Expected<'a>],
-    concurrency: usize,
-) -> Result<Vec<Expected<'a>>, CopyError> {
+async fn unlisted<'a>(job: &Job<'_>, expected: &[Expected<'a>]) -> Result<Vec<Expected<'a>>, CopyError> {
     let reading = expected.iter().map(|(subject, referrers)| {
-        async move { Ok((*subject, missing(destination, subject, referrers).await?)) }.boxed()
+        async move { Ok((*subject, missing(job, subject, referrers).await?)) }.boxed()
     });
-    let mut read: Vec<Expected<'a>> = several(reading.collect(), concurrency).await?;
+    let mut read: Vec<Expected<'a>> = several(reading.collect(), job.width).await?;
     read.retain(|(_, missing)| !missing.is_empty());
     Ok(read)
 }
 
 /// What the destination does not list, of one manifest. That the manifests are there and refer to it is known.
 async fn missing<'a>(
-    destination: &dyn Manage,
+    job: &Job<'_>,
     subject: &Node,
     referrers: &[&'a Node],
 ) -> Result<Vec<&'a Node>, CopyError> {
-    let digest = subject.content.digest();
-    let listing = destination.listing(digest).await.map_err(CopyError::destination)?;
+    let (digest, destination) = (subject.content.digest(), job.destination);
+    let listing = match job.request.thorough {
+        true => destination.referrers(digest, None).await.map(|entries| Listing { entries, by_tag: false }),
+        false => destination.listing(digest).await,
+    };
+    let listing = listing.map_err(CopyError::destination)?;
     let listed: HashSet<&Digest> = listing.entries.iter().map(|d| &d.digest).collect();
     let missing: Vec<&Node> =
         referrers.iter().filter(|r| !listed.contains(r.content.digest())).copied().collect();
