@@ -1,169 +1,197 @@
-//! `bulla copy`: a bundle with everything that hangs on it, counted at the far end.
+//! `bulla copy`: bundles with everything that hangs on them, counted at the far end.
 
-use std::io::{self, Write};
+mod list;
+mod plan;
+mod render;
+mod row;
 
-use serde_json::{Value, json};
+use std::path::PathBuf;
 
 use super::context::{Context, block_on};
-use super::error::CliError;
+use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
-use super::render::{Outcome, clean, size};
-use crate::client::copy::{Request, copy};
-use crate::oci::{Digest, Reference, Selector, Tag};
-use crate::store::copy::{CopyReport, SkipReason, TagAction, TagOutcome};
-use crate::tuf::CollectionName;
+use super::render::Outcome;
+use super::verify::next_step;
+use crate::client::copy::{Copier, Job, Onto, Outcome as Ended, Settings, Trouble};
+use crate::oci::Platform;
+use crate::store::copy::Filter;
+use crate::trust::Subject;
+use plan::{Plan, Work};
+use row::{End, Row, Rows};
 
-/// Copy a bundle with everything that hangs on it, and count at the far end
+/// Copy bundles with everything that hangs on them, and count at the far end
 ///
 /// Copied are the children of an index, the referrers of every manifest and of every referrer, cosign's digest tags, and
-/// the states in the repository. Bytes are carried unchanged, tags come last. Nothing is judged: verify at the far end.
+/// the states in the repository. Bytes are carried unchanged, tags come last. Nothing is judged unless --verify asks for
+/// it: verify at the far end.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Examples:\n  bulla copy registry.example.com/team/app:v1 oci:/media/stick:v1\n  bulla copy oci:/media/stick:v1 mirror.example.net/team/app"
+    override_usage = "bulla copy [OPTIONS] <SOURCE>... <DESTINATION>\n       bulla copy [OPTIONS] --from-file <LIST> [DESTINATION]",
+    after_long_help = "Examples:\n  bulla copy registry.example.com/team/app:v1 oci:/media/stick:v1\n  bulla copy oci:/media/stick:v1 mirror.example.net/team/app\n  bulla copy --all-tags --verify registry.example.com/team/app mirror.example.net/team/app\n  bulla copy --from-file list.txt --dry-run mirror.example.net/"
 )]
 pub(super) struct Args {
-    /// The bundle: host/repository:tag, host/repository@sha256:…, oci:DIR:tag
-    source: Reference,
-    /// Where it goes: host/repository[:tag] or oci:DIR[:tag]; without a tag the source's is kept
-    destination: Reference,
-    /// The collection whose state is judged newer or older, instead of all that are anchored
-    #[arg(long = "as", value_name = "NAME")]
-    named: Option<CollectionName>,
+    /// Bundles (host/repository:tag, host/repository@sha256:…, oci:DIR:tag), and last where they go: host/repository[:tag],
+    /// oci:DIR[:tag], or host/path/ with a slash at its end, to which each source's repository is appended
+    #[arg(value_name = "SOURCE... DESTINATION", required_unless_present = "from_file")]
+    places: Vec<Onto>,
+    /// Copy what LIST names, a line each: SOURCE [DESTINATION]; - is standard input
+    #[arg(long, value_name = "LIST")]
+    from_file: Option<PathBuf>,
+    /// Copy every tag of each source, which is a repository then
+    #[arg(long)]
+    all_tags: bool,
+    /// Say what would move and which tags would be set; write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Copy only what the policy trusts, by the digest that was verified
+    #[arg(long)]
+    verify: bool,
+    /// With several sources, stop at the first that is not copied
+    #[arg(long)]
+    fail_fast: bool,
+    /// The collection whose state is judged newer or older, instead of all that are anchored; with --verify also the name
+    /// under which an oci: source is judged
+    #[arg(long = "as", value_name = "NAME[:TAG]")]
+    named: Option<Subject>,
+    #[command(flatten)]
+    parts: Parts,
     #[command(flatten)]
     registry: RegistryArgs,
 }
 
+/// What of a bundle is copied.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Parts of a bundle")]
+struct Parts {
+    /// Of an index only the children of this platform (repeatable)
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]")]
+    platforms: Vec<Platform>,
+    /// Only referrers of this artifact type; a * at its end stands for anything (repeatable)
+    #[arg(long, value_name = "TYPE")]
+    only: Vec<String>,
+    /// No referrers of this artifact type; a * at its end stands for anything (repeatable)
+    #[arg(long, value_name = "TYPE")]
+    skip: Vec<String>,
+    /// No referrers and no cosign tags at all
+    #[arg(long, conflicts_with_all = ["only", "skip"])]
+    no_referrers: bool,
+}
+
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
-    let Some(selector) = args.source.selector().cloned() else {
-        return Err(CliError::no_selector(&args.source));
-    };
-    let tags: Vec<Tag> = match args.destination.selector() {
-        None => selector.tag().cloned().into_iter().collect(),
-        Some(Selector::Tag(tag)) => vec![tag.clone()],
-        Some(_) => {
-            return Err(CliError::usage(format!("{} names a digest", args.destination))
-                .reason("what arrives has the digest that it had")
-                .next("write the destination with a tag or without any"));
-        }
-    };
-    let destination = args.destination.at(None);
-    let places = args.registry.places(cx, &[&args.source, &destination])?;
+    let plan = plan::of(&args, cx)?;
+    let places = args.registry.places(cx, &plan.places())?;
     let trust = cx.trust().load()?;
-    let (memory, now) = (cx.memory().to_owned(), cx.now());
-    let report = {
+    let (memory, now, clock_override) = (cx.memory().to_owned(), cx.now(), cx.clock_is_moved());
+    let filter = Filter {
+        platforms: args.parts.platforms,
+        referrers: !args.parts.no_referrers,
+        only: args.parts.only,
+        skip: args.parts.skip,
+    };
+    let rows = {
         let progress = cx.progress();
-        block_on(copy(Request {
+        let mut copier = Copier::new(Settings {
             places: &places,
-            source: &args.source,
-            selector,
-            destination: &destination,
-            tags: tags.clone(),
-            collection: args.named,
             trust: &trust,
             memory: &memory,
             now,
+            clock_override,
+            named: args.named.as_ref(),
+            verify: args.verify,
+            dry_run: args.dry_run,
+            filter,
             concurrency: args.registry.concurrency(),
             observer: &progress,
-        }))??
+        });
+        let count = |done, of| progress.count(done, of);
+        block_on(work(&mut copier, &plan, args.fail_fast, &count))?
     };
-    for kept in report.tags.iter().filter(|t| matches!(t.action, TagAction::Kept { .. })) {
-        let TagAction::Kept { reason } = &kept.action else { continue };
-        cx.note("copy.kept", format!("{} stays as it is at the destination: {reason}", kept.tag));
+    let rows: Vec<Row> = rows
+        .into_iter()
+        .map(|(job, ended)| {
+            let end = match ended {
+                None => End::NotBegun,
+                Some(Err(e)) => End::Failed(e),
+                Some(Ok(Ended::Copied(copied))) => End::Copied(copied),
+                Some(Ok(Ended::Refused(report))) => {
+                    let next = next_step(&report, &trust);
+                    End::Refused(report, next)
+                }
+            };
+            Row { source: job.source, destination: job.destination, end }
+        })
+        .collect();
+    for row in &rows {
+        row.notes(cx, rows.len() > 1);
     }
-    for skipped in &report.skipped {
-        let why = match &skipped.reason {
-            SkipReason::Elsewhere => "lies elsewhere, and the source does not have it".to_owned(),
-            SkipReason::ReferrerGone { subject } => {
-                format!("is listed as a referrer of {subject}, and not there")
-            }
-            SkipReason::NotAReferrer { subject } => {
-                format!("is listed as a referrer of {subject}, and is none")
+    Rows::outcome(rows, plan.several)
+}
+
+/// One line of the result, before it is worded.
+struct Done {
+    source: crate::oci::Reference,
+    destination: crate::oci::Reference,
+}
+
+/// Copy all of the plan, one after the other. What follows the first failure is not begun when that was asked for.
+async fn work(
+    copier: &mut Copier<'_>,
+    plan: &Plan,
+    fail_fast: bool,
+    count: &(dyn Fn(usize, usize) + Sync),
+) -> Vec<(Done, Option<Result<Ended, CliError>>)> {
+    let mut rows = Vec::new();
+    let mut stopped = false;
+    let mut left = plan.works.len();
+    for work in &plan.works {
+        left -= 1;
+        let jobs: Vec<Job> = match work {
+            Work::Bundle(job) => vec![job.clone()],
+            Work::AllTags(sweep) => {
+                let end = Done { source: sweep.source.clone(), destination: sweep.destination.clone() };
+                if stopped {
+                    rows.push((end, None));
+                    continue;
+                }
+                match copier.each_tag(sweep).await {
+                    Ok(jobs) => jobs,
+                    Err(e) => {
+                        rows.push((end, Some(Err(e.into()))));
+                        stopped = fail_fast;
+                        continue;
+                    }
+                }
             }
         };
-        cx.note("copy.skipped", format!("{} {why}", skipped.digest));
+        let all = rows.len() + jobs.len() + left;
+        for job in jobs {
+            if copier.went_along(&job) {
+                continue;
+            }
+            let end = Done { source: job.from(), destination: job.to() };
+            if stopped {
+                rows.push((end, None));
+                continue;
+            }
+            count(rows.len() + 1, all);
+            let ended = copier.copy(&job).await.map_err(CliError::from);
+            stopped = fail_fast && !matches!(ended, Ok(Ended::Copied(_)));
+            rows.push((end, Some(ended)));
+        }
     }
-    let to = match tags.first() {
-        Some(tag) => destination.at(Some(Selector::Tag(tag.clone()))),
-        None => destination,
-    };
-    Ok(Box::new(Copied { source: args.source, destination: to, report }))
+    rows
 }
 
-struct Copied {
-    source: Reference,
-    destination: Reference,
-    report: CopyReport,
-}
-
-impl Copied {
-    fn states(&self) -> impl Iterator<Item = &TagOutcome> {
-        self.report.tags.iter().filter(|t| t.tag.as_str().starts_with("bulla."))
-    }
-
-    /// Tags that name at the destination what they name at the source.
-    fn tags(&self) -> Vec<&Tag> {
-        let there = self.report.tags.iter().filter(|t| !matches!(t.action, TagAction::Kept { .. }));
-        there.map(|t| &t.tag).collect()
-    }
-
-    fn referrers(&self) -> usize {
-        self.report.referrers.values().sum()
+impl From<Trouble> for CliError {
+    fn from(e: Trouble) -> Self {
+        match e {
+            Trouble::Copy(e) => e.into(),
+            Trouble::Verify(e) => e.into(),
+        }
     }
 }
 
-impl Outcome for Copied {
-    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let r = &self.report;
-        writeln!(
-            out,
-            "copied    {}  ->  {}",
-            clean(&self.source.to_string()),
-            clean(&self.destination.to_string())
-        )?;
-        writeln!(out, "          {}", r.bundle.digest)?;
-        let blobs = r.blobs_moved + r.blobs_present + r.blobs_mounted;
-        let mut how = vec![size(r.bytes_moved)];
-        how.extend((r.blobs_present > 0).then(|| format!("{} there already", r.blobs_present)));
-        how.extend((r.blobs_mounted > 0).then(|| format!("{} mounted", r.blobs_mounted)));
-        writeln!(
-            out,
-            "          manifests {}   blobs {blobs} ({})   referrers {}   states {}   tags {}",
-            r.manifests_pushed + r.manifests_present,
-            how.join(", "),
-            self.referrers(),
-            self.states().count(),
-            self.tags().len(),
-        )?;
-        let n = self.referrers();
-        let repaired =
-            if r.repaired > 0 { format!(", {} after a repair", r.repaired) } else { String::new() };
-        writeln!(out, "checked   {n} of {n} referrers listed at the destination{repaired}")
-    }
-
-    fn json(&self) -> Value {
-        let r = &self.report;
-        let states = self.states().map(|t| match &t.action {
-            TagAction::Set => json!({"tag": t.tag, "action": "copied"}),
-            TagAction::Replaced => json!({"tag": t.tag, "action": "replaced"}),
-            TagAction::Same => json!({"tag": t.tag, "action": "same"}),
-            TagAction::Kept { reason } => json!({"tag": t.tag, "action": "kept", "reason": reason}),
-        });
-        let skipped: Vec<&Digest> = r.skipped.iter().map(|s| &s.digest).collect();
-        json!({
-            "source": self.source.to_string(),
-            "destination": self.destination.to_string(),
-            "digest": r.bundle.digest,
-            "copied": {
-                "manifests": r.manifests_pushed, "blobs": r.blobs_moved, "bytes": r.bytes_moved, "mounted": r.blobs_mounted,
-            },
-            "present": {"manifests": r.manifests_present, "blobs": r.blobs_present, "bytes": r.bytes_present},
-            "referrers": {
-                "expected": self.referrers(), "listed": self.referrers(), "repaired": r.repaired,
-                "byType": r.referrers, "missing": [],
-            },
-            "tags": self.tags(),
-            "states": states.collect::<Vec<_>>(),
-            "skipped": skipped,
-        })
-    }
+/// The exit code of all rows: the worst.
+fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
+    exits.max().unwrap_or(Exit::Done)
 }

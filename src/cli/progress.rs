@@ -25,6 +25,8 @@ pub(super) struct Progress<'a> {
 struct Lines<'a> {
     out: &'a mut (dyn Write + Send),
     phase: &'static str,
+    /// Which of several copies, for the front of the line.
+    which: String,
     every: Duration,
     last: Instant,
 }
@@ -36,13 +38,20 @@ impl<'a> Progress<'a> {
     }
 
     fn with(out: &'a mut (dyn Write + Send), bar: Option<ProgressBar>, every: Duration) -> Self {
-        let lines = Lines { out, phase: "", every, last: Instant::now() };
+        let lines = Lines { out, phase: "", which: String::new(), every, last: Instant::now() };
         Self {
             bar,
             lines: Mutex::new(lines),
             total: AtomicU64::new(0),
             done: AtomicU64::new(0),
             blobs: AtomicU64::new(0),
+        }
+    }
+
+    /// Of several copies so many are begun; one bar counts the bytes of all.
+    pub(super) fn count(&self, begun: usize, of: usize) {
+        if of > 1 {
+            self.lines.lock().unwrap_or_else(PoisonError::into_inner).which = format!("{begun} of {of}, ");
         }
     }
 
@@ -61,9 +70,9 @@ impl<'a> Progress<'a> {
             return;
         }
         lines.last = Instant::now();
-        let (phase, total, blobs) =
-            (lines.phase, self.total.load(Ordering::Relaxed), self.blobs.load(Ordering::Relaxed));
-        let _ = writeln!(lines.out, "{phase}: {} of {}, {}", size(done), size(total), counted(blobs));
+        let (which, phase) = (lines.which.clone(), lines.phase);
+        let (total, blobs) = (self.total.load(Ordering::Relaxed), self.blobs.load(Ordering::Relaxed));
+        let _ = writeln!(lines.out, "{which}{phase}: {} of {}, {}", size(done), size(total), counted(blobs));
     }
 }
 
@@ -72,9 +81,10 @@ impl Observer for Progress<'_> {
         match event {
             Event::Phase(phase) => {
                 let word = word(phase);
-                self.lines.lock().unwrap_or_else(PoisonError::into_inner).phase = word;
+                let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.phase = word;
                 if let Some(bar) = &self.bar {
-                    bar.set_message(word);
+                    bar.set_message(format!("{}{word}", lines.which));
                 }
             }
             Event::Expect(bytes) => {

@@ -73,6 +73,11 @@ impl RegistryArgs {
         cx.passwords(PasswordArgs { password_stdin })
     }
 
+    /// Whether a password is read from standard input.
+    pub(super) fn reads_stdin(&self) -> bool {
+        self.password_stdin
+    }
+
     /// Transfers at a time.
     pub(super) fn concurrency(&self) -> usize {
         usize::from(self.concurrency)

@@ -107,7 +107,7 @@ impl Outcome for Verified {
 }
 
 /// What to do about an answer other than "trusted". Never: to trust more.
-fn next_step(report: &Report, trust: &TrustFile) -> Option<String> {
+pub(super) fn next_step(report: &Report, trust: &TrustFile) -> Option<String> {
     let because = report.because().filter(|_| report.verdict() != Verdict::Trusted)?;
     let next = match because.code {
         Code::AnchorNone => {
@@ -149,7 +149,7 @@ fn next_step(report: &Report, trust: &TrustFile) -> Option<String> {
     Some(next)
 }
 
-fn one(report: &Report, next: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn one(report: &Report, next: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     let verdict = match report.verdict() {
         Verdict::Trusted => "trusted  ",
         Verdict::NotTrusted => "not trusted  ",
@@ -205,7 +205,7 @@ fn longest_code(report: &Report) -> usize {
     all.map(|c| c.code.as_str().len()).max().unwrap_or(0)
 }
 
-fn as_json(report: &Report, next: Option<&str>) -> Value {
+pub(super) fn as_json(report: &Report, next: Option<&str>) -> Value {
     let anchors: Vec<Value> = report
         .anchors
         .iter()

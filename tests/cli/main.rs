@@ -7,6 +7,7 @@ mod badinput;
 mod bundles;
 mod collections;
 mod copies;
+mod copies_many;
 mod errors;
 mod help;
 mod keys;

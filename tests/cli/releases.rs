@@ -9,16 +9,16 @@ use crate::places::run;
 use crate::registry::{Config, Registry};
 use crate::run::{Bulla, Ran};
 
-const NAME: &str = "example.com/team/app";
+pub(crate) const NAME: &str = "example.com/team/app";
 
 /// A publisher with a build in a layout and a collection on a registry.
-struct Stage {
-    dir: tempfile::TempDir,
-    registry: Registry,
+pub(crate) struct Stage {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) registry: Registry,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let stage =
             Self { dir: tempfile::tempdir().unwrap(), registry: Registry::start(Config::default()).await };
         let store = OciDir::create(stage.dir.path().join("build")).await.unwrap();
@@ -30,36 +30,36 @@ impl Stage {
         stage
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// The repository that `init` was told.
-    fn at(&self) -> String {
+    pub(crate) fn at(&self) -> String {
         format!("{}/team/app", self.registry.host())
     }
 
-    async fn by(&self, home: &str, line: String) -> Ran {
+    pub(crate) async fn by(&self, home: &str, line: String) -> Ran {
         run(Bulla::at(&self.dir.path().join(home)).var("BULLA_PASSWORD", "p"), line).await
     }
 
-    async fn later(&self, home: &str, now: &str, line: String) -> Ran {
+    pub(crate) async fn later(&self, home: &str, now: &str, line: String) -> Ran {
         let bulla = Bulla::at(&self.dir.path().join(home)).var("BULLA_PASSWORD", "p");
         run(bulla.now(now), line).await
     }
 
-    async fn init(&self) {
+    pub(crate) async fn init(&self) {
         let line = format!("init {NAME} --at {} --root-file {}", self.at(), self.path("1.root.json"));
         self.by("publisher", line).await.ok();
     }
 
-    async fn publish(&self, tag: &str) -> Ran {
+    pub(crate) async fn publish(&self, tag: &str) -> Ran {
         let line = format!("publish --from oci:{}:{tag} {} --tag {tag}", self.path("build"), self.at());
         self.by("publisher", line).await
     }
 
     /// A home that trusts the collection for the repository and under its name.
-    async fn deployer(&self) {
+    pub(crate) async fn deployer(&self) {
         for scope in [self.at(), NAME.to_owned()] {
             let root = self.path("1.root.json");
             self.by("deployer", format!("trust add {scope} --collection {NAME} --root {root}")).await.ok();

@@ -1,10 +1,13 @@
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::*;
 use crate::client::known::Known;
-use crate::store::copy::{TagAction, Unobserved};
+use crate::client::state::{self, Kind};
+use crate::store::BytesSource;
+use crate::store::copy::Unobserved;
 use crate::store::memory::MemoryStore;
-use crate::store::{BytesSource, Manage, StoreError};
 use crate::trust::Anchor;
 use crate::tuf::sim::{COLLECTION, DAY, NOW, Sim, SimKey};
 
@@ -23,6 +26,33 @@ impl Places for Two {
 
     async fn create(&self, reference: &Reference) -> Result<Arc<dyn Manage>, StoreError> {
         self.open(reference).await
+    }
+}
+
+fn settings<'a>(places: &'a dyn Places, trust: &'a TrustFile, memory: &'a Path) -> Settings<'a> {
+    Settings {
+        places,
+        trust,
+        memory,
+        now: NOW,
+        clock_override: false,
+        named: None,
+        verify: false,
+        dry_run: false,
+        filter: Filter::all(),
+        concurrency: 4,
+        observer: &Unobserved,
+    }
+}
+
+fn job(source: &str, destination: &str) -> Job {
+    Job::one(&source.parse().unwrap(), &destination.parse().unwrap()).unwrap()
+}
+
+fn copied(outcome: Result<Outcome, Trouble>) -> Copied {
+    match outcome.unwrap() {
+        Outcome::Copied(copied) => *copied,
+        Outcome::Refused(report) => panic!("refused: {report:#?}"),
     }
 }
 
@@ -52,21 +82,9 @@ async fn outcome_with(
     let mut trust = TrustFile::default();
     trust.anchors = anchors;
     let home = tempfile::tempdir().unwrap();
-    let (source, destination) = ("from.example/app:v1".parse().unwrap(), "to.example/app".parse().unwrap());
-    let report = copy(Request {
-        places: &two,
-        source: &source,
-        selector: Selector::Tag("v1".parse().unwrap()),
-        destination: &destination,
-        tags: vec!["v1".parse().unwrap()],
-        collection,
-        trust: &trust,
-        memory: home.path(),
-        now: NOW,
-        concurrency: 4,
-        observer: &Unobserved,
-    });
-    let report = report.await.unwrap();
+    let named = collection.map(|c| Subject { repository: c.as_repository().clone(), tag: None });
+    let mut copier = Copier::new(Settings { named: named.as_ref(), ..settings(&two, &trust, home.path()) });
+    let report = copied(copier.copy(&job("from.example/app:v1", "to.example/app")).await).report;
     let there = two.to.resolve(&Selector::Tag(tag.clone())).await.unwrap().unwrap();
     let source = two.from.resolve(&Selector::Tag(tag.clone())).await.unwrap().unwrap();
     let action = report.tags.into_iter().find(|t| t.tag == tag).unwrap().action;

@@ -1,0 +1,427 @@
+//! `bulla copy` of several sources, parts of bundles, looks ahead, and of what is trusted only.
+
+use std::path::Path;
+
+use bulla::store::layout::OciDir;
+use bulla::store::{Manage as _, Store as _};
+use serde_json::Value;
+
+use crate::bundles::{self, Rich};
+use crate::places::run;
+use crate::registry::{Config, Fault, Registry};
+use crate::releases::Stage;
+use crate::run::{Bulla, Ran};
+
+/// A layout with the rich bundle as v1, an image as v2, and a registry.
+struct Scene {
+    home: tempfile::TempDir,
+    registry: Registry,
+    rich: Rich,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let store = OciDir::create(home.path().join("layout")).await.unwrap();
+        let rich = bundles::rich(&store, "many").await;
+        let other = bundles::image(&store, "many/other").await;
+        store.push_manifest(&other, Some(&bundles::tag("v2"))).await.unwrap();
+        store.flush().await.unwrap();
+        Self { home, registry: Registry::start(Config::default()).await, rich }
+    }
+
+    fn at(&self, name: &str) -> String {
+        format!("{}/{name}", self.registry.host())
+    }
+
+    fn dir(&self, name: &str) -> String {
+        format!("oci:{}", self.home.path().join(name).display())
+    }
+
+    async fn copy(&self, arguments: String) -> Ran {
+        run(Bulla::at(self.home.path()), format!("copy {arguments}")).await
+    }
+
+    async fn with_list(&self, list: &str, arguments: &str) -> Ran {
+        let bulla = Bulla::at(self.home.path()).stdin(list.as_bytes());
+        run(bulla, format!("copy --from-file - {arguments}")).await
+    }
+
+    fn tags(&self, name: &str) -> Vec<String> {
+        self.registry.tags(name).into_iter().map(|(tag, _)| tag).collect()
+    }
+
+    /// Requests that change something.
+    fn writes(&self) -> usize {
+        ["PUT", "POST", "PATCH", "DELETE"].iter().map(|m| self.registry.count(m, "*")).sum()
+    }
+}
+
+fn list<'a>(json: &'a Value, member: &str) -> Vec<&'a str> {
+    let copies = json["result"]["copies"].as_array().expect("a list of copies");
+    copies.iter().map(|c| c[member].as_str().unwrap_or("-")).collect()
+}
+
+fn code(ran: &Ran) -> (u8, String) {
+    (ran.exit, ran.json()["error"]["code"].as_str().unwrap_or("-").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_sources_keep_their_tags_and_share_what_they_have() {
+    let scene = Scene::new().await;
+    let (layout, team) = (scene.dir("layout"), scene.at("team/app"));
+    let text = scene.copy(format!("{layout}:v1 {layout}:v2 {team}")).await.ok();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("source ") && lines[0].ends_with("result  moved     referrers"), "{text}");
+    assert!(lines[1].starts_with(&format!("{layout}:v1  {team}:v1  copied ")), "{text}");
+    assert!(lines[1].ends_with(" 3") && lines[2].ends_with("3.0 kB    0"), "{text}");
+    assert!(lines[4].starts_with("2 of 2 copied, ") && lines[4].ends_with("3 referrers listed"), "{text}");
+    let tags = scene.tags("team/app");
+    assert!(
+        ["v1", "v2", scene.rich.state_tag.as_str()].iter().all(|t| tags.iter().any(|x| x == t)),
+        "{tags:?}"
+    );
+    let shared = bulla::oci::Digest::sha256(&bundles::noise("many", 700_000));
+    let uploads = scene.registry.count("PUT", &format!("*{}*", shared.hex()));
+    assert_eq!(uploads, 1, "a blob of both moves once");
+
+    // Under a prefix the repository stays; another run moves nothing.
+    scene.registry.clear();
+    let line = format!("{team}:v1 {team}:v2 {}/mirror/ --format json", scene.registry.host());
+    let json = scene.copy(line.clone()).await.json();
+    assert_eq!(list(&json, "status"), ["copied", "copied"], "{json:#}");
+    assert_eq!(list(&json, "destination")[1], scene.at("mirror/team/app:v2"));
+    assert_eq!(scene.registry.count("GET", "/v2/team/app/tags/list*"), 1, "one list of tags");
+    scene.registry.clear();
+    scene.copy(line).await.ok();
+    assert_eq!(scene.writes(), 0, "{}", scene.registry.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failure_stops_the_others_only_when_that_is_asked() {
+    let scene = Scene::new().await;
+    let (layout, team) = (scene.dir("layout"), scene.at("team/app"));
+    let line = format!("{layout}:v1 {layout}:gone {layout}:v2 {team}");
+    let ran = scene.copy(line.clone()).await;
+    assert_eq!(ran.exit, 3, "{ran:#?}");
+    assert!(ran.out.contains("failed: ref.absent") && ran.out.contains("2 of 3 copied"), "{}", ran.out);
+    assert!(ran.err.contains("error: 1 of 3 could not be copied"), "{}", ran.err);
+    let ran = scene.copy(format!("{line} --fail-fast --format json")).await;
+    let json = ran.json();
+    assert_eq!(code(&ran), (3, "copy.incomplete".into()), "{ran:#?}");
+    assert_eq!(list(&json, "status"), ["copied", "failed", "not-begun"]);
+    assert_eq!(json["result"]["copies"][1]["error"]["code"], "ref.absent");
+    assert_eq!(json["result"]["copies"][1]["exitCode"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_names_sources_and_destinations_and_errors_name_the_line() {
+    let scene = Scene::new().await;
+    let (layout, team, stick) = (scene.dir("layout"), scene.at("team/app"), scene.dir("stick"));
+    let lines = format!("# all\n{layout}:v1\n\n{layout}:v2\t{stick}:web # named here\n");
+    let ran = scene.with_list(&lines, &format!("{team} --format json")).await;
+    let json = ran.json();
+    assert_eq!(list(&json, "destination"), [format!("{team}:v1"), format!("{stick}:web")], "{json:#}");
+    assert_eq!((ran.exit, list(&json, "status")), (0, vec!["copied", "copied"]));
+
+    let other = scene.at("other/app");
+    for (lines, arguments, words) in [
+        (format!("{layout}:v1\nalpine {team}\n"), "", "line 2: \"alpine\" names no registry"),
+        (format!("\n{layout} {team}\n"), "", "line 2: "),
+        (format!("{layout}:v1\n"), "", "line 1: "),
+        (format!("{layout}:v1 {team} {team}\n"), "", "line 1: 3 words"),
+        (format!("{layout}:v1\n{other}:v1\n"), team.as_str(), "line 2: "),
+        (format!("{layout}:v1 {team}\n{other}:v1 {team}:v1\n"), "", "line 2: "),
+        ("# nothing\n".to_owned(), team.as_str(), "names no source"),
+        (format!("{layout}:v1\n"), "--username me --password-stdin", "both read standard input"),
+    ] {
+        scene.registry.clear();
+        let ran = scene.with_list(&lines, &format!("{arguments} --format json")).await;
+        assert_eq!(code(&ran), (2, "usage".into()), "{lines}: {ran:#?}");
+        assert!(
+            ran.out.contains(&serde_json::to_string(words).unwrap().trim_matches('"').to_owned()),
+            "{lines}: {}",
+            ran.out
+        );
+        assert_eq!(scene.registry.requests().len(), 0, "nothing is asked");
+    }
+    let large = "#".repeat(1024 * 1024 + 1);
+    let ran = scene.with_list(&large, &format!("{team} --format json")).await;
+    assert!(code(&ran) == (2, "usage".into()) && ran.out.contains("larger than"), "{ran:#?}");
+    let gone =
+        scene.copy(format!("--from-file {}/gone {team} --format json", scene.home.path().display())).await;
+    assert_eq!(code(&gone), (3, "file.unreadable".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_together_is_refused_before_anything_is_asked() {
+    let scene = Scene::new().await;
+    let (layout, host) = (scene.dir("layout"), scene.registry.host());
+    for line in [
+        format!("{layout}:v1"),
+        format!("{layout}:v1 {layout}:v2 {host}/a:v1"),
+        format!("{host}/a:v1 {host}/b:v1 {host}/c"),
+        format!("{layout}:v1 {layout}:v2 {host}/"),
+        format!("{host}/a/ {host}/b"),
+        format!("{host}/a:v1 {host}/a"),
+        format!("--all-tags {host}/a:v1 {host}/b"),
+        format!("--all-tags {host}/a {host}/b:v1"),
+        format!("--all-tags {host}/a {host}/b {host}/c"),
+        format!("--only a/b --no-referrers {host}/a:v1 {host}/b"),
+        format!("--platform linux {host}/a:v1 {host}/b"),
+        format!("--as example.com/a:v1 {host}/a:v1 {host}/b"),
+        format!("--verify --as example.com/a:v1 {host}/a:v1 {host}/a:v2 {host}/b"),
+        format!("--from-file list {host}/a:v1 {host}/b"),
+    ] {
+        let ran = scene.copy(format!("{line} --format json")).await;
+        assert_eq!(code(&ran), (2, "usage".into()), "{line}: {ran:#?}");
+    }
+    assert_eq!(scene.registry.requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tags_but_lists_and_submissions() {
+    let scene = Scene::new().await;
+    let layout = OciDir::open(scene.home.path().join("layout")).await.unwrap();
+    let orphan = format!("sha256-{}.sig", "a".repeat(64));
+    bundles::tagged(&layout, &orphan, "application/vnd.example.cosign", "of an untagged image").await;
+    let submission = format!("{}.s.{}", scene.rich.state_tag, "0".repeat(32));
+    bundles::tagged(&layout, &submission, bulla::oci::media_type::BULLA_SUBMISSION, "waits").await;
+    layout.flush().await.unwrap();
+    let (from, team) = (scene.dir("layout"), scene.at("team/app"));
+    let json = scene.copy(format!("--all-tags {from} {team} --format json")).await.json();
+    let sources: Vec<String> = ["v1", "v2", &orphan].iter().map(|t| format!("{from}:{t}")).collect();
+    assert_eq!(list(&json, "source"), sources, "{json:#}");
+    let mut tags = scene.tags("team/app");
+    tags.sort();
+    let mut all = ["v1", "v2", scene.rich.sig_tag.as_str(), scene.rich.state_tag.as_str(), &orphan];
+    all.sort_unstable();
+    assert_eq!(tags, all);
+    let again = scene.copy(format!("--all-tags {from} {team} --format json")).await.json();
+    let moved =
+        again["result"]["copies"].as_array().unwrap().iter().map(|c| c["copied"]["bytes"].as_u64().unwrap());
+    assert_eq!(moved.sum::<u64>(), 0, "{again:#}");
+
+    let empty = scene.copy(format!("--all-tags {} {team} --format json", scene.at("no/such"))).await;
+    assert_eq!(list(&empty.json(), "status"), ["failed"], "{empty:#?}");
+    assert_eq!(empty.json()["result"]["copies"][0]["error"]["code"], "ref.absent");
+}
+
+/// A dry run says what the copy then does, and writes nothing: no request that changes, no directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_ahead_writes_nothing_and_is_right() {
+    let scene = Scene::new().await;
+    let (layout, team) = (scene.dir("layout"), scene.at("team/app"));
+    let line = format!("{layout}:v1 {team} --format json");
+    let planned = scene.copy(format!("{line} --dry-run")).await.json();
+    assert_eq!((scene.writes(), &planned["result"]["status"]), (0, &"planned".into()), "{planned:#}");
+    let done = scene.copy(line.clone()).await.json();
+    for member in ["digest", "copied", "present", "tags", "tagActions", "states"] {
+        assert_eq!(planned["result"][member], done["result"][member], "{member}");
+    }
+    assert_eq!(planned["result"]["referrers"]["listed"], 0);
+    assert_eq!(planned["result"]["referrers"]["new"], 3);
+    let again = scene.copy(format!("{line} --dry-run")).await.json();
+    assert_eq!(again["result"]["copied"]["bytes"], 0, "{again:#}");
+
+    let (stick, other) = (scene.dir("stick"), scene.home.path().join("stick"));
+    let text = scene.copy(format!("{team}:v1 {stick}:new --dry-run")).await.ok();
+    assert!(text.starts_with("would copy ") && text.contains("  tag     new: new"), "{text}");
+    assert!(text.ends_with("nothing was written\n"), "{text}");
+    assert!(!other.exists(), "no directory is made");
+    scene.copy(format!("{team}:v1 {stick}")).await.ok();
+    let before = fingerprint(&other);
+    let text = scene.copy(format!("{team}:v2 {team}:v1 {stick} --dry-run")).await;
+    assert_eq!((text.exit, fingerprint(&other) == before), (3, true), "v2 is not there, {text:#?}");
+    assert!(text.out.contains("there already"), "{}", text.out);
+}
+
+/// Every file below a directory, with its length and bytes' digest.
+fn fingerprint(dir: &Path) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()) {
+            if entry.is_dir() {
+                open.push(entry);
+            } else {
+                let digest = bulla::oci::Digest::sha256(&std::fs::read(&entry).unwrap());
+                out.push((entry.display().to_string(), digest.to_string()));
+            }
+        }
+    }
+    out.sort();
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_are_left_out_and_said() {
+    let scene = Scene::new().await;
+    let layout = scene.dir("layout");
+    let copy = async |flags: &str, to: &str| {
+        scene.copy(format!("{layout}:v1 {} {flags} --format json", scene.dir(to))).await.json()
+    };
+    let json = copy("--no-referrers", "bare").await;
+    assert_eq!(json["result"]["referrers"]["expected"], 0, "{json:#}");
+    assert_eq!(json["result"]["states"][0]["action"], "copied");
+    let json = copy("--only application/vnd.example.s*", "only").await;
+    assert_eq!(json["result"]["referrers"]["expected"], 3, "{json:#}");
+    let json = copy("--skip application/vnd.example.scan", "skip").await;
+    assert_eq!(json["result"]["leftOut"]["byType"]["application/vnd.example.scan"], 1, "{json:#}");
+    let json = copy("--platform linux/amd64", "one").await;
+    assert_eq!(json["result"]["leftOut"]["children"][0]["platform"], "linux/arm64", "{json:#}");
+    assert_eq!(json["result"]["digest"], scene.rich.root.digest().to_string());
+    let ran =
+        scene.copy(format!("{layout}:v1 {} --platform plan9/mips --format json", scene.dir("none"))).await;
+    assert_eq!(code(&ran), (3, "copy.platform".into()));
+    let text = scene.copy(format!("{layout}:v1 {} --platform linux/amd64", scene.dir("text"))).await.ok();
+    assert!(text.contains("left out  1 children: linux/arm64"), "{text}");
+}
+
+/// Tags may not be listed at the source: states of anchored collections and cosign's tags are asked for by name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_does_not_list_its_tags() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    stage.deployer().await;
+    let at = stage.at();
+    stage.registry.fault(Fault::on("GET", "/v2/team/app/tags/list*").status(403));
+    stage.registry.clear();
+    let ran = stage.by("deployer", format!("copy {at}:v1 oci:{}", stage.path("stick"))).await;
+    assert!(ran.exit == 0 && ran.out.contains("states 1   tags 2"), "{ran:#?}");
+    assert!(ran.err.contains("(copy.tags-unlisted)") && ran.err.contains("denied"), "{}", ran.err);
+    assert!(stage.registry.count("GET", "/v2/team/app/tags/list*") <= 2, "{}", stage.registry.log());
+    stage
+        .by("deployer", format!("verify oci:{}:v1 --as {}", stage.path("stick"), crate::releases::NAME))
+        .await
+        .ok();
+    // Who anchors nothing names the collection.
+    let other = stage.path("other-stick");
+    let ran = stage.by("nobody", format!("copy {at}:v1 oci:{other}")).await;
+    assert!(ran.out.contains("states 0   tags 1"), "{ran:#?}");
+    let ran = stage.by("nobody", format!("copy {at}:v1 oci:{other} --as {}", crate::releases::NAME)).await;
+    assert!(ran.out.contains("states 1   tags 2"), "{ran:#?}");
+    let all = stage.by("nobody", format!("copy --all-tags {at} oci:{other} --format json")).await;
+    assert_eq!(all.json()["result"]["copies"][0]["error"]["code"], "registry.forbidden", "{all:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_trusted_is_copied_and_the_rest_is_said() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    stage.deployer().await;
+    let (at, build) = (stage.at(), stage.path("build"));
+    // Somebody pushes another image beside the releases.
+    stage.by("stranger", format!("copy oci:{build}:v2 {at}:evil")).await.ok();
+    let mirror = format!("{}/mirror/app", stage.registry.host());
+    let memory = stage.dir.path().join("deployer/memory");
+    let before = std::fs::read_dir(&memory).map_or(0, Iterator::count);
+
+    let ran = stage.by("deployer", format!("copy --verify {at}:evil {mirror} --format json")).await;
+    let json = ran.json();
+    assert_eq!((ran.exit, &json["error"]), (1, &Value::Null), "{ran:#?}");
+    assert_eq!(json["result"]["status"], "refused");
+    assert_eq!(json["result"]["verification"]["because"]["code"], "bundle.tag.unlisted");
+    assert_eq!(stage.registry.tags("mirror/app"), [], "nothing arrived");
+    assert!(
+        std::fs::read_dir(&memory).map_or(0, Iterator::count) > before,
+        "memory is written as verify does"
+    );
+
+    let text = stage.by("deployer", format!("copy --verify {at}:v1 {mirror}")).await.ok();
+    assert!(text.contains(&format!("          verified as {at}")), "{text}");
+    let all = stage.by("deployer", format!("copy --verify --all-tags {at} {mirror}")).await;
+    assert_eq!(all.exit, 1, "{all:#?}");
+    assert!(all.out.contains("refused") && all.out.contains("bundle.tag.unlisted"), "{}", all.out);
+    assert!(all.out.ends_with("1 of 2 copied, 0 B moved, 1 referrers listed\n"), "{}", all.out);
+
+    // What cannot be decided is not copied either.
+    stage.registry.fault(Fault::on("GET", "/v2/team/app/manifests/bulla.*").status(403));
+    let home = "second-deployer";
+    let root = stage.path("1.root.json");
+    stage.by(home, format!("trust add {at} --collection {} --root {root}", crate::releases::NAME)).await.ok();
+    let ran = stage.by(home, format!("copy --verify {at}:v1 oci:{} --format json", stage.path("open"))).await;
+    assert_eq!((ran.exit, &ran.json()["result"]["status"]), (3, &"undecided".into()), "{ran:#?}");
+    assert!(!Path::new(&stage.path("open")).exists());
+    stage.registry.behave();
+
+    // From a layout under a name.
+    let (stick, name) = (stage.path("stick"), crate::releases::NAME);
+    stage.by("deployer", format!("copy {at}:v1 oci:{stick}")).await.ok();
+    let line = format!("copy --verify oci:{stick}:v1 {mirror}-two");
+    let open = stage.by("deployer", format!("{line} --format json")).await;
+    assert_eq!(code(&open), (2, "anchor.ambiguous".into()), "{open:#?}");
+    stage.by("deployer", format!("{line} --as {name}")).await.ok();
+    let other = stage.by("deployer", format!("{line} --as {name}:v9 --format json")).await;
+    assert_eq!((other.exit, &other.json()["result"]["status"]), (1, &"refused".into()), "{other:#?}");
+}
+
+/// The digest that was verified is copied, although the tag moves at once after it was judged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_moves_after_it_was_judged_is_not_followed() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    stage.deployer().await;
+    let at = stage.at();
+    stage.by("stranger", format!("copy oci:{}:v2 {at}:evil", stage.path("build"))).await.ok();
+    let tags = stage.registry.tags("team/app");
+    let digest = |tag: &str| tags.iter().find(|(t, _)| t == tag).unwrap().1.clone();
+    let (good, evil) = (digest("v1"), digest("evil"));
+    let moved = evil.clone();
+    stage.registry.hook(move |request, state| {
+        if request.is("GET", "/v2/team/app/manifests/v1") {
+            state.set_tag("team/app", "v1", Some(&moved));
+        }
+    });
+    let mirror = format!("{}/mirror/app", stage.registry.host());
+    let ran = stage.by("deployer", format!("copy --verify {at}:v1 {mirror} --format json")).await;
+    assert_eq!((ran.exit, &ran.json()["result"]["digest"]), (0, &good.clone().into()), "{ran:#?}");
+    assert!(stage.registry.tags("mirror/app").contains(&("v1".to_owned(), good)));
+    assert!(stage.registry.tags("team/app").contains(&("v1".to_owned(), evil)), "it did move");
+}
+
+/// A newer state speaks of tags that were not copied with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_that_a_newer_state_does_not_confirm_are_named() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    stage.publish("v2").await.ok();
+    stage.deployer().await;
+    let (at, mirror) = (stage.at(), format!("{}/mirror/app", stage.registry.host()));
+    let ran = stage.by("deployer", format!("copy --all-tags {at} {mirror}")).await;
+    assert!(ran.exit == 0 && !ran.err.contains("unconfirmed"), "{ran:#?}");
+    // v2 moves on to what was v1.
+    stage.by("publisher", format!("publish --from oci:{}:v1 {at} --tag v2", stage.path("build"))).await.ok();
+    stage.by("stranger", format!("copy oci:{}:v2 {mirror}:own", stage.path("build"))).await.ok();
+    let digests: std::collections::BTreeMap<_, _> = stage.registry.tags("team/app").into_iter().collect();
+    let ran = stage.by("deployer", format!("copy {at}:v1 {mirror} --format json")).await;
+    let json = ran.json();
+    assert_eq!(json["result"]["states"][0]["action"], "replaced", "{json:#}");
+    let unconfirmed = json["result"]["unconfirmed"].as_array().unwrap();
+    assert_eq!(unconfirmed.len(), 1, "{json:#}");
+    assert_eq!(
+        (&unconfirmed[0]["tag"], &unconfirmed[0]["listed"]),
+        (&"v2".into(), &digests["v1"].clone().into())
+    );
+    assert_eq!(json["notes"][0]["code"], "copy.tag-unconfirmed");
+    let root = stage.path("1.root.json");
+    stage
+        .by("deployer", format!("trust add {mirror} --collection {} --root {root}", crate::releases::NAME))
+        .await
+        .ok();
+    let later = "2026-05-01T13:00:00Z";
+    let refused = stage.later("deployer", later, format!("verify {mirror}:v2")).await;
+    assert!(refused.exit == 1 && refused.out.contains("bundle.tag.moved"), "{refused:#?}");
+    // Again, nothing moves and nothing is asked of other tags.
+    stage.registry.clear();
+    let again = stage.by("deployer", format!("copy {at}:v1 {mirror} --format json")).await.json();
+    assert_eq!(again["result"]["unconfirmed"].as_array().unwrap().len(), 0, "{again:#}");
+    assert_eq!(stage.registry.count("*", "/v2/mirror/app/manifests/v2"), 0);
+    // The copy of v2 mends it.
+    stage.by("deployer", format!("copy {at}:v2 {mirror}")).await.ok();
+    stage.later("deployer", later, format!("verify {mirror}:v2")).await.ok();
+}
