@@ -14,6 +14,7 @@ use super::progress::Progress;
 use super::render::Note;
 use crate::client::anchors::TrustStore;
 use crate::keys::{KeyFolder, Password, Passwords, Prompt};
+use crate::store::registry::Hosts;
 use crate::time::{Clock, FixedClock, TimeError, UnixTime};
 
 /// Most threads; hashing is what they have to do.
@@ -44,6 +45,8 @@ pub(super) struct Context<'c, 'e> {
     now: UnixTime,
     clock_is_moved: bool,
     notes: Vec<Note>,
+    /// The registries of this command, whose warnings are notes too.
+    hosts: Vec<Hosts>,
 }
 
 impl Env<'_> {
@@ -74,15 +77,23 @@ impl<'c, 'e> Context<'c, 'e> {
     pub(super) fn new(global: &Global, env: &'c mut Env<'e>) -> Result<Self, CliError> {
         let home = Home::find(global.home.as_deref(), env)?;
         let (now, clock_is_moved) = env.now()?;
-        let mut cx = Self { env, home, now, clock_is_moved, notes: Vec::new() };
+        let mut cx = Self { env, home, now, clock_is_moved, notes: Vec::new(), hosts: Vec::new() };
         if clock_is_moved {
             cx.note("clock.override", format!("BULLA_DANGEROUS_NOW is set: judged as of {now}"));
         }
         Ok(cx)
     }
 
-    pub(super) fn into_notes(self) -> Vec<Note> {
+    pub(super) fn into_notes(mut self) -> Vec<Note> {
+        for warning in self.hosts.iter().flat_map(Hosts::warnings).collect::<Vec<_>>() {
+            self.note("registry.warning", format!("{} says: {}", warning.host, warning.text));
+        }
         self.notes
+    }
+
+    /// Registries that this command talks to.
+    pub(super) fn listen_to(&mut self, hosts: &Hosts) {
+        self.hosts.push(hosts.clone());
     }
 
     /// Something worth knowing that changes nothing.

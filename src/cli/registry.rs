@@ -56,7 +56,7 @@ impl RegistryArgs {
             }
         };
         let both = self.cert.clone().zip(self.tls_key.clone());
-        Ok(Stores::new(RegistryConfig {
+        let stores = Stores::new(RegistryConfig {
             ca_files: self.ca_file.iter().cloned().collect(),
             client_cert: both.map(|(cert, key)| ClientCert { cert, key }),
             plain_http: self.plain_http,
@@ -64,7 +64,9 @@ impl RegistryArgs {
             credentials: CredentialSources::from_vars(|name| cx.var(name).map(OsString::from)),
             concurrency: self.concurrency(),
             ..RegistryConfig::default()
-        }))
+        });
+        cx.listen_to(stores.hosts());
+        Ok(stores)
     }
 
     /// Where the passwords of keys come from.

@@ -24,6 +24,11 @@ impl Stores {
         Self { hosts: Hosts::new(config), layouts: Mutex::default() }
     }
 
+    /// The registry hosts, for what they have to say beside their answers.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
     fn layout(&self, dir: &Path) -> Option<Arc<dyn Manage>> {
         let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         layouts.get(dir).map(|layout| Arc::new(layout.clone()) as Arc<dyn Manage>)

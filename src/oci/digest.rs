@@ -135,7 +135,8 @@ impl From<Digest> for String {
     }
 }
 
-/// Incremental hashing, for streams.
+/// Incremental hashing, for streams. A clone goes on from the same place.
+#[derive(Clone)]
 pub struct Hasher {
     algorithm: Algorithm,
     context: aws_lc_rs::digest::Context,

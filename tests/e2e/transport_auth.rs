@@ -237,6 +237,7 @@ async fn nothing_goes_from_https_to_http() {
     assert!(refused(&e.failure), "{e}");
 
     server.behave();
+    server.quirks(|q| q.no_single_post = true);
     let (name, value) = ("location".to_owned(), Some(format!("{}/v2/a/blobs/uploads/1", plain.url())));
     server.fault(Fault::on("POST", "*").action(Action::Header { name, value }));
     let blob = Descriptor::of("x/y", b"content");

@@ -124,6 +124,9 @@ pub fn finish(call: &mut Call<'_>, repo: &str, id: &str) -> Reply {
     if let Err(refusal) = turn(call, repo, id) {
         return refusal;
     }
+    if call.quirks.put_max.is_some_and(|max| call.body.len() > max) {
+        return Reply::error(413, "SIZE_INVALID", "the blob is too large");
+    }
     let Some(digest) = call.query("digest").map(str::to_owned) else {
         return Reply::error(400, "DIGEST_INVALID", "no digest");
     };

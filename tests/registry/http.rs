@@ -129,11 +129,21 @@ impl Connection {
         });
         let ticket = lock(&self.server.record).begin(arrival(self.side, self.number, method, &path, scheme));
         let mut watch = Ended { server: &self.server, ticket: Some(ticket) };
-        let (hits, latency) = {
+        let (hits, latency, most) = {
             let mut inner = lock(&self.server.inner);
-            (inner.script.hits(method, &path), inner.quirks.latency_ms)
+            let hits = inner.script.hits(method, &path);
+            (hits, inner.quirks.latency_ms, inner.quirks.in_flight_max)
         };
+        let crowded = most.is_some_and(|most| lock(&self.server.record).in_flight() > most);
         tokio::time::sleep(Duration::from_millis(latency)).await;
+        if crowded {
+            let (received, _) = receive(&mut body, None).await;
+            lock(&self.server.record).received(ticket, received.len());
+            let reply = Reply::error(429, "TOOMANYREQUESTS", "too many at a time").with("retry-after", "0");
+            let reply = self.conclude(ticket, &parts, None, Some(reply));
+            watch.ticket = None;
+            return Ok(self.respond(ticket, &parts, &[], reply));
+        }
         for hit in &hits {
             match &hit.action {
                 Action::Delay(time) => tokio::time::sleep(*time).await,

@@ -235,6 +235,11 @@ impl Registry {
         round_trips(lock(&self.server.record).list())
     }
 
+    /// The most matching requests that were on their way at one time.
+    pub fn peak(&self, method: &str, path: &str) -> usize {
+        record::peak(lock(&self.server.record).list().iter().filter(|r| r.is(method, path)))
+    }
+
     /// The record as text, a request a line.
     pub fn log(&self) -> String {
         self.requests().iter().map(|r| format!("{r}\n")).collect()

@@ -57,8 +57,8 @@ const FLAGS: &[Flag] = &[
 const VALUES: &str = "docker-registry, ghcr, gitlab, ecr, gar, goreg, angos (sets of quirks; first of the list), \
     referrers-page=N, referrers-pages=loop|endless|broken, referrers-lag=N, link=absolute|foreign, \
     manifest-limit=N, immutable-tags[=GLOB], stale-reads=N, tags-page=N, tags-n-limit=N, \
-    upload-location=absolute|foreign, chunk-min=N, chunk-max=N, chunk-keeps=N, mount-status=N, latency=MS, \
-    rate=BYTES, warning=TEXT";
+    upload-location=absolute|foreign, chunk-min=N, chunk-max=N, chunk-keeps=N, put-max=N, mount-status=N, \
+    in-flight-max=N, latency=MS, rate=BYTES, warning=TEXT";
 
 /// All words that `Quirks::apply` knows.
 pub fn words() -> String {
@@ -174,6 +174,8 @@ impl Quirks {
             "chunk-min" => self.chunk_min = Some(number()?),
             "chunk-max" => self.chunk_max = Some(size()?),
             "chunk-keeps" => self.chunk_keeps = Some(size()?),
+            "put-max" => self.put_max = Some(size()?),
+            "in-flight-max" => self.in_flight_max = Some(size()?),
             "mount-status" => {
                 self.mount_status = Some(value.parse().map_err(|_| format!("{word}: needs a status"))?);
             }

@@ -128,6 +128,8 @@ pub struct Quirks {
     pub chunk_max: Option<usize>,
     /// Of each PATCH only so many bytes are kept; `Range` says so.
     pub chunk_keeps: Option<usize>,
+    /// A longer body of a PUT that ends an upload is refused with 413.
+    pub put_max: Option<usize>,
     /// POST and PUT without `Content-Length` are refused with 411.
     pub length_required: bool,
     /// Mounts open an upload session instead.
@@ -158,6 +160,8 @@ pub struct Quirks {
     pub latency_ms: u64,
     /// Bytes per second of each connection, in each direction; 0: no limit.
     pub rate: u64,
+    /// More requests at a time are answered with 429 and `Retry-After: 0`.
+    pub in_flight_max: Option<usize>,
     /// No `Content-Length` on any answer: bodies come in chunks, HEAD tells no size.
     pub no_content_length: bool,
     /// The text of a `Warning: 299` header on every answer.

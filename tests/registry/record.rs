@@ -75,6 +75,21 @@ pub fn round_trips(requests: &[Request]) -> usize {
     depth.into_iter().max().unwrap_or(0)
 }
 
+/// The most requests that were on their way at one time: arrived, and their answers not complete.
+pub fn peak<'a>(requests: impl Iterator<Item = &'a Request>) -> usize {
+    let mut ticks = Vec::new();
+    for request in requests {
+        ticks.push((request.started, 1_isize));
+        ticks.extend(request.finished.map(|end| (end, -1)));
+    }
+    ticks.sort_unstable();
+    let now = ticks.iter().scan(0, |now, (_, step)| {
+        *now += step;
+        Some(*now)
+    });
+    usize::try_from(now.max().unwrap_or(0)).unwrap_or(0)
+}
+
 /// The log; `clear` starts a new one, and answers that belong to the old one are forgotten.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -128,6 +143,11 @@ impl Record {
         if let Some(request) = self.get(ticket) {
             request.finished.get_or_insert(tick);
         }
+    }
+
+    /// How many requests are on their way.
+    pub fn in_flight(&self) -> usize {
+        self.list.iter().filter(|r| r.finished.is_none()).count()
     }
 
     /// All requests since the last `clear`.

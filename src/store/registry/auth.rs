@@ -246,8 +246,10 @@ impl Auth {
             }
             None => ask(realm, service.as_deref(), &wanted, None),
         };
-        let own = authority(realm) == authority(registry);
-        let client = self.clients.get(realm, Pool::Small, own)?;
+        let client = match authority(realm) == authority(registry) {
+            true => self.clients.get(realm, Pool::Small, true)?,
+            false => self.clients.led(&authority(registry), realm, Pool::Small).await?,
+        };
         let answer = http::small_at(&client, &self.config, &call, MAX_TOKEN_BYTES).await;
         let answer = answer.map_err(|f| at_token_server(f, realm))?;
         if !answer.status.is_success() {

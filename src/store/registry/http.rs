@@ -5,15 +5,18 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Body, Client, Method, Response, StatusCode, Url};
-use tokio::sync::Semaphore;
 
 use super::RegistryConfig;
 use super::answer::{Small, failure_of, read_capped, read_error};
 use super::auth::{Auth, Scopes};
 use super::gate::{Gate, Turn};
+use super::mounts::Offered;
+use super::pace::{Lane, Pace, Permit};
 use super::retry::{is_transient, retry_after};
 use super::tls::{Clients, Pool, authority, is_loopback};
 use super::trouble::{Once, Trouble, judge, trouble};
+use super::upload::{Learnt, Progress};
+use super::warnings::Warnings;
 use crate::store::Failure;
 
 /// Most redirects that are followed for one request.
@@ -26,6 +29,8 @@ pub(super) struct Call {
     target: Target,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
+    /// Sent without proof wherever it goes: a server other than the registry chose the address.
+    bare: bool,
 }
 
 #[derive(Clone)]
@@ -39,12 +44,12 @@ enum Target {
 impl Call {
     /// A request to a URL that a server named.
     pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, target: Target::Url(url), headers: HeaderMap::new(), body: None }
+        Self { method, target: Target::Url(url), headers: HeaderMap::new(), body: None, bare: false }
     }
 
     /// A request to a path below `/v2/`.
     pub(super) fn path(method: Method, path: String) -> Self {
-        Self { method, target: Target::Path(path), headers: HeaderMap::new(), body: None }
+        Self { method, target: Target::Path(path), headers: HeaderMap::new(), body: None, bare: false }
     }
 
     /// With a header.
@@ -56,6 +61,12 @@ impl Call {
     /// With a body.
     pub(super) fn body(mut self, body: Bytes) -> Self {
         self.body = Some(body);
+        self
+    }
+
+    /// Without proof, if so.
+    pub(super) fn bare(mut self, bare: bool) -> Self {
+        self.bare = bare;
         self
     }
 
@@ -76,9 +87,13 @@ pub(super) struct Host {
     authority: String,
     https: OnceLock<bool>,
     gate: Gate,
-    permits: Semaphore,
-    uploads: Semaphore,
+    pace: Pace,
     auth: Auth,
+    warnings: Arc<Warnings>,
+    /// What uploads found out about it.
+    pub(super) learnt: Learnt,
+    /// Upload sessions that it offered in place of a mount.
+    pub(super) offered: Offered,
 }
 
 impl Host {
@@ -88,21 +103,23 @@ impl Host {
         clients: Arc<Clients>,
         authority: String,
         names: Vec<String>,
+        warnings: Arc<Warnings>,
     ) -> Self {
         let https = OnceLock::new();
         if config.plain_http || !is_loopback(&authority) {
             let _ = https.set(!config.plain_http);
         }
-        let width = config.concurrency.max(1);
         Self {
             auth: Auth::new(config.clone(), clients.clone(), names),
+            pace: Pace::new(config.concurrency),
             config,
             clients,
             authority,
             https,
             gate: Gate::default(),
-            permits: Semaphore::new(width),
-            uploads: Semaphore::new(width),
+            warnings,
+            learnt: Learnt::default(),
+            offered: Offered::default(),
         }
     }
 
@@ -125,21 +142,43 @@ impl Host {
         let mut turn = self.gate.turn().await?;
         let mut tries = self.config.retry.start();
         let answer = loop {
-            let sent = {
-                let _permit = self.permits.acquire().await;
-                let whole = async {
-                    let response = self.proven(call, scopes, Pool::Small, &mut turn).await?;
-                    read_small(&self.config, response, call, cap).await
-                };
-                tokio::time::timeout(self.config.timeouts.request, whole).await
-            };
-            let once = judge(sent.unwrap_or_else(|_| Err(Trouble::Broken("no answer in time".into()))));
+            let once = judge(self.small_try(call, scopes, cap, &mut turn).await);
             if let Some(end) = once.end_or_wait(&mut tries).await {
                 break end;
             }
         };
         turn.end(&answer);
-        let mut answer = answer?;
+        self.noted(answer?, scopes).await
+    }
+
+    /// [`Host::small`], not repeated.
+    pub(super) async fn small_once(&self, call: &Call, scopes: &Scopes, cap: u64) -> Result<Small, Failure> {
+        let mut turn = self.gate.turn().await?;
+        let answer = self.small_try(call, scopes, cap, &mut turn).await.map_err(Trouble::failure);
+        turn.end(&answer);
+        self.noted(answer?, scopes).await
+    }
+
+    async fn small_try(
+        &self,
+        call: &Call,
+        scopes: &Scopes,
+        cap: u64,
+        turn: &mut Turn<'_>,
+    ) -> Result<Small, Trouble> {
+        let _permit = self.pace.permit(Lane::Requests).await;
+        let epoch = self.pace.epoch();
+        let whole = async {
+            let response = self.proven(call, scopes, Pool::Small, turn).await?;
+            read_small(&self.config, response, call, cap).await
+        };
+        let sent = tokio::time::timeout(self.config.timeouts.request, whole).await;
+        let answer = sent.unwrap_or_else(|_| Err(Trouble::Broken("no answer in time".into())))?;
+        self.pace.told(epoch, answer.status, &answer.headers);
+        Ok(answer)
+    }
+
+    async fn noted(&self, mut answer: Small, scopes: &Scopes) -> Result<Small, Failure> {
         answer.note = if answer.status == 401 { self.auth.note(scopes).await } else { "" };
         Ok(answer)
     }
@@ -152,8 +191,11 @@ impl Host {
         let answer = loop {
             // The permit is held until the head is there only: a body may wait for an upload that waits for a permit.
             let once = {
-                let _permit = self.permits.acquire().await;
-                match self.proven(call, scopes, Pool::Bulk, &mut turn).await {
+                let _permit = self.pace.permit(Lane::Requests).await;
+                let epoch = self.pace.epoch();
+                let answer = self.proven(call, scopes, Pool::Bulk, &mut turn).await;
+                answer.iter().for_each(|r| self.pace.told(epoch, r.status(), r.headers()));
+                match answer {
                     Ok(response) if response.status().is_success() => Once::Done(response),
                     Ok(response) => {
                         let (status, asked) = (response.status(), retry_after(response.headers()));
@@ -171,35 +213,46 @@ impl Host {
         answer
     }
 
-    /// Send one large body to a location the registry named. Not repeated: the caller opens the source anew.
-    /// `watch` moves when bytes do; the request ends when it stands still for the idle timeout.
+    /// Send a body to an upload location, with proof unless `call` is bare or the location is on another host. Not
+    /// repeated: the caller opens the source anew. `watch` moves when bytes do; the request ends when it stands still.
     pub(super) async fn upload(
         &self,
-        url: &Url,
-        headers: HeaderMap,
+        call: &Call,
         body: Body,
         scopes: &Scopes,
-        watch: &super::push::Progress,
+        watch: &Progress,
     ) -> Result<Small, Failure> {
+        let url = match &call.target {
+            Target::Url(url) => url,
+            Target::Path(path) => return Err(Failure::Protocol(format!("{path} is no address"))),
+        };
         let own = self.is_own(url);
-        let client = self.clients.get(url, Pool::Bulk, own)?;
-        let mut request = client.request(Method::PUT, url.clone()).headers(headers).body(body);
-        if own && let Some(proof) = self.auth.header(scopes, url).await? {
+        let client = self.client(url, Pool::Bulk, own).await?;
+        let mut request =
+            client.request(call.method.clone(), url.clone()).headers(call.headers.clone()).body(body);
+        if own
+            && !call.bare
+            && let Some(proof) = self.auth.header(scopes, url).await?
+        {
             request = request.header(AUTHORIZATION, proof);
         }
+        let epoch = self.pace.epoch();
         let sent = watch.guard(self.config.timeouts.idle, request.send()).await;
         let response = match sent {
             Some(sent) => sent.map_err(|e| trouble(&e).failure())?,
             None => return Err(Failure::Interrupted("no byte moved for too long".into())),
         };
-        let call = Call::new(Method::PUT, url.clone());
-        let answer = read_small(&self.config, response, &call, super::answer::MAX_ERROR_BYTES).await;
-        answer.map_err(Trouble::failure)
+        self.pace.told(epoch, response.status(), response.headers());
+        if own {
+            self.warnings.note(&self.authority, response.headers());
+        }
+        let answer = read_small(&self.config, response, call, super::answer::MAX_ERROR_BYTES).await;
+        self.noted(answer.map_err(Trouble::failure)?, scopes).await
     }
 
     /// A place in the line of uploads to this host.
-    pub(super) async fn upload_permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        self.uploads.acquire().await.ok()
+    pub(super) async fn upload_permit(&self) -> Permit<'_> {
+        self.pace.permit(Lane::Uploads).await
     }
 
     /// Forget a proof that an upload was refused with, and get a new one.
@@ -275,8 +328,8 @@ impl Host {
         let (mut url, mut left) = (url, false);
         for _ in 0..=MAX_REDIRECTS {
             let own = self.is_own_as(&url);
-            left |= !own;
-            let client = self.clients.get(&url, pool, own)?;
+            left |= !own || call.bare;
+            let client = self.client(&url, pool, own).await?;
             let mut request = client.request(call.method.clone(), url.clone()).headers(call.headers.clone());
             if let Some(proof) = proof.filter(|_| !left) {
                 request = request.header(AUTHORIZATION, proof);
@@ -287,12 +340,23 @@ impl Host {
             let sent = tokio::time::timeout(self.config.timeouts.idle, request.send()).await;
             let response =
                 sent.map_err(|_| Trouble::Broken("no answer in time".into()))?.map_err(|e| trouble(&e))?;
+            if own {
+                self.warnings.note(&self.authority, response.headers());
+            }
             if !is_redirect(call, response.status()) {
                 return Ok(response);
             }
             url = redirect_target(&response)?;
         }
         Err(Failure::Protocol(format!("more than {MAX_REDIRECTS} redirects")).into())
+    }
+
+    /// The client for `url`, where the registry has led if it is not this host's `own`.
+    async fn client(&self, url: &Url, pool: Pool, own: bool) -> Result<Client, Failure> {
+        match own {
+            true => self.clients.get(url, pool, true),
+            false => self.clients.led(&self.authority, url, pool).await,
+        }
     }
 
     /// [`Host::is_own`] while the scheme is still being tried.
@@ -413,7 +477,7 @@ mod tests {
         let config = Arc::new(RegistryConfig::default());
         let clients = Arc::new(Clients::new(config.clone()));
         let own = |authority: &str, url: &str| {
-            let host = Host::new(config.clone(), clients.clone(), authority.into(), vec![]);
+            let host = Host::new(config.clone(), clients.clone(), authority.into(), vec![], Arc::default());
             host.is_own(&Url::parse(url).unwrap())
         };
         assert!(own("r.example", "https://r.example/x") && own("r.example", "https://r.example:443/x"));

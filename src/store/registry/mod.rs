@@ -5,17 +5,25 @@
 
 mod answer;
 mod auth;
+mod blobs;
 mod challenge;
+mod chunks;
 mod credentials;
+mod feed;
 mod gate;
 mod http;
+mod mounts;
+mod pace;
 mod pages;
 mod pull;
 mod push;
+mod reach;
 mod referrers;
 mod retry;
 mod tls;
 mod trouble;
+mod upload;
+mod warnings;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,6 +35,7 @@ use zeroize::Zeroizing;
 
 pub use credentials::CredentialSources;
 pub use retry::RetryPolicy;
+pub use warnings::Warning;
 
 use super::{BlobReader, BlobSource, Failure, Listing, Manage, Store, StoreError};
 use crate::oci::{Content, Descriptor, Digest, Reference, RegistryRef, Repository, Selector, Tag};
@@ -34,6 +43,7 @@ use auth::{Access, Scopes};
 use http::Host;
 use referrers::Memo;
 use tls::Clients;
+use warnings::Warnings;
 
 /// How registries are reached.
 #[derive(Debug, Clone)]
@@ -125,6 +135,7 @@ pub struct Hosts {
     config: Arc<RegistryConfig>,
     clients: Arc<Clients>,
     known: Arc<Mutex<Known>>,
+    warnings: Arc<Warnings>,
 }
 
 #[derive(Default)]
@@ -137,7 +148,13 @@ impl Hosts {
     /// Hosts under this configuration.
     pub fn new(config: RegistryConfig) -> Self {
         let config = Arc::new(config);
-        Self { clients: Arc::new(Clients::new(config.clone())), config, known: Arc::default() }
+        let clients = Arc::new(Clients::new(config.clone()));
+        Self { clients, config, known: Arc::default(), warnings: Arc::default() }
+    }
+
+    /// What registries want people to know: each text of a host once, and only what was not taken before.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.warnings.take()
     }
 
     /// A repository. All repositories of one host share its connections, proofs and limits.
@@ -146,7 +163,8 @@ impl Hosts {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let host = known.hosts.entry(authority.clone()).or_insert_with(|| {
             let names = names_of(repository.host());
-            Arc::new(Host::new(self.config.clone(), self.clients.clone(), authority.clone(), names))
+            let (config, clients) = (self.config.clone(), self.clients.clone());
+            Arc::new(Host::new(config, clients, authority.clone(), names, self.warnings.clone()))
         });
         let host = host.clone();
         let memo = known.memos.entry((authority, repository.name().to_owned())).or_default().clone();

@@ -1,8 +1,6 @@
-//! Reading: manifests, blobs, tags.
+//! Reading: manifests and tags.
 
-use bytes::Bytes;
-use futures::stream::{self, StreamExt};
-use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use super::auth::Access;
@@ -10,7 +8,7 @@ use super::http::Call;
 use super::pages::Pages;
 use super::{Registry, answer::Small};
 use crate::oci::{Content, ContentError, Descriptor, Digest, MAX_MANIFEST_BYTES, Selector, Tag, media_type};
-use crate::store::{BlobReader, Failure};
+use crate::store::Failure;
 
 /// Most tags and pages of a tag list that are read.
 const MAX_TAGS: usize = 100_000;
@@ -44,74 +42,20 @@ impl Registry {
 
     /// Whether a blob or manifest is there. A HEAD that is not allowed says nothing, so a manifest is then pulled.
     pub(super) async fn head(&self, descriptor: &Descriptor) -> Result<bool, Failure> {
+        if !media_type::is_manifest(&descriptor.media_type) {
+            return self.has_blob(descriptor).await;
+        }
         let digest = &descriptor.digest;
-        let manifest = media_type::is_manifest(&descriptor.media_type);
-        let call = match manifest {
-            true => self.manifest_call(Method::HEAD, &digest.to_string()),
-            false => Call::path(Method::HEAD, self.path(&format!("blobs/{digest}"))),
-        };
+        let call = self.manifest_call(Method::HEAD, &digest.to_string());
         let answer = self.host.small(&call, &self.scopes(Access::Read), 0).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(false),
-            StatusCode::METHOD_NOT_ALLOWED if manifest => {
+            StatusCode::METHOD_NOT_ALLOWED => {
                 Ok(self.pull_manifest(&Selector::Digest(digest.clone())).await?.is_some())
             }
             s if s.is_success() => Ok(true),
             _ => Err(answer.failure()),
         }
-    }
-
-    /// A blob from `offset` on, unchecked.
-    pub(super) async fn pull_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobReader, Failure> {
-        if offset > 0 && offset >= blob.size {
-            return Ok(stream::empty().boxed());
-        }
-        let mut call = Call::path(Method::GET, self.path(&format!("blobs/{}", blob.digest)));
-        if offset > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={offset}-"));
-            call = call.header(RANGE, range.map_err(|e| Failure::Protocol(e.to_string()))?);
-        }
-        let response = self.host.open(&call, &self.scopes(Access::Read)).await?;
-        let skip = match response.status() {
-            // A registry may ignore the range (RFC 9110 14.2); the start is then skipped here.
-            StatusCode::OK => offset,
-            StatusCode::PARTIAL_CONTENT => {
-                let range = response.headers().get(CONTENT_RANGE).and_then(|r| r.to_str().ok());
-                if !range.is_some_and(|r| starts_at(r, offset)) {
-                    return Err(Failure::Protocol(format!(
-                        "asked for bytes from {offset} on, got {range:?}"
-                    )));
-                }
-                0
-            }
-            s => return Err(Failure::Protocol(format!("status {s} for a blob"))),
-        };
-        let (what, idle, this) =
-            (format!("pull blob {}", blob.digest), self.host.config().timeouts.idle, self.clone());
-        let pieces = stream::unfold((response, skip, true), move |(mut response, mut skip, more)| {
-            let (what, this) = (what.clone(), this.clone());
-            async move {
-                if !more {
-                    return None;
-                }
-                loop {
-                    let failure = match tokio::time::timeout(idle, response.chunk()).await {
-                        Ok(Ok(None)) => return None,
-                        Ok(Ok(Some(piece))) => {
-                            let piece = skipped(piece, &mut skip);
-                            if piece.is_empty() {
-                                continue;
-                            }
-                            return Some((Ok(piece), (response, skip, true)));
-                        }
-                        Ok(Err(e)) => Failure::Interrupted(super::trouble::causes(&e)),
-                        Err(_) => Failure::Interrupted("no byte came for too long".into()),
-                    };
-                    return Some((Err(this.error(what, failure)), (response, skip, false)));
-                }
-            }
-        });
-        Ok(pieces.boxed())
     }
 
     /// All tags, after `after` where the registry can tell.
@@ -174,35 +118,5 @@ fn content_of(answer: Small, wanted: Option<&Digest>) -> Result<Content, Failure
             let descriptor = Descriptor::new(media_type, digest.clone(), answer.body.len() as u64);
             Ok(Content::check(descriptor, answer.body)?)
         }
-    }
-}
-
-/// Whether a `Content-Range` starts at `offset`.
-fn starts_at(range: &str, offset: u64) -> bool {
-    let start = range
-        .trim()
-        .strip_prefix("bytes")
-        .and_then(|r| r.trim_start().split('-').next()?.parse::<u64>().ok());
-    start == Some(offset)
-}
-
-fn skipped(mut piece: Bytes, skip: &mut u64) -> Bytes {
-    let cut = (*skip).min(piece.len() as u64);
-    *skip -= cut;
-    piece.split_off(usize::try_from(cut).unwrap_or(usize::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_and_skips() {
-        assert!(starts_at("bytes 5-9/10", 5) && starts_at("bytes 5-", 5));
-        assert!(!starts_at("bytes 0-9/10", 5) && !starts_at("5-9", 5) && !starts_at("bytes */10", 5));
-        let mut skip = 5;
-        assert_eq!(skipped(Bytes::from("abc"), &mut skip), "");
-        assert_eq!(skipped(Bytes::from("defg"), &mut skip), "fg");
-        assert_eq!(skipped(Bytes::from("hi"), &mut skip), "hi");
     }
 }

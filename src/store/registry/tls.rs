@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::{Certificate, Client, Identity, Url};
 use zeroize::Zeroizing;
 
-use super::RegistryConfig;
+use super::{RegistryConfig, reach};
 use crate::store::Failure;
 
 /// Largest certificate or key file that is read, in bytes.
@@ -26,6 +26,8 @@ pub(super) enum Pool {
 pub(super) struct Clients {
     config: Arc<RegistryConfig>,
     built: Mutex<HashMap<Key, Client>>,
+    /// Whether a registry lies inside a private network.
+    inside: Mutex<HashMap<String, bool>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -35,17 +37,46 @@ struct Key {
     pool: Pool,
     /// Whether this host was named by the user, and so may see the client certificate.
     own: bool,
+    /// Whether its name may resolve to public addresses only.
+    public: bool,
 }
 
 impl Clients {
     /// Clients under this configuration, none built yet.
     pub(super) fn new(config: Arc<RegistryConfig>) -> Self {
-        Self { config, built: Mutex::new(HashMap::new()) }
+        Self { config, built: Mutex::default(), inside: Mutex::default() }
     }
 
     /// The client for `url`. The user's client certificate is shown only to a host that is the user's `own` choice.
     pub(super) fn get(&self, url: &Url, pool: Pool, own: bool) -> Result<Client, Failure> {
-        let key = Key { authority: authority(url), tls: url.scheme() == "https", pool, own };
+        self.kept(
+            Key { authority: authority(url), tls: url.scheme() == "https", pool, own, public: false },
+            url,
+        )
+    }
+
+    /// The client for a `url` on another host that the `registry` named: one outside does not lead inside.
+    pub(super) async fn led(&self, registry: &str, url: &Url, pool: Pool) -> Result<Client, Failure> {
+        let public = !self.is_inside(registry).await;
+        if public && reach::is_inside(url) {
+            return Err(reach::refused(registry, url));
+        }
+        self.kept(
+            Key { authority: authority(url), tls: url.scheme() == "https", pool, own: false, public },
+            url,
+        )
+    }
+
+    async fn is_inside(&self, registry: &str) -> bool {
+        let known = || self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inside) = known().get(registry) {
+            return *inside;
+        }
+        let inside = reach::registry_is_inside(registry).await;
+        *known().entry(registry.to_owned()).or_insert(inside)
+    }
+
+    fn kept(&self, key: Key, url: &Url) -> Result<Client, Failure> {
         let lock = || self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = lock().get(&key) {
             return Ok(client.clone());
@@ -65,6 +96,10 @@ impl Clients {
                 .pool_idle_timeout(std::time::Duration::from_secs(30));
             if key.pool == Pool::Bulk {
                 b = b.http1_only();
+            }
+            if key.public {
+                let target = url.host_str().unwrap_or_default().to_owned();
+                b = b.dns_resolver(Arc::new(reach::PublicOnly { target }));
             }
             // A proxy cannot reach this machine's own loopback.
             if is_loopback(url.host_str().unwrap_or_default()) { b.no_proxy() } else { b }
