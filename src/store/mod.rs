@@ -78,7 +78,7 @@ pub trait Manage: Store {
     async fn delete(&self, what: &Selector) -> Result<bool, StoreError>;
 
     /// Make a blob of another repository of the same registry appear here without moving bytes.
-    /// `false` when that did not happen, and the blob must be pushed.
+    /// `false` when that did not happen, and the blob must be pushed; the push uses what the place opened for it instead.
     async fn mount(&self, blob: &Descriptor, from: &Repository) -> Result<bool, StoreError>;
 
     /// Make what was written since the last call durable and visible (one sync a batch). Registries have nothing to do.

@@ -274,7 +274,7 @@ async fn bytes_that_are_not_what_was_asked_for() {
     let blobs = "/v2/team/app/blobs/*";
     let manifests = "/v2/team/app/manifests/v1";
     for (i, (path, action, code, why)) in [
-        (blobs, Action::Shorten(9), "blob.truncated", "9"),
+        (blobs, Action::Shorten(9), "blob.truncated", "36"),
         (blobs, Action::Truncate(9), "registry.interrupted", "connection broke"),
         (blobs, Action::WrongBytes, "blob.digest", "sha256:"),
         (manifests, Action::WrongBytes, "blob.digest", "sha256:"),

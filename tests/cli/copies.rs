@@ -141,3 +141,24 @@ async fn what_stops_a_copy_is_said_with_its_end() {
     assert_eq!((ran.exit, ran.json()["error"]["code"].as_str()), (3, Some("registry.forbidden")), "{ran:#?}");
     assert!(ran.out.contains("destination: "), "{}", ran.out);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_of_a_registry_is_a_note() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let dir = home.join("layout");
+    let store = OciDir::create(&dir).await.unwrap();
+    bundles::rich(&store, "warned").await;
+    store.flush().await.unwrap();
+    let registry = Registry::start(Config::default()).await;
+    registry.quirks(|q| q.warning = Some("this registry closes in May".into()));
+    let (dir, host) = (dir.display(), registry.host());
+    let ran = copy(home, format!("oci:{dir}:v1 {host}/team/app")).await;
+    assert_eq!((ran.exit, ran.err.matches("closes in May").count()), (0, 1), "{ran:#?}");
+    // Also when the command fails.
+    let json = copy(home, format!("{host}/team/absent:v1 oci:{}:v1 --format json", home.join("x").display()));
+    let json = json.await.json();
+    assert_eq!(json["exitCode"], 3);
+    let want = serde_json::json!([{"code": "registry.warning", "message": format!("{host} says: this registry closes in May")}]);
+    assert_eq!(json["notes"], want);
+}

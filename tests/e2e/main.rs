@@ -24,6 +24,7 @@ mod transport;
 mod transport_auth;
 mod transport_pace;
 mod transport_push;
+mod transport_reach;
 mod transport_real;
 mod transport_referrers;
 mod transport_resume;

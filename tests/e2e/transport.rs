@@ -108,6 +108,48 @@ async fn refusals_are_errors_with_the_registrys_own_words() {
     }
 }
 
+/// The codes of the specification with the status that registries send them with.
+#[tokio::test]
+async fn each_of_the_fourteen_error_codes_is_a_failure_that_names_it() {
+    let server = server(Quirks::default()).await;
+    let one = artifact("a/b", "one");
+    let repo = repository(&server, "a");
+    for (code, status) in [
+        ("BLOB_UNKNOWN", 404),
+        ("BLOB_UPLOAD_INVALID", 400),
+        ("BLOB_UPLOAD_UNKNOWN", 404),
+        ("DIGEST_INVALID", 400),
+        ("MANIFEST_BLOB_UNKNOWN", 400),
+        ("MANIFEST_BLOB_UNKNOWN", 404),
+        ("MANIFEST_INVALID", 400),
+        ("MANIFEST_UNKNOWN", 404),
+        ("NAME_INVALID", 400),
+        ("NAME_UNKNOWN", 404),
+        ("SIZE_INVALID", 413),
+        ("UNAUTHORIZED", 401),
+        ("DENIED", 403),
+        ("UNSUPPORTED", 405),
+        ("TOOMANYREQUESTS", 429),
+        ("SOMETHING_NEW", 418),
+    ] {
+        server.behave();
+        let action = Action::Status { status, code: code.into(), retry_after: None };
+        server.fault(Fault::on("*", "*").action(action));
+        let e = repo.push_manifest(&one, None).await.unwrap_err();
+        assert!(e.to_string().contains(code), "{status}: {e}");
+        let fits = match (&e.failure, status) {
+            (Failure::Unauthorized(_), 401) | (Failure::Denied(_), 403) => true,
+            (Failure::TooManyRequests(_), 429) => true,
+            (Failure::Refused { status: said, .. }, _) => *said == status,
+            _ => false,
+        };
+        assert!(fits, "{code} {status}: {:?}", e.failure);
+        // Absent, and only then: 404.
+        let got = repo.resolve(&tag("v1")).await;
+        assert_eq!(got == Ok(None), status == 404, "{code} {status}: {got:?}");
+    }
+}
+
 #[tokio::test]
 async fn passing_troubles_are_waited_out() {
     let server = server(Quirks::default()).await;

@@ -1,8 +1,11 @@
 //! Answers of a registry: read under a cap, and what their errors mean.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, StatusCode, Url};
+use serde_json::value::RawValue;
 
 use super::RegistryConfig;
 use crate::store::Failure;
@@ -93,19 +96,31 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// Codes and messages of `{"errors":[{"code","message"}]}`; token servers also answer `{"details"}` or `{"error"}`.
+/// Other members, such as `detail`, may be of any kind and depth: they are passed over, not read.
 fn errors(body: &[u8]) -> Vec<(String, String)> {
-    let Ok(document) = serde_json::from_slice::<serde_json::Value>(body) else { return Vec::new() };
-    let text =
-        |v: &serde_json::Value, key: &str| v.get(key).and_then(|t| t.as_str()).unwrap_or_default().to_owned();
-    if let Some(list) = document.get("errors").and_then(|e| e.as_array()) {
-        let each = list.iter().take(4).map(|e| (text(e, "code"), text(e, "message")));
+    let body = String::from_utf8_lossy(body);
+    let Some(document) = members(&body) else { return Vec::new() };
+    let list = document.get("errors").and_then(|e| serde_json::from_str::<Vec<&RawValue>>(e.get()).ok());
+    if let Some(list) = list {
+        let entries = list.into_iter().take(4).filter_map(|e| members(e.get()));
+        let each = entries.map(|e| (text(&e, "code"), text(&e, "message")));
         return each.filter(|(c, m)| !c.is_empty() || !m.is_empty()).collect();
     }
-    let message =
-        [text(&document, "details"), text(&document, "error_description"), text(&document, "message")];
+    let message = ["details", "error_description", "message"].map(|key| text(&document, key));
     let message = message.into_iter().find(|m| !m.is_empty()).unwrap_or_default();
     let code = text(&document, "error");
     if code.is_empty() && message.is_empty() { Vec::new() } else { vec![(code, message)] }
+}
+
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+fn members(json: &str) -> Option<Members<'_>> {
+    serde_json::from_str(json).ok()
+}
+
+/// A member that is text; anything else says nothing.
+fn text(members: &Members<'_>, key: &str) -> String {
+    members.get(key).and_then(|m| serde_json::from_str(m.get()).ok()).unwrap_or_default()
 }
 
 /// The start of an error document: an error about an error helps nobody.
@@ -162,6 +177,21 @@ mod tests {
         assert_eq!(failure(403, body), Failure::Denied("DENIED: no[31m  access; X".into()));
         let long = format!(r#"{{"errors":[{{"code":"DENIED","message":"{}"}}]}}"#, "x".repeat(5000));
         assert!(matches!(failure(403, &long), Failure::Denied(t) if t.chars().count() == 200));
+    }
+
+    #[test]
+    fn details_of_any_kind_and_unknown_codes_do_not_hide_the_words() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for detail in ["null", "1", "-1.5e300", "\"x\"", "[1,[2]]", r#"{"a":{"b":[null]}}"#, &deep] {
+            let entry =
+                format!(r#"{{"detail":{detail},"code":"NEW_CODE","message":"words","more":{detail}}}"#);
+            let body =
+                format!(r#"{{"errors":[{entry},7,null,{{"code":3,"message":"only"}}],"more":{detail}}}"#);
+            let want = Failure::Refused { status: 400, text: "NEW_CODE: words; only".into() };
+            assert_eq!(failure(400, &body), want, "{}", &detail[..detail.len().min(20)]);
+        }
+        let latin = [&br#"{"errors":[{"code":"DENIED","message":"no "#[..], b"\xe9", br#""}]}"#].concat();
+        assert_eq!(failure_of(StatusCode::FORBIDDEN, latin), Failure::Denied("DENIED: no \u{fffd}".into()));
     }
 
     #[test]

@@ -13,6 +13,9 @@ use super::retry::Tries;
 use crate::oci::Descriptor;
 use crate::store::{BlobReader, Failure, StoreError};
 
+/// A body that ended in good order, before the blob did.
+const ENDED: &str = "the body ended too early";
+
 /// Bytes that must have come since the tries were last counted anew: a registry that breaks off at every byte is left.
 const PROGRESS_BYTES: u64 = 1024 * 1024;
 
@@ -140,7 +143,7 @@ impl Pull {
                 Ok(Ok(None)) if self.at >= self.blob.size || self.ended == Some(self.at) => None,
                 Ok(Ok(None)) => {
                     self.ended = Some(self.at);
-                    Some("the body ended too early".into())
+                    Some(ENDED.into())
                 }
                 Ok(Err(e)) => Some(super::trouble::causes(&e)),
                 Err(_) => Some("no byte came for too long".into()),
@@ -162,7 +165,10 @@ impl Pull {
             self.tries = self.registry.host.config().retry.start();
             self.counted = self.at;
         }
-        let Some(wait) = self.tries.next(None) else { return Some(Failure::Interrupted(broke)) };
+        let Some(wait) = self.tries.next(None) else {
+            // Who checks the whole will say what is missing.
+            return (broke != ENDED).then_some(Failure::Interrupted(broke));
+        };
         tokio::time::sleep(wait).await;
         let opened = self.open().await;
         // Not the new failure alone: a blob that was there in part is not "not found".
