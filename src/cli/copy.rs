@@ -30,8 +30,8 @@ use row::{End, Row, Rows};
     after_long_help = "Examples:\n  bulla copy registry.example.com/team/app:v1 oci:/media/stick:v1\n  bulla copy oci:/media/stick:v1 mirror.example.net/team/app\n  bulla copy --all-tags --verify registry.example.com/team/app mirror.example.net/team/app\n  bulla copy --from-file list.txt --dry-run mirror.example.net/"
 )]
 pub(super) struct Args {
-    /// Bundles (host/repository:tag, host/repository@sha256:…, oci:DIR:tag), and last where they go: host/repository[:tag],
-    /// oci:DIR[:tag], or host/path/ with a slash at its end, to which each source's repository is appended
+    /// Bundles (host/repository:tag, host/repository@sha256:…, oci:DIR:tag, oci-archive:FILE:tag), and last where they go:
+    /// host/repository[:tag], oci:DIR[:tag], oci-archive:FILE[:tag], or host/path/ with a slash at its end, to which each source's repository is appended
     #[arg(value_name = "SOURCE... DESTINATION", required_unless_present = "from_file")]
     places: Vec<Onto>,
     /// Copy what LIST names, a line each: SOURCE [DESTINATION]; - is standard input

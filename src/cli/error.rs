@@ -210,6 +210,10 @@ impl From<StoreError> for CliError {
                 "copy.missing",
                 "garbage collection or a concurrent writer may be at work; run the command again",
             ),
+            Failure::NotALayout(_) if place.starts_with("oci-archive:") => (
+                "layout.invalid",
+                "name an uncompressed tar file of an OCI layout, as bulla copy, skopeo, podman and oras write it",
+            ),
             Failure::NotALayout(_) => {
                 ("layout.invalid", "name the directory that holds oci-layout, index.json and blobs")
             }
@@ -311,7 +315,7 @@ impl From<VerifyError> for CliError {
     fn from(e: VerifyError) -> Self {
         match e {
             VerifyError::NoSelector(reference) => Self::no_selector(&reference),
-            VerifyError::AlreadyNamed(_) => Self::usage("--as is for oci: references only")
+            VerifyError::AlreadyNamed(_) => Self::usage("--as is for oci: and oci-archive: references only")
                 .reason(e)
                 .next("leave it out: the anchor that covers the repository names the collection"),
             VerifyError::Ambiguous { ref reference, ref anchored } => {

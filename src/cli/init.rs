@@ -16,7 +16,7 @@ use crate::client::memory::Memory;
 use crate::client::places::Places as _;
 use crate::client::state;
 use crate::keys::{self, KeyName, KeyRef, MemorySigner, Passwords, Signer};
-use crate::oci::{LayoutRef, Reference, RegistryRef};
+use crate::oci::{ArchiveRef, LayoutRef, Reference, RegistryRef};
 use crate::sig::{KeyId, Scheme};
 use crate::trust::Duration;
 use crate::tuf::CollectionName;
@@ -327,12 +327,16 @@ impl Made {
     }
 }
 
-/// A place as a scheduler must name it, which runs elsewhere: a relative directory made absolute.
+/// A place as a scheduler must name it, which runs elsewhere: a relative path made absolute.
 fn from_anywhere(place: &Reference) -> Reference {
     match place {
         Reference::Layout(l) => Reference::Layout(LayoutRef {
             dir: std::path::absolute(&l.dir).unwrap_or_else(|_| l.dir.clone()),
             selector: l.selector.clone(),
+        }),
+        Reference::Archive(a) => Reference::Archive(ArchiveRef {
+            file: std::path::absolute(&a.file).unwrap_or_else(|_| a.file.clone()),
+            selector: a.selector.clone(),
         }),
         Reference::Registry(_) => place.clone(),
     }

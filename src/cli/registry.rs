@@ -92,7 +92,7 @@ fn one_host(named: &[&Reference]) -> Result<String, CliError> {
         .iter()
         .filter_map(|r| match r {
             Reference::Registry(r) => Some(r.repository.host()),
-            Reference::Layout(_) => None,
+            Reference::Layout(_) | Reference::Archive(_) => None,
         })
         .collect();
     hosts.sort_unstable();

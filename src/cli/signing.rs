@@ -86,7 +86,7 @@ fn anchor(trust: &TrustStore, place: &Reference, named: Option<&CollectionName>)
     let file = trust.load()?;
     let covers = |a: &&Anchor| match place {
         Reference::Registry(r) => a.scope.covers(&Subject { repository: r.repository.clone(), tag: None }),
-        Reference::Layout(_) => true,
+        Reference::Layout(_) | Reference::Archive(_) => true,
     };
     let fits = |a: &&Anchor| covers(a) && named.is_none_or(|n| a.collection == *n);
     let found: Vec<&Anchor> = file.anchors.iter().filter(fits).collect();
@@ -100,7 +100,7 @@ fn anchor(trust: &TrustStore, place: &Reference, named: Option<&CollectionName>)
             let anchored = if anchored.is_empty() { "none".to_owned() } else { anchored.join(", ") };
             let scope = match place {
                 Reference::Registry(r) => r.repository.to_string(),
-                Reference::Layout(_) => "NAME".to_owned(),
+                Reference::Layout(_) | Reference::Archive(_) => "NAME".to_owned(),
             };
             Err(CliError::new(Exit::Usage, "anchor.none", format!("no anchor covers {place}"))
                 .reason(format!("anchored here: {anchored}"))

@@ -20,7 +20,7 @@ use crate::time::UnixTime;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  bulla tree registry.example.com/team/app:v1")]
 pub(super) struct Args {
-    /// The bundle: host/repository:tag, host/repository@sha256:…, oci:DIR:tag
+    /// The bundle: host/repository:tag, host/repository@sha256:…, oci:DIR:tag, oci-archive:FILE:tag
     #[arg(value_name = "REF")]
     reference: Reference,
     #[command(flatten)]

@@ -109,7 +109,7 @@ fn repository(scope: &str) -> Result<Repository, CliError> {
         CliError::usage(format!("\"{scope}\" is no scope of an anchor"))
             .next("write one repository, as in registry.example.com/team/app")
     };
-    if scope.starts_with("oci:") {
+    if scope.starts_with("oci:") || scope.starts_with("oci-archive:") {
         return Err(bad()
             .reason("an OCI layout has no name")
             .next("give the collection's name here, and verify with --as NAME"));

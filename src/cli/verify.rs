@@ -22,10 +22,10 @@ use crate::trust::{self, Check, Code, Report, Subject, TrustFile, Verdict};
     after_long_help = "Examples:\n  bulla verify registry.example.com/team/app:v1\n  bulla verify oci:/media/stick:v1 --as example.com/team/app"
 )]
 pub(super) struct Args {
-    /// Bundles: host/repository:tag, host/repository@sha256:…, oci:DIR:tag
+    /// Bundles: host/repository:tag, host/repository@sha256:…, oci:DIR:tag, oci-archive:FILE:tag
     #[arg(value_name = "REF", required = true)]
     references: Vec<Reference>,
-    /// Judge as if the bundle lay under this name (for oci: references)
+    /// Judge as if the bundle lay under this name (for oci: and oci-archive: references)
     #[arg(long = "as", value_name = "NAME[:TAG]")]
     named: Option<Subject>,
     #[command(flatten)]

@@ -348,12 +348,19 @@ async fn confirm(guard: &NewerState<'_>, report: &CopyReport, own: &[Tag]) -> Co
     out
 }
 
-/// Whether nothing is there yet where a local destination would be made: no file, or an empty directory.
+/// Whether nothing is there yet where a local destination would be made: no or an empty file or directory.
 fn is_free(place: &Reference) -> bool {
-    let Reference::Layout(layout) = place else { return false };
-    match std::fs::read_dir(&layout.dir) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    let absent = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+    match place {
+        Reference::Layout(layout) => match std::fs::read_dir(&layout.dir) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(e) => absent(&e),
+        },
+        Reference::Archive(archive) => match std::fs::metadata(&archive.file) {
+            Ok(m) => m.is_file() && m.len() == 0,
+            Err(e) => absent(&e),
+        },
+        Reference::Registry(_) => false,
     }
 }
 

@@ -221,7 +221,7 @@ async fn artifact(
     out.collection = decoded.iter().find_map(said).or_else(|| {
         let name: Option<CollectionName> = match &out.reference {
             Reference::Registry(r) => Some(r.repository.clone().into()),
-            Reference::Layout(_) => None,
+            Reference::Layout(_) | Reference::Archive(_) => None,
         };
         // Only where the tag says so itself.
         name.filter(|n| out.reference.selector().and_then(Selector::tag) == Some(&n.state_tag()))

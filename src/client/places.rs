@@ -13,12 +13,12 @@ pub trait Places: Send + Sync {
     /// The store that `reference` lies in; its selector does not matter.
     ///
     /// # Errors
-    /// The place cannot be used: no OCI layout, unreadable credentials or certificates.
+    /// The place cannot be used: no OCI layout or archive, unreadable credentials or certificates.
     async fn open(&self, reference: &Reference) -> Result<Arc<dyn Manage>, StoreError>;
 
-    /// The same, to write into: an OCI layout that does not exist is made.
+    /// The same, to write into: an OCI layout or archive that does not exist is made.
     ///
     /// # Errors
-    /// As [`Places::open`]; or the directory cannot be written.
+    /// As [`Places::open`]; or the directory or file cannot be written.
     async fn create(&self, reference: &Reference) -> Result<Arc<dyn Manage>, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! The places of one run: repositories that share logins and connections, and OCI layouts.
+//! The places of one run: repositories that share logins and connections, OCI layouts and archives.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,22 @@ use async_trait::async_trait;
 
 use super::places::Places;
 use crate::oci::Reference;
+use crate::store::archive::OciArchive;
 use crate::store::layout::OciDir;
 use crate::store::registry::{Hosts, RegistryConfig};
 use crate::store::{Manage, StoreError};
 
-/// Opens registries under one configuration, and OCI layouts.
+/// Opens registries under one configuration, OCI layouts and archives.
 pub struct Stores {
     hosts: Hosts,
-    layouts: Mutex<HashMap<PathBuf, OciDir>>,
+    /// Layouts and archives, by directory or file.
+    local: Mutex<HashMap<PathBuf, Arc<dyn Manage>>>,
 }
 
 impl Stores {
     /// Nothing is read or connected before the first place is opened.
     pub fn new(config: RegistryConfig) -> Self {
-        Self { hosts: Hosts::new(config), layouts: Mutex::default() }
+        Self { hosts: Hosts::new(config), local: Mutex::default() }
     }
 
     /// The registry hosts, for what they have to say beside their answers.
@@ -29,14 +31,13 @@ impl Stores {
         &self.hosts
     }
 
-    fn layout(&self, dir: &Path) -> Option<Arc<dyn Manage>> {
-        let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
-        layouts.get(dir).map(|layout| Arc::new(layout.clone()) as Arc<dyn Manage>)
+    fn opened(&self, path: &Path) -> Option<Arc<dyn Manage>> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 
-    fn keep(&self, dir: PathBuf, layout: OciDir) -> Arc<dyn Manage> {
-        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::new(layouts.entry(dir).or_insert(layout).clone())
+    fn keep(&self, path: PathBuf, store: Arc<dyn Manage>) -> Arc<dyn Manage> {
+        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        local.entry(path).or_insert(store).clone()
     }
 }
 
@@ -45,16 +46,34 @@ impl Places for Stores {
     async fn open(&self, reference: &Reference) -> Result<Arc<dyn Manage>, StoreError> {
         match reference {
             Reference::Registry(r) => Ok(Arc::new(self.hosts.repository(&r.repository))),
-            Reference::Layout(l) => match self.layout(&l.dir) {
+            Reference::Layout(l) => match self.opened(&l.dir) {
                 Some(layout) => Ok(layout),
-                None => Ok(self.keep(l.dir.clone(), OciDir::open(&l.dir).await?)),
+                None => Ok(self.keep(l.dir.clone(), Arc::new(OciDir::open(&l.dir).await?))),
+            },
+            Reference::Archive(a) => match self.opened(&a.file) {
+                Some(archive) => Ok(archive),
+                None => Ok(self.keep(a.file.clone(), Arc::new(OciArchive::open(&a.file).await?))),
             },
         }
     }
 
     async fn create(&self, reference: &Reference) -> Result<Arc<dyn Manage>, StoreError> {
         match reference {
-            Reference::Layout(l) => Ok(self.keep(l.dir.clone(), OciDir::create(&l.dir).await?)),
+            Reference::Layout(l) => {
+                let layout = OciDir::create(&l.dir).await?;
+                Ok(self.keep(l.dir.clone(), Arc::new(layout)))
+            }
+            Reference::Archive(a) => {
+                // One value holds the lock; it is shared.
+                let archive = match self.opened(&a.file) {
+                    Some(archive) => archive,
+                    None => {
+                        let archive = OciArchive::create(&a.file).await?;
+                        self.keep(a.file.clone(), Arc::new(archive))
+                    }
+                };
+                Ok(archive)
+            }
             Reference::Registry(_) => self.open(reference).await,
         }
     }

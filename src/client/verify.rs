@@ -128,11 +128,11 @@ impl Verifier<'_> {
             (Reference::Registry(r), None) => {
                 Ok(Subject { repository: r.repository.clone(), tag: selector.tag().cloned() })
             }
-            (Reference::Layout(_), Some(named)) => {
+            (Reference::Layout(_) | Reference::Archive(_), Some(named)) => {
                 let tag = named.tag.clone().or_else(|| selector.tag().cloned());
                 Ok(Subject { repository: named.repository.clone(), tag })
             }
-            (Reference::Layout(_), None) => {
+            (Reference::Layout(_) | Reference::Archive(_), None) => {
                 let scopes: BTreeSet<String> =
                     self.trust.anchors.iter().map(|a| a.scope.to_string()).collect();
                 let anchored: Vec<String> = scopes.into_iter().collect();
@@ -184,9 +184,9 @@ impl Verifier<'_> {
     }
 }
 
-/// From an OCI layout no connection is opened.
+/// From an OCI layout or archive no connection is opened.
 fn may_ask(reference: &Reference, place: &Reference) -> bool {
-    matches!(reference, Reference::Registry(_)) || matches!(place, Reference::Layout(_))
+    !reference.is_local() || place.is_local()
 }
 
 async fn bundle(store: &dyn Store, selector: &Selector) -> BundleAnswer {

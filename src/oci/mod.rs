@@ -17,4 +17,6 @@ pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use graph::{Successors, successors};
 pub use manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestKind};
 pub use pack::{EMPTY_JSON, Packer, empty_descriptor, sorted_json};
-pub use reference::{LayoutRef, Reference, ReferenceError, RegistryRef, Repository, Selector, Tag};
+pub use reference::{
+    ArchiveRef, LayoutRef, Reference, ReferenceError, RegistryRef, Repository, Selector, Tag,
+};

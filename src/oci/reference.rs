@@ -1,4 +1,5 @@
-//! References as they are typed: `host[:port]/repo[:tag][@digest]` and `oci:DIR[:tag|@digest]`.
+//! References as they are typed: `host[:port]/repo[:tag][@digest]`, `oci:DIR[:tag|@digest]` and
+//! `oci-archive:FILE[:tag|@digest]`.
 //! A registry or a tag is never implied.
 
 use std::fmt;
@@ -51,6 +52,15 @@ pub struct LayoutRef {
     pub selector: Option<Selector>,
 }
 
+/// `oci-archive:FILE[:tag|@digest]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ArchiveRef {
+    /// The tar file that holds an OCI layout.
+    pub file: PathBuf,
+    /// Tag, digest, both, or nothing where the whole layout is meant.
+    pub selector: Option<Selector>,
+}
+
 /// A place that holds bundles, as a user names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reference {
@@ -58,6 +68,8 @@ pub enum Reference {
     Registry(RegistryRef),
     /// In an OCI layout directory.
     Layout(LayoutRef),
+    /// In an OCI layout that is one tar file.
+    Archive(ArchiveRef),
 }
 
 /// Why a string is not a reference.
@@ -65,7 +77,7 @@ pub enum Reference {
 pub enum ReferenceError {
     /// Nothing before the first slash that is a registry.
     #[error(
-        "\"{0}\" names no registry: write host[:port]/repository, as in registry.example.com/org/app:v1, or oci:DIR for an OCI layout"
+        "\"{0}\" names no registry: write host[:port]/repository, as in registry.example.com/org/app:v1, oci:DIR for an OCI layout or oci-archive:FILE for one in a tar file"
     )]
     NoRegistry(String),
     /// The host part is not a host.
@@ -87,6 +99,11 @@ pub enum ReferenceError {
     /// `oci:` without a directory.
     #[error("\"oci:\" needs a directory: oci:DIR, oci:DIR:TAG or oci:DIR@sha256:...")]
     NoDirectory,
+    /// `oci-archive:` without a file.
+    #[error(
+        "\"oci-archive:\" needs a file: oci-archive:FILE, oci-archive:FILE:TAG or oci-archive:FILE@sha256:..."
+    )]
+    NoFile,
 }
 
 impl Tag {
@@ -169,7 +186,13 @@ impl Reference {
         match self {
             Self::Registry(r) => r.selector.as_ref(),
             Self::Layout(l) => l.selector.as_ref(),
+            Self::Archive(a) => a.selector.as_ref(),
         }
+    }
+
+    /// Whether it lies in a file or directory here: reading it opens no connection.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Layout(_) | Self::Archive(_))
     }
 
     /// The same place with another selector.
@@ -178,6 +201,7 @@ impl Reference {
         match self {
             Self::Registry(r) => Self::Registry(RegistryRef { repository: r.repository.clone(), selector }),
             Self::Layout(l) => Self::Layout(LayoutRef { dir: l.dir.clone(), selector }),
+            Self::Archive(a) => Self::Archive(ArchiveRef { file: a.file.clone(), selector }),
         }
     }
 }
@@ -186,9 +210,12 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(s: &str) -> Result<Self, ReferenceError> {
-        match s.strip_prefix("oci:") {
-            Some(rest) => rest.parse().map(Self::Layout),
-            None => s.parse().map(Self::Registry),
+        if let Some(rest) = s.strip_prefix("oci:") {
+            rest.parse().map(Self::Layout)
+        } else if let Some(rest) = s.strip_prefix("oci-archive:") {
+            rest.parse().map(Self::Archive)
+        } else {
+            s.parse().map(Self::Registry)
         }
     }
 }
@@ -213,21 +240,37 @@ impl FromStr for LayoutRef {
 
     /// Parses what follows `oci:`.
     fn from_str(s: &str) -> Result<Self, ReferenceError> {
-        let (rest, digest) = match s.rsplit_once('@') {
-            Some((dir, d)) if d.starts_with("sha256:") || d.starts_with("sha512:") => (dir, Some(d.parse()?)),
-            _ => (s, None),
-        };
-        // `C:\dir` is a directory: what follows the last colon is a tag only if it could be one.
-        let (dir, tag) = match rest.rsplit_once(':').map(|(dir, tag)| (dir, tag.parse::<Tag>())) {
-            Some((dir, Ok(tag))) if !dir.is_empty() => (dir, Some(tag)),
-            Some((dir, Err(e))) if !rest[dir.len() + 1..].contains(['/', '\\']) => return Err(e),
-            _ => (rest, None),
-        };
-        if dir.is_empty() {
-            return Err(ReferenceError::NoDirectory);
-        }
-        Ok(Self { dir: Path::new(dir).to_owned(), selector: selector(tag, digest) })
+        let (dir, selector) = local(s)?.ok_or(ReferenceError::NoDirectory)?;
+        Ok(Self { dir, selector })
     }
+}
+
+impl FromStr for ArchiveRef {
+    type Err = ReferenceError;
+
+    /// Parses what follows `oci-archive:`.
+    fn from_str(s: &str) -> Result<Self, ReferenceError> {
+        let (file, selector) = local(s)?.ok_or(ReferenceError::NoFile)?;
+        Ok(Self { file, selector })
+    }
+}
+
+/// `PATH[:tag|@digest]`; `None` without a path.
+fn local(s: &str) -> Result<Option<(PathBuf, Option<Selector>)>, ReferenceError> {
+    let (rest, digest) = match s.rsplit_once('@') {
+        Some((path, d)) if d.starts_with("sha256:") || d.starts_with("sha512:") => (path, Some(d.parse()?)),
+        _ => (s, None),
+    };
+    // `C:\dir` is a path: what follows the last colon is a tag only if it could be one.
+    let (path, tag) = match rest.rsplit_once(':').map(|(path, tag)| (path, tag.parse::<Tag>())) {
+        Some((path, Ok(tag))) if !path.is_empty() => (path, Some(tag)),
+        Some((path, Err(e))) if !rest[path.len() + 1..].contains(['/', '\\']) => return Err(e),
+        _ => (rest, None),
+    };
+    if path.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some((Path::new(path).to_owned(), selector(tag, digest))))
 }
 
 fn split_digest(s: &str) -> Result<(&str, Option<Digest>), ReferenceError> {
@@ -308,11 +351,19 @@ impl fmt::Display for LayoutRef {
     }
 }
 
+impl fmt::Display for ArchiveRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "oci-archive:{}", self.file.display())?;
+        self.selector.iter().try_for_each(|s| write!(f, "{s}"))
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Registry(r) => r.fmt(f),
             Self::Layout(l) => l.fmt(f),
+            Self::Archive(a) => a.fmt(f),
         }
     }
 }
@@ -366,6 +417,10 @@ mod tests {
             "oci:lay:v1",
             &format!("oci:lay@{D}"),
             "oci:/a:b/c:v1",
+            "oci-archive:/tmp/app.tar",
+            "oci-archive:app.tar:v1",
+            &format!("oci-archive:app.tar@{D}"),
+            &format!("oci-archive:/a:b/app.tar:v1@{D}"),
         ] {
             assert_eq!(s.parse::<Reference>().map(|r| r.to_string()).as_deref(), Ok(s));
         }
@@ -388,6 +443,9 @@ mod tests {
         assert_eq!(l.selector.unwrap().to_string(), ":v1");
         let Ok(Reference::Layout(l)) = r"oci:C:\dir".parse::<Reference>() else { panic!() };
         assert_eq!((l.dir.as_path(), l.selector), (Path::new(r"C:\dir"), None));
+        let Ok(Reference::Archive(a)) = r"oci-archive:C:\app.tar:v1".parse::<Reference>() else { panic!() };
+        assert_eq!(a.file, Path::new(r"C:\app.tar"));
+        assert_eq!(a.selector.unwrap().to_string(), ":v1");
     }
 
     #[test]
@@ -418,6 +476,10 @@ mod tests {
             "oci:",
             "oci:d:",
             "oci:d@sha256:1",
+            "oci-archive:",
+            "oci-archive::v1",
+            "oci-archive:f:",
+            "oci-archive:f@sha256:1",
             "http://ex.com/a",
         ] {
             assert!(s.parse::<Reference>().is_err(), "{s}");

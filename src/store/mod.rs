@@ -1,5 +1,6 @@
 //! Ring 4: places that hold content. One small trait, one copy algorithm over it. Knows ring 0 only.
 
+pub mod archive;
 mod blob;
 pub mod copy;
 mod error;

@@ -4,6 +4,7 @@
 // The simulated collection is the unit tests' own, by path: there these are modules of the crate.
 use bulla::{oci, sig, time};
 
+mod archives;
 mod attacks;
 mod bundles;
 mod contract;

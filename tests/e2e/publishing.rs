@@ -211,7 +211,7 @@ impl Places for Deployer {
     async fn open(&self, reference: &Reference) -> Result<Arc<dyn Manage>, StoreError> {
         match reference {
             Reference::Registry(r) => Ok(Arc::new(self.0.repository(&r.repository))),
-            Reference::Layout(_) => panic!("no layout here"),
+            Reference::Layout(_) | Reference::Archive(_) => panic!("no layout here"),
         }
     }
 

@@ -1,68 +1,96 @@
-//! The files of an OCI layout: where they lie, how they are read with a bound and written so that a crash loses nothing.
-//! Everything here blocks.
+//! An OCI layout as a directory: where its files lie, how they are read with a bound and written so that a crash loses
+//! nothing. Everything here blocks.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::oci::{Algorithm, Digest};
+use tempfile::TempPath;
+
+use super::disk::{Disk, System, TEMPORARY, Writer, read_failure, write_failure};
+use super::index::Index;
+use super::medium::{Extent, MAX_INDEX_BYTES, Medium, Slot, Stamp};
+use crate::oci::{Algorithm, Descriptor, Digest, sorted_json};
 use crate::store::Failure;
 
-/// Largest `index.json` that is read, in bytes.
-pub(super) const MAX_INDEX_BYTES: u64 = 32 * 1024 * 1024;
 /// The lock of writers. The layout specification tolerates unknown files.
 const LOCK: &str = ".bulla.lock";
-/// What temporary files begin with.
-const TEMPORARY: &str = ".bulla-";
-/// How long a writer waits for another one. A lock is held for one index write.
+/// How long a writer waits for another one. In a directory a lock is held for one index write.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// A temporary file this old was left by a process that died.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Largest `oci-layout` file that is read, in bytes.
+pub(in crate::store) const MAX_MARKER_BYTES: u64 = 4096;
 
 /// The directory of a layout.
 #[derive(Debug)]
-pub(super) struct Files {
+pub struct Directory {
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    /// Blobs were written whose names are not durable yet.
+    unsynced: AtomicBool,
 }
 
-/// Tells one version of `index.json` from another: it is only ever replaced by a rename.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamp {
-    length: u64,
-    modified: Option<SystemTime>,
-    inode: u64,
+/// A blob's file that has no name yet.
+struct NewFile<'a> {
+    directory: &'a Directory,
+    writer: Writer,
+    file: Arc<File>,
+    temporary: TempPath,
+    target: PathBuf,
 }
 
-impl Files {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+impl Slot for NewFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.writer.write(bytes)
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
+    fn keep(mut self: Box<Self>) -> Result<(), Failure> {
+        self.writer.finish()?;
+        self.directory.unsynced.store(true, Ordering::Release);
+        self.directory.keep(&self.file, self.temporary, &self.target)
+    }
+}
+
+impl Medium for Directory {
+    fn stamp(&self) -> Result<Stamp, Failure> {
+        let path = self.index();
+        Ok(Stamp::of(&fs::metadata(&path).map_err(|e| read_failure(&path, &e))?))
     }
 
-    pub(super) fn index(&self) -> PathBuf {
-        self.dir.join("index.json")
+    fn read_index(&self) -> Result<Vec<u8>, Failure> {
+        let index = read_small(&self.index(), MAX_INDEX_BYTES)?;
+        index.ok_or_else(|| Failure::NotALayout(format!("{} has no index.json", self.dir.display())))
     }
 
-    pub(super) fn marker(&self) -> PathBuf {
-        self.dir.join("oci-layout")
+    fn replace_index(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.sync_blobs()?;
+        self.replace(&self.index(), bytes)?;
+        self.sync_dir(&self.dir)
     }
 
-    pub(super) fn blobs(&self, algorithm: Algorithm) -> PathBuf {
-        self.dir.join("blobs").join(algorithm.as_str())
+    fn lock(&self) -> Result<Option<File>, Failure> {
+        let path = self.dir.join(LOCK);
+        if fs::symlink_metadata(&path).is_ok_and(|m| !m.is_file()) {
+            return Err(not_regular(&path));
+        }
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|e| write_failure(&self.dir, &e))?;
+        lock(&file, &path).map(|()| Some(file))
     }
 
-    /// Made from the parsed digest only: hex cannot leave the directory.
-    pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
-        self.blobs(digest.algorithm()).join(digest.hex())
+    fn blob(&self, digest: &Digest) -> Result<Option<Extent>, Failure> {
+        let path = self.path(digest);
+        let Some(file) = open_regular(&path)? else { return Ok(None) };
+        let length = file.metadata().map_err(|e| read_failure(&path, &e))?.len();
+        Ok(Some(Extent { file: Arc::new(file), path: path.into(), from: 0, length }))
     }
 
-    /// Size of a blob's file in bytes; `None` when there is none.
-    pub(super) fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, Failure> {
-        let path = self.blob(digest);
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, Failure> {
+        let path = self.path(digest);
         match fs::metadata(&path) {
             Ok(m) if m.is_file() => Ok(Some(m.len())),
             Ok(_) => Err(not_regular(&path)),
@@ -71,89 +99,159 @@ impl Files {
         }
     }
 
-    /// The stamp of `index.json`.
-    pub(super) fn stamp(&self) -> Result<Stamp, Failure> {
-        let path = self.index();
-        let m = fs::metadata(&path).map_err(|e| read_failure(&path, &e))?;
-        Ok(Stamp { length: m.len(), modified: m.modified().ok(), inode: inode(&m) })
+    fn begin_blob(&self, blob: &Descriptor) -> Result<Box<dyn Slot + '_>, Failure> {
+        let target = self.path(&blob.digest);
+        let (file, temporary) = self.temporary(&target)?;
+        let file = Arc::new(file);
+        let writer = Writer::new(self.disk.clone(), file.clone(), temporary.to_path_buf(), 0);
+        Ok(Box::new(NewFile { directory: self, writer, file, temporary, target }))
     }
 
-    /// Take the lock of writers; released when the file is closed.
-    pub(super) fn lock(&self) -> Result<File, Failure> {
-        let path = self.dir.join(LOCK);
-        if fs::symlink_metadata(&path).is_ok_and(|m| !m.is_file()) {
-            return Err(not_regular(&path));
-        }
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|e| write_failure(&self.dir, &e))?;
-        let begun = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(e)) => return Err(write_failure(&path, &e)),
-                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let waited = LOCK_PATIENCE.as_secs();
-                    return Err(Failure::Locked(format!(
-                        "another process has held {} for more than {waited} s",
-                        path.display()
-                    )));
-                }
+    fn remove_blob(&self, digest: &Digest) {
+        // Gone already is as good.
+        let _ = self.disk.remove(&self.path(digest));
+    }
+
+    fn commit(&self) -> Result<(), Failure> {
+        if self.unsynced.load(Ordering::Acquire) { self.sync_blobs() } else { Ok(()) }
+    }
+}
+
+impl Directory {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self::on(Arc::new(System), dir)
+    }
+
+    /// The same on a disk of its own kind.
+    pub(super) fn on(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { dir, disk, unsynced: AtomicBool::new(false) }
+    }
+
+    /// Check that there is a layout.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let dir = self.dir.display();
+        match fs::metadata(&self.dir) {
+            Ok(m) if m.is_dir() => {}
+            Ok(_) => {
+                return Err(Failure::NotALayout(format!(
+                    "{dir} is a file; name the directory, or write oci-archive:{dir} for a tar file"
+                )));
             }
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return Err(Failure::NotALayout(format!("{dir} does not exist")));
+            }
+            Err(e) => return Err(read_failure(&self.dir, &e)),
         }
+        let Some(marker) = read_small(&self.marker(), MAX_MARKER_BYTES)? else {
+            return Err(Failure::NotALayout(format!(
+                "{dir} has no file \"oci-layout\"; copy a bundle into an empty or new directory to make one"
+            )));
+        };
+        check_marker(&self.dir, &marker)?;
+        match open_regular(&self.index())? {
+            Some(_) => Ok(()),
+            None => Err(Failure::NotALayout(format!("{dir} has no index.json"))),
+        }
+    }
+
+    /// Make a layout where there is none yet, and nothing else.
+    pub(super) fn make(&self) -> Result<(), Failure> {
+        let dir = &self.dir;
+        self.disk.create_dir_all(dir).map_err(|e| write_failure(dir, &e))?;
+        let made = || read_small(&self.marker(), MAX_MARKER_BYTES).map(|m| m.is_some());
+        // Looked at before anything is written: a lock file in somebody's home directory would be litter.
+        if !made()? && (!self.strangers()?.is_empty() || !self.begun_at_most()?) {
+            return self.check().map_err(|f| match f {
+                Failure::NotALayout(_) => Failure::NotALayout(format!(
+                    "{} holds other things and no file \"oci-layout\"; name an empty or a new directory",
+                    dir.display()
+                )),
+                other => other,
+            });
+        }
+        let _lock = self.lock()?;
+        if !made()? {
+            let blobs = self.blobs(Algorithm::Sha256);
+            self.disk.create_dir_all(&blobs).map_err(|e| write_failure(dir, &e))?;
+            self.replace(&self.index(), &Index::empty().to_bytes())?;
+            self.replace(&self.marker(), &marker())?;
+            self.sync_dir(dir)?;
+        }
+        self.sweep();
+        self.check()
+    }
+
+    /// Whether there is no index, or one without entries, as another process or an interrupted one leaves it half way.
+    fn begun_at_most(&self) -> Result<bool, Failure> {
+        let Some(bytes) = read_small(&self.index(), MAX_INDEX_BYTES)? else { return Ok(true) };
+        Ok(bytes == Index::empty().to_bytes())
+    }
+
+    fn index(&self) -> PathBuf {
+        self.dir.join("index.json")
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.dir.join("oci-layout")
+    }
+
+    fn blobs(&self, algorithm: Algorithm) -> PathBuf {
+        self.dir.join("blobs").join(algorithm.as_str())
+    }
+
+    /// Made from the parsed digest only: hex cannot leave the directory.
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.blobs(digest.algorithm()).join(digest.hex())
     }
 
     /// A temporary file beside its final place.
-    pub(super) fn temporary(&self, target: &Path) -> Result<tempfile::NamedTempFile, Failure> {
+    fn temporary(&self, target: &Path) -> Result<(File, TempPath), Failure> {
         let beside = target.parent().unwrap_or(&self.dir);
-        let make = || {
-            let mut builder = tempfile::Builder::new();
-            builder.prefix(TEMPORARY).suffix(".tmp");
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            builder.tempfile_in(beside)
-        };
-        let made = match make() {
-            Err(e) if e.kind() == ErrorKind::NotFound => fs::create_dir_all(beside).and_then(|()| make()),
+        let made = match self.disk.temporary(beside) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                self.disk.create_dir_all(beside).and_then(|()| self.disk.temporary(beside))
+            }
             other => other,
         };
         made.map_err(|e| write_failure(&self.dir, &e))
     }
 
     /// Make a temporary file durable and give it its name.
-    pub(super) fn keep(&self, temporary: tempfile::NamedTempFile, target: &Path) -> Result<(), Failure> {
-        temporary.as_file().sync_all().map_err(|e| write_failure(&self.dir, &e))?;
-        temporary.persist(target).map_err(|e| write_failure(&self.dir, &e.error))?;
+    fn keep(&self, file: &File, temporary: TempPath, target: &Path) -> Result<(), Failure> {
+        self.disk.sync(file, &temporary).map_err(|e| write_failure(&self.dir, &e))?;
+        self.disk.rename(&temporary, target).map_err(|e| write_failure(&self.dir, &e))?;
+        // It has another name now: nothing is left to remove.
+        let _ = temporary.keep();
         Ok(())
     }
 
     /// Replace the file at `target` whole, durably.
-    pub(super) fn replace(&self, target: &Path, bytes: &[u8]) -> Result<(), Failure> {
-        let mut temporary = self.temporary(target)?;
-        temporary.write_all(bytes).map_err(|e| write_failure(&self.dir, &e))?;
-        self.keep(temporary, target)
+    fn replace(&self, target: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        let (file, temporary) = self.temporary(target)?;
+        let written = self.disk.write_at(&file, &temporary, 0, bytes);
+        written.map_err(|e| write_failure(&self.dir, &e))?;
+        self.keep(&file, temporary, target)
     }
 
     /// Make renames in the blob directories durable: to be done before an index names what they brought.
-    pub(super) fn sync_blobs(&self) -> Result<(), Failure> {
+    fn sync_blobs(&self) -> Result<(), Failure> {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let dir = self.blobs(algorithm);
             if dir.is_dir() {
-                sync_dir(&dir)?;
+                self.sync_dir(&dir)?;
             }
         }
-        sync_dir(&self.dir.join("blobs"))
+        self.sync_dir(&self.dir.join("blobs"))?;
+        self.unsynced.store(false, Ordering::Release);
+        Ok(())
     }
 
-    /// Make renames in the layout's own directory durable.
-    pub(super) fn sync_top(&self) -> Result<(), Failure> {
-        sync_dir(&self.dir)
+    fn sync_dir(&self, dir: &Path) -> Result<(), Failure> {
+        self.disk.sync_dir(dir).map_err(|e| write_failure(dir, &e))
     }
 
     /// Remove temporary files that a process left when it died.
-    pub(super) fn sweep(&self) {
+    fn sweep(&self) {
         let dirs = [self.dir.clone(), self.blobs(Algorithm::Sha256), self.blobs(Algorithm::Sha512)];
         for entry in dirs.iter().filter_map(|d| fs::read_dir(d).ok()).flatten().flatten() {
             let name = entry.file_name();
@@ -162,13 +260,13 @@ impl Files {
             let age = entry.metadata().ok().and_then(|m| m.modified().ok()?.elapsed().ok());
             if ours && age.is_some_and(|a| a > STALE) {
                 // Best effort: what cannot be removed does no harm.
-                let _ = fs::remove_file(entry.path());
+                let _ = self.disk.remove(&entry.path());
             }
         }
     }
 
     /// Names in the directory that a new layout there would be mixed with.
-    pub(super) fn strangers(&self) -> Result<Vec<String>, Failure> {
+    fn strangers(&self) -> Result<Vec<String>, Failure> {
         let known = |n: &str| {
             matches!(n, "oci-layout" | "index.json" | "blobs" | "lost+found" | "System Volume Information")
                 || n.starts_with(TEMPORARY)
@@ -183,8 +281,50 @@ impl Files {
     }
 }
 
+/// Take the lock of writers, which is released when the file is closed.
+pub(in crate::store) fn lock(file: &File, path: &Path) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(e)) => return Err(write_failure(path, &e)),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let waited = LOCK_PATIENCE.as_secs();
+                return Err(Failure::Locked(format!(
+                    "another process has held {} for more than {waited} s",
+                    path.display()
+                )));
+            }
+        }
+    }
+}
+
+/// The file `oci-layout` of a new layout.
+pub(in crate::store) fn marker() -> Vec<u8> {
+    sorted_json(&serde_json::json!({"imageLayoutVersion": "1.0.0"}))
+}
+
+/// Check the file `oci-layout` of the layout at `place`.
+pub(in crate::store) fn check_marker(place: &Path, marker: &[u8]) -> Result<(), Failure> {
+    let place = place.display();
+    let doc: Option<serde_json::Value> = serde_json::from_slice(marker).ok();
+    match doc.as_ref().and_then(|d| d.get("imageLayoutVersion")?.as_str()) {
+        Some(v) if v.starts_with("1.") => Ok(()),
+        Some(v) => {
+            let v: String = v.chars().take(40).collect();
+            Err(Failure::NotALayout(format!("{place} has the layout version {v:?}, not 1.0.0")))
+        }
+        None => {
+            Err(Failure::NotALayout(format!("{place}: the file \"oci-layout\" names no imageLayoutVersion")))
+        }
+    }
+}
+
 /// A whole regular file of at most `limit` bytes; `None` when there is none.
-pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Failure> {
+fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Failure> {
     let Some(file) = open_regular(path)? else { return Ok(None) };
     let mut out = Vec::new();
     file.take(limit + 1).read_to_end(&mut out).map_err(|e| read_failure(path, &e))?;
@@ -197,7 +337,7 @@ pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Fai
 
 /// A regular file, open for reading; `None` when there is none. Links are followed (build tools make layouts of links),
 /// but a pipe or device is never opened: it could block for ever.
-pub(super) fn open_regular(path: &Path) -> Result<Option<File>, Failure> {
+pub(in crate::store) fn open_regular(path: &Path) -> Result<Option<File>, Failure> {
     match fs::metadata(path) {
         Ok(m) if m.is_file() => {}
         Ok(_) => return Err(not_regular(path)),
@@ -211,23 +351,6 @@ pub(super) fn open_regular(path: &Path) -> Result<Option<File>, Failure> {
     }
 }
 
-/// A failed write, in words that say what to do.
-pub(super) fn write_failure(dir: &Path, e: &io::Error) -> Failure {
-    let dir = dir.display();
-    let reason = match e.kind() {
-        ErrorKind::ReadOnlyFilesystem => format!("{dir} lies on a read-only file system"),
-        ErrorKind::PermissionDenied => format!("{dir} cannot be written: permission denied"),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => format!("no space left for {dir}"),
-        _ => format!("cannot write in {dir}: {e}"),
-    };
-    Failure::Io { kind: e.kind(), reason }
-}
-
-/// A failed read.
-pub(super) fn read_failure(path: &Path, e: &io::Error) -> Failure {
-    Failure::Io { kind: e.kind(), reason: format!("cannot read {}: {e}", path.display()) }
-}
-
 fn not_regular(path: &Path) -> Failure {
     let reason = format!("{} is no regular file", path.display());
     Failure::Io { kind: ErrorKind::InvalidData, reason }
@@ -236,24 +359,4 @@ fn not_regular(path: &Path) -> Failure {
 /// A component that is no directory means that the file is not there either.
 fn is_absent(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-#[cfg(unix)]
-fn sync_dir(dir: &Path) -> Result<(), Failure> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| write_failure(dir, &e))
-}
-
-#[cfg(not(unix))]
-fn sync_dir(_dir: &Path) -> Result<(), Failure> {
-    Ok(())
-}
-
-#[cfg(unix)]
-fn inode(m: &fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(m)
-}
-
-#[cfg(not(unix))]
-fn inode(_m: &fs::Metadata) -> u64 {
-    0
 }

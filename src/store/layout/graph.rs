@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::files::{Files, read_small};
 use super::index::{Index, is_referrers_tag};
+use super::medium::{Medium, read_blob};
 use crate::oci::{Content, ContentError, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, media_type};
 use crate::store::Failure;
 
@@ -44,14 +44,14 @@ pub(super) struct Graph {
 impl Graph {
     /// Walk all entries of `index`, except into `gone`.
     pub(super) fn of(
-        files: &Files,
+        medium: &dyn Medium,
         nodes: &mut Nodes,
         index: &Index,
         gone: &HashSet<Digest>,
     ) -> Result<Self, Failure> {
         let mut graph = Self::default();
         for (tag, entry) in index.manifests() {
-            graph.walk(files, nodes, entry, gone)?;
+            graph.walk(medium, nodes, entry, gone)?;
             if let Some(list) = tag.filter(|t| is_referrers_tag(t)) {
                 let children = nodes.get(&entry.digest).map(|n| n.children.clone()).unwrap_or_default();
                 let absent = children.into_iter().filter(|c| !graph.types.contains_key(&c.digest));
@@ -65,7 +65,7 @@ impl Graph {
     /// Add a manifest and everything below it that is there.
     pub(super) fn walk(
         &mut self,
-        files: &Files,
+        medium: &dyn Medium,
         nodes: &mut Nodes,
         from: &Descriptor,
         gone: &HashSet<Digest>,
@@ -79,7 +79,7 @@ impl Graph {
                 let limit = format!("{MAX_MANIFESTS} manifests, indexes nested {MAX_DEPTH} deep");
                 return Err(Failure::TooLarge { what: "the OCI layout".into(), limit });
             }
-            let node = match sound(node(files, nodes, &d))? {
+            let node = match sound(node(medium, nodes, &d))? {
                 Ok(node) => node,
                 Err(damage) => {
                     self.damaged.insert(d.digest, damage);
@@ -160,11 +160,15 @@ impl Node {
 }
 
 /// The node of a manifest; `None` when its file is not there (a layout may be sparse).
-pub(super) fn node(files: &Files, nodes: &mut Nodes, d: &Descriptor) -> Result<Option<Arc<Node>>, Failure> {
+pub(super) fn node(
+    medium: &dyn Medium,
+    nodes: &mut Nodes,
+    d: &Descriptor,
+) -> Result<Option<Arc<Node>>, Failure> {
     if let Some(node) = nodes.get(&d.digest) {
         return Ok(Some(node.clone()));
     }
-    let Some(content) = read_manifest(files, &d.digest, |_| Some(d.media_type.clone()))? else {
+    let Some(content) = read_manifest(medium, &d.digest, |_| Some(d.media_type.clone()))? else {
         return Ok(None);
     };
     let node = Arc::new(Node::of(&content));
@@ -184,11 +188,11 @@ pub(super) fn sound<T>(read: Result<T, Failure>) -> Result<Result<T, Failure>, F
 /// A manifest's file, checked against the digest, under the type that `listed` gives or the body says. `None` when it is
 /// not there, or no manifest.
 pub(super) fn read_manifest(
-    files: &Files,
+    medium: &dyn Medium,
     digest: &Digest,
     listed: impl Fn(&Digest) -> Option<String>,
 ) -> Result<Option<Content>, Failure> {
-    let Some(bytes) = read_small(&files.blob(digest), MAX_MANIFEST_BYTES)? else { return Ok(None) };
+    let Some(bytes) = read_blob(medium, digest, MAX_MANIFEST_BYTES)? else { return Ok(None) };
     let got = Digest::of(digest.algorithm(), &bytes);
     if got != *digest {
         return Err(ContentError::Digest { expected: digest.clone(), got }.into());

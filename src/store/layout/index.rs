@@ -20,7 +20,7 @@ const MAX_ENTRIES: usize = 100_000;
 
 /// A parsed `index.json`.
 #[derive(Debug, Clone)]
-pub(super) struct Index {
+pub(in crate::store) struct Index {
     rest: Map<String, Value>,
     entries: Vec<Entry>,
 }
@@ -35,7 +35,7 @@ struct Entry {
 
 impl Index {
     /// An index without entries.
-    pub(super) fn empty() -> Self {
+    pub(in crate::store) fn empty() -> Self {
         let mut rest = Map::new();
         rest.insert("schemaVersion".into(), json!(2));
         rest.insert("mediaType".into(), json!(media_type::OCI_INDEX));
@@ -59,7 +59,7 @@ impl Index {
     }
 
     /// The file: sorted keys, tagged entries by name, then the others by digest. The same entries give the same bytes.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(in crate::store) fn to_bytes(&self) -> Vec<u8> {
         let mut entries: Vec<&Entry> = self.entries.iter().collect();
         entries.sort_by_cached_key(|e| {
             let digest = e.raw.get("digest").and_then(Value::as_str).unwrap_or_default();

@@ -2,14 +2,13 @@
 //! processes wrote meanwhile. Everything here blocks.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::files::{Files, MAX_INDEX_BYTES, Stamp, read_small};
 use super::graph::{Graph, Node, Nodes, node, sound};
 use super::index::{Index, listing};
+use super::medium::{MAX_INDEX_BYTES, Medium, Stamp, put_blob};
 use crate::oci::{Content, Descriptor, Digest, MAX_MANIFEST_BYTES, Tag, media_type, sorted_json};
 use crate::store::Failure;
 
@@ -51,15 +50,15 @@ impl View {
     }
 
     /// Index and graph, read again when the file is another one.
-    pub(super) fn now(&mut self, files: &Files) -> Result<(&Index, &Graph), Failure> {
-        let stamp = files.stamp()?;
+    pub(super) fn now(&mut self, medium: &dyn Medium) -> Result<(&Index, &Graph), Failure> {
+        let stamp = medium.stamp()?;
         if self.stamp.as_ref() != Some(&stamp) {
             self.stamp = None;
-            self.index = read_index(files)?;
+            self.index = read_index(medium)?;
             self.gone.clear();
-            self.graph = Graph::of(files, &mut self.nodes, &self.index, &self.gone)?;
+            self.graph = Graph::of(medium, &mut self.nodes, &self.index, &self.gone)?;
             let changes = std::mem::take(&mut self.changes);
-            let applied = changes.iter().try_for_each(|c| self.apply(files, c));
+            let applied = changes.iter().try_for_each(|c| self.apply(medium, c));
             self.changes = changes;
             applied?;
             self.stamp = Some(stamp);
@@ -68,9 +67,9 @@ impl View {
     }
 
     /// Make a change visible to this process; [`View::flush`] brings it into the file.
-    pub(super) fn change(&mut self, files: &Files, change: Change) -> Result<(), Failure> {
-        self.now(files)?;
-        self.apply(files, &change)?;
+    pub(super) fn change(&mut self, medium: &dyn Medium, change: Change) -> Result<(), Failure> {
+        self.now(medium)?;
+        self.apply(medium, &change)?;
         self.changes.push(change);
         Ok(())
     }
@@ -85,36 +84,33 @@ impl View {
     /// Whether something other than a referrers list of `subject` lies at its referrers tag.
     pub(super) fn foreign_list(
         &mut self,
-        files: &Files,
+        medium: &dyn Medium,
         subject: &Digest,
     ) -> Result<Option<Descriptor>, Failure> {
-        self.now(files)?;
+        self.now(medium)?;
         let Some(there) = self.index.lookup(&subject.referrers_tag())? else { return Ok(None) };
-        let ours = is_list_of(files, &mut self.nodes, &there, subject)?;
+        let ours = is_list_of(medium, &mut self.nodes, &there, subject)?;
         Ok((!ours).then_some(there))
     }
 
     /// Bring all changes into `index.json`, merged with what it holds now.
-    pub(super) fn flush(&mut self, files: &Files) -> Result<(), Failure> {
+    pub(super) fn flush(&mut self, medium: &dyn Medium) -> Result<(), Failure> {
         if self.changes.is_empty() {
             return Ok(());
         }
-        let lock = files.lock()?;
-        let old = read_index(files)?;
-        let (index, gone) = self.merged(files, old.clone())?;
+        let lock = medium.lock()?;
+        let old = read_index(medium)?;
+        let (index, gone) = self.merged(medium, old.clone())?;
         let (was, is) = (old.to_bytes(), index.to_bytes());
         if is.len() as u64 > MAX_INDEX_BYTES {
             let limit = format!("{MAX_INDEX_BYTES} bytes");
             return Err(Failure::TooLarge { what: "index.json".into(), limit });
         }
         if was != is {
-            files.sync_blobs()?;
-            files.replace(&files.index(), &is)?;
-            files.sync_top()?;
+            medium.replace_index(&is)?;
         }
         for digest in &gone {
-            // Gone already is as good.
-            let _ = fs::remove_file(files.blob(digest));
+            medium.remove_blob(digest);
             self.nodes.remove(digest);
         }
         drop(lock);
@@ -124,14 +120,14 @@ impl View {
         Ok(())
     }
 
-    fn apply(&mut self, files: &Files, change: &Change) -> Result<(), Failure> {
+    fn apply(&mut self, medium: &dyn Medium, change: &Change) -> Result<(), Failure> {
         match change {
             Change::Pushed(node, tag) => {
                 self.gone.remove(&node.listed.digest);
                 if let Some(tag) = tag {
                     self.index.set_tag(tag.as_str(), &listing(&node.listed), true);
                 }
-                self.graph.walk(files, &mut self.nodes, &node.listed, &self.gone)?;
+                self.graph.walk(medium, &mut self.nodes, &node.listed, &self.gone)?;
             }
             Change::Refer(_) => {}
             Change::Untag(tag) => self.index.remove_tag(tag.as_str(), |_| true),
@@ -145,7 +141,7 @@ impl View {
     }
 
     /// `index` with all changes: tags, entries, and the referrers list of every subject that was touched.
-    fn merged(&mut self, files: &Files, mut index: Index) -> Result<(Index, HashSet<Digest>), Failure> {
+    fn merged(&mut self, medium: &dyn Medium, mut index: Index) -> Result<(Index, HashSet<Digest>), Failure> {
         let mut pushed: BTreeMap<&Digest, &Arc<Node>> = BTreeMap::new();
         let mut subjects: BTreeSet<Digest> = BTreeSet::new();
         let mut gone = HashSet::new();
@@ -176,7 +172,7 @@ impl View {
                 }
             }
         }
-        let mut graph = Graph::of(files, &mut self.nodes, &index, &gone)?;
+        let mut graph = Graph::of(medium, &mut self.nodes, &index, &gone)?;
         let below: HashSet<&Digest> =
             pushed.values().flat_map(|n| n.children.iter()).map(|c| &c.digest).collect();
         for (digest, node) in &pushed {
@@ -187,10 +183,10 @@ impl View {
             }
         }
         for node in pushed.values() {
-            graph.walk(files, &mut self.nodes, &node.listed, &gone)?;
+            graph.walk(medium, &mut self.nodes, &node.listed, &gone)?;
         }
         for subject in &subjects {
-            relist(files, &mut self.nodes, &mut index, &mut graph, subject, &gone)?;
+            relist(medium, &mut self.nodes, &mut index, &mut graph, subject, &gone)?;
         }
         Ok((index, gone))
     }
@@ -199,7 +195,7 @@ impl View {
 /// Write both forms in which referrers are looked for: an entry each, and the list at the referrers tag. The list is
 /// derived: it is made anew from the manifests that are there; entries that cannot be judged are kept.
 fn relist(
-    files: &Files,
+    medium: &dyn Medium,
     nodes: &mut Nodes,
     index: &mut Index,
     graph: &mut Graph,
@@ -209,7 +205,7 @@ fn relist(
     let tag = subject.referrers_tag();
     let there = index.lookup(&tag)?;
     if let Some(there) = &there
-        && !is_list_of(files, nodes, there, subject)?
+        && !is_list_of(medium, nodes, there, subject)?
     {
         return Ok(());
     }
@@ -239,11 +235,11 @@ fn relist(
         return Err(Failure::TooLarge { what: format!("the list of referrers of {subject}"), limit });
     }
     let same = there.is_some_and(|t| t.digest == *list.digest());
-    if !same || !matches!(sound(node(files, nodes, list.descriptor()))?, Ok(Some(_))) {
-        files.replace(&files.blob(list.digest()), list.bytes())?;
+    if !same || !matches!(sound(node(medium, nodes, list.descriptor()))?, Ok(Some(_))) {
+        put_blob(medium, &list)?;
         nodes.insert(list.digest().clone(), Arc::new(Node::of(&list)));
         index.set_tag(&tag, &list.descriptor().bare(), false);
-        graph.walk(files, nodes, list.descriptor(), gone)?;
+        graph.walk(medium, nodes, list.descriptor(), gone)?;
     }
     Ok(())
 }
@@ -260,7 +256,7 @@ fn list_of(entries: impl Iterator<Item = Descriptor>) -> Content {
 /// Whether `there` is a referrers list of `subject`: an index, not the subject itself (some registries and tools put that
 /// there), that refers to nothing and of whose entries that are there at least one refers to the subject.
 fn is_list_of(
-    files: &Files,
+    medium: &dyn Medium,
     nodes: &mut Nodes,
     there: &Descriptor,
     subject: &Digest,
@@ -269,11 +265,11 @@ fn is_list_of(
         return Ok(false);
     }
     // A list that is gone or damaged is made anew.
-    let Ok(Some(list)) = sound(node(files, nodes, there))? else { return Ok(true) };
+    let Ok(Some(list)) = sound(node(medium, nodes, there))? else { return Ok(true) };
     let mut present = 0;
     let mut referring = 0;
     for child in &list.children {
-        if let Ok(Some(child)) = sound(node(files, nodes, child))? {
+        if let Ok(Some(child)) = sound(node(medium, nodes, child))? {
             present += 1;
             referring += usize::from(child.subject.as_ref() == Some(subject));
         }
@@ -281,9 +277,6 @@ fn is_list_of(
     Ok(list.subject.is_none() && (present == 0 || referring > 0))
 }
 
-fn read_index(files: &Files) -> Result<Index, Failure> {
-    let Some(bytes) = read_small(&files.index(), MAX_INDEX_BYTES)? else {
-        return Err(Failure::NotALayout(format!("{} has no index.json", files.dir().display())));
-    };
-    Index::parse(&bytes)
+fn read_index(medium: &dyn Medium) -> Result<Index, Failure> {
+    Index::parse(&medium.read_index()?)
 }

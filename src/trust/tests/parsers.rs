@@ -12,7 +12,7 @@ fn named() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
         "[a-z0-9.:/@*_-]{0,24}",
-        "(oci:)?[a-z./]{1,9}(:[0-9a-zA-Z.]{1,5})?(@sha256:[0-9a-f]{60,66})?"
+        "(oci:|oci-archive:)?[a-z./]{1,9}(:[0-9a-zA-Z.]{1,5})?(@sha256:[0-9a-f]{60,66})?"
     ]
 }
 
