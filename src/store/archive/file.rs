@@ -314,7 +314,7 @@ impl TarFile {
 
     /// Its directory.
     fn beside(&self) -> &Path {
-        self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
     }
 
     /// Everything that the new file holds beside the new blobs, and the end.

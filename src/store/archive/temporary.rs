@@ -24,7 +24,7 @@ impl Temporary {
     /// The empty file beside `target`, locked. Messages call it `named`.
     pub(super) fn take(disk: Arc<dyn Disk>, target: &Path, named: &Path) -> Result<Self, Failure> {
         let path = path_for(target);
-        let dir = named.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = named.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let failed = |e: &io::Error| write_failure(dir, e);
         loop {
             if fs::symlink_metadata(&path).is_ok_and(|m| !m.is_file()) {

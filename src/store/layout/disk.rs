@@ -56,11 +56,6 @@ pub(in crate::store) trait Disk: Debug + Send + Sync {
         fs::rename(from, to)
     }
 
-    /// Give a file a further name.
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::hard_link(from, to)
-    }
-
     /// Take a name away.
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
