@@ -73,6 +73,9 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     if renewed.repaired {
         cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
     }
+    for digest in &renewed.finished.absent {
+        cx.note("renew.absent", format!("{digest} is not here: no seal was hung on it and no tag set"));
+    }
     Ok(Box::new(Done::new(renewed, cx.now())))
 }
 
@@ -188,7 +191,7 @@ impl Outcome for Done {
             "signed": signed.collect::<Vec<_>>(),
             "admitted": admitted.collect::<Vec<_>>(),
             "pending": pending_json(&r.pending),
-            "finished": {"seals": r.finished.seals, "tags": r.finished.tags, "deleted": r.deleted},
+            "finished": {"seals": r.finished.seals, "tags": r.finished.tags, "deleted": r.deleted, "absent": r.finished.absent},
             "open": r.finished.open.iter().map(open_line).collect::<Vec<_>>(),
             "conflicts": {"commits": r.commits, "merged": r.merged},
             "due": due.collect::<Vec<_>>(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt};
 
 use super::commit::{WorkError, signed_at};
@@ -41,6 +42,8 @@ pub struct Finished {
     pub tags: BTreeMap<Tag, Digest>,
     /// Submissions that were deleted.
     pub deleted: Vec<SubmissionTag>,
+    /// Bundles that are not here, so that no seal was hung and no tag set: they lie elsewhere, or are gone.
+    pub absent: BTreeSet<Digest>,
     /// What is still to be done, and why it was not.
     pub open: Vec<Open>,
 }
@@ -192,18 +195,17 @@ impl Tagging<'_> {
                 if named.get(tag) == Some(&entry.digest) {
                     continue;
                 }
+                named.insert(tag.clone(), entry.digest.clone());
                 match self.set_one(tag, entry, manifests).await {
-                    Ok(set) => {
-                        moved |= set;
-                        named.insert(tag.clone(), entry.digest.clone());
-                        if set {
-                            finished.tags.insert(tag.clone(), entry.digest.clone());
-                        }
+                    Ok(Did::Now) => {
+                        moved = true;
+                        finished.tags.insert(tag.clone(), entry.digest.clone());
                     }
-                    Err(error) => {
-                        finished.open.push(Open { duty: Duty::Tag(tag.clone()), error });
-                        named.insert(tag.clone(), entry.digest.clone());
+                    Ok(Did::Before) => {}
+                    Ok(Did::Absent) => {
+                        finished.absent.insert(entry.digest.clone());
                     }
+                    Err(error) => finished.open.push(Open { duty: Duty::Tag(tag.clone()), error }),
                 }
             }
             if !moved {
@@ -220,29 +222,39 @@ impl Tagging<'_> {
         Ok(())
     }
 
-    /// Set one tag; `false` when it names the digest already, or the bundle lies elsewhere.
+    /// Set one tag.
     async fn set_one(
         &self,
         tag: &Tag,
         entry: &Bundle,
         manifests: &BTreeMap<Digest, Content>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Did, StoreError> {
         let digest = &entry.digest;
         if let Some(now) = self.bundles.resolve(&Selector::Tag(tag.clone())).await? {
             let moved_on =
                 self.moves == Moves::Unfinished && Some(now.digest()) != entry.about.previous.as_ref();
             if now.digest() == digest || moved_on {
-                return Ok(false);
+                return Ok(Did::Before);
             }
         }
         let fetched = match manifests.get(digest) {
             Some(content) => Some(content.clone()),
-            None => self.bundles.resolve(&Selector::Digest(digest.clone())).await?,
+            None => bundle(self.bundles, digest).await?,
         };
-        let Some(content) = fetched else { return Ok(false) };
+        let Some(content) = fetched else { return Ok(Did::Absent) };
         self.bundles.push_manifest(&content, Some(tag)).await?;
         self.bundles.store().flush().await?;
-        Ok(true)
+        Ok(Did::Now)
+    }
+}
+
+/// A bundle, of which the collection says that it was released. Asked for twice: one wrong "not there" shall not leave it
+/// without seal and tag.
+async fn bundle(place: &Known<'_>, digest: &Digest) -> Result<Option<Content>, StoreError> {
+    let selector = Selector::Digest(digest.clone());
+    match place.resolve(&selector).await? {
+        None => place.resolve(&selector).await,
+        found => Ok(found),
     }
 }
 
@@ -254,6 +266,16 @@ pub(super) struct Tidy<'a> {
     pub(super) manifest: &'a Digest,
     pub(super) memory_is_newer: bool,
     pub(super) listed: &'a [SubmissionTag],
+}
+
+/// What became of a seal or tag.
+enum Did {
+    /// It was hung or set.
+    Now,
+    /// It was as it must be already, or is no longer ours to move.
+    Before,
+    /// The bundle is not here.
+    Absent,
 }
 
 /// What became of a submission that nothing depends on any more.
@@ -280,17 +302,20 @@ impl Tidy<'_> {
         let theirs = |b: &&Bundle| b.about.set.is_some_and(|v| versions.contains(&v));
         let claimed = |claim| entries.iter().filter(move |(_, b)| b.about.claim == Some(claim));
         let sealed: Vec<&Bundle> = claimed(Claim::Release).map(|(_, b)| b).filter(theirs).collect();
-        let results: Vec<_> = stream::iter(sealed)
-            .map(|bundle| async move { (bundle.digest.clone(), self.seal(bundle).await) })
-            .buffer_unordered(CONCURRENCY)
-            .collect()
-            .await;
+        let sealing: Vec<BoxFuture<'_, _>> = sealed
+            .into_iter()
+            .map(|bundle| async move { (bundle.digest.clone(), self.seal(bundle).await) }.boxed())
+            .collect();
+        let results: Vec<_> = stream::iter(sealing).buffer_unordered(CONCURRENCY).collect().await;
         for (digest, result) in results {
             match result {
-                Ok(true) => {
+                Ok(Did::Now) => {
                     finished.seals.insert(digest);
                 }
-                Ok(false) => {}
+                Ok(Did::Before) => {}
+                Ok(Did::Absent) => {
+                    finished.absent.insert(digest);
+                }
                 Err(WorkError::Store(error)) => finished.open.push(Open { duty: Duty::Seal(digest), error }),
                 Err(e) => return Err(e),
             }
@@ -309,10 +334,10 @@ impl Tidy<'_> {
         Ok(finished)
     }
 
-    /// Hang a seal where none of this collection hangs. `false` when one does, or the bundle lies elsewhere.
-    async fn seal(&self, bundle: &Bundle) -> Result<bool, WorkError> {
+    /// Hang a seal where none of this collection hangs.
+    async fn seal(&self, entry: &Bundle) -> Result<Did, WorkError> {
         let place = self.tagging.bundles;
-        let listed = place.referrers(&bundle.digest, Some(media_type::BULLA_SEAL)).await?;
+        let listed = place.referrers(&entry.digest, Some(media_type::BULLA_SEAL)).await?;
         let root = self.last.files().root(Version::ONE).map(|b| Digest::sha256(b));
         let mut read = 0;
         for seal in listed.into_iter().take(MAX_SEALS) {
@@ -324,7 +349,7 @@ impl Tidy<'_> {
             };
             let ours = Manifest::parse(&content).is_ok_and(|m| {
                 let name = FileName::versioned(RoleName::root(), Version::ONE).to_string();
-                m.subject.as_ref().is_some_and(|s| s.digest == bundle.digest)
+                m.subject.as_ref().is_some_and(|s| s.digest == entry.digest)
                     && m.layers.iter().any(|l| {
                         l.annotation(FILENAME) == Some(name.as_str()) && Some(&l.digest) == root.as_ref()
                     })
@@ -338,18 +363,15 @@ impl Tidy<'_> {
                 break;
             }
             match state::read(place, &content, Kind::Seal).await {
-                Ok(seal) if self.serves(bundle, &seal.files) => return Ok(false),
+                Ok(seal) if self.serves(entry, &seal.files) => return Ok(Did::Before),
                 Ok(_) | Err(StateError::Invalid { .. }) => {}
                 Err(StateError::Store(e)) if e.is_the_items_own() => {}
                 Err(StateError::Store(e)) => return Err(e.into()),
             }
         }
-        let Some(content) = place.resolve(&Selector::Digest(bundle.digest.clone())).await? else {
-            return Ok(false);
-        };
-        hang_seal(place, self.last, self.tagging.collection, content.descriptor(), &bundle.about.tags)
-            .await?;
-        Ok(true)
+        let Some(content) = bundle(place, &entry.digest).await? else { return Ok(Did::Absent) };
+        hang_seal(place, self.last, self.tagging.collection, content.descriptor(), &entry.about.tags).await?;
+        Ok(Did::Now)
     }
 
     /// Whether the files of a seal verify, expired or not, and list the bundle.

@@ -141,23 +141,45 @@ pub async fn fetch(
     now: UnixTime,
 ) -> Result<Fetched, StoreError> {
     let Some(name) = tag.tag(collection) else { return Ok(Fetched::Gone) };
-    let manifest = match store.resolve(&Selector::Tag(name)).await {
+    let mut read = read_at(store, &name, left).await?;
+    if read.is_err() {
+        // One damaged answer shall not pass for what lies there.
+        read = read_at(store, &name, left).await?;
+    }
+    let (manifest, files) = match read {
+        Ok(read) => read,
+        Err(fetched) => return Ok(fetched),
+    };
+    let bytes: Vec<Bytes> = files.metadata().values().chain(files.targets().values()).cloned().collect();
+    let fetched = judge(collection, tag, roles, files, now);
+    if matches!(fetched, Fetched::Valid(_)) {
+        store.learn(&manifest, &bytes);
+    }
+    Ok(fetched)
+}
+
+/// The files at a tag, or why there are none.
+async fn read_at(
+    store: &Known<'_>,
+    name: &Tag,
+    left: &AtomicU64,
+) -> Result<Result<(Content, Files), Fetched>, StoreError> {
+    let manifest = match store.resolve(&Selector::Tag(name.clone())).await {
         Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok(Fetched::Gone),
-        Err(e) => return anybodys(e),
+        Ok(None) => return Ok(Err(Fetched::Gone)),
+        Err(e) => return anybodys(e).map(Err),
     };
     let size = Manifest::parse(&manifest)
         .map_or(0, |m| m.layers.iter().fold(0, |sum: u64, l| sum.saturating_add(l.size)));
     let took = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(size));
     if took.is_err() {
-        return Ok(Fetched::TooMuch);
+        return Ok(Err(Fetched::TooMuch));
     }
-    let files = match state::read(store, &manifest, Kind::Submission).await {
-        Ok(read) => read.files,
-        Err(StateError::Store(e)) => return anybodys(e),
-        Err(e @ StateError::Invalid { .. }) => return Ok(Fetched::Invalid(e.to_string())),
-    };
-    Ok(judge(collection, tag, roles, files, now))
+    match state::read(store, &manifest, Kind::Submission).await {
+        Ok(read) => Ok(Ok((manifest, read.files))),
+        Err(StateError::Store(e)) => anybodys(e).map(Err),
+        Err(e @ StateError::Invalid { .. }) => Ok(Err(Fetched::Invalid(e.to_string()))),
+    }
 }
 
 fn judge(

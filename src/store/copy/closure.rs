@@ -89,6 +89,8 @@ enum Seen {
 struct Found {
     node: Node,
     tags: Vec<(Tag, Content)>,
+    /// Tags that the source lists and does not have.
+    gone: Vec<Skipped>,
     /// The list of its referrers lies at a tag.
     by_tag: bool,
     /// Left out: referrers and tags with their types.
@@ -180,6 +182,7 @@ impl Walk<'_> {
                 if found.by_tag && !found.node.listed.is_empty() {
                     at_tags.push(digest.clone());
                 }
+                closure.skipped.extend(found.gone);
                 closure.left_out.extend(found.left_out);
                 closure.children_left_out.extend(found.children_left_out);
                 closure.nodes.insert(digest, found.node);
@@ -194,7 +197,16 @@ impl Walk<'_> {
     /// One manifest: its bytes, its referrers, its derived tags.
     async fn look(&self, digest: Digest, want: Want) -> Result<Seen, CopyError> {
         let (source, filter) = (self.source, self.filter);
-        let listing = || async { source.listing(&digest).await.map_err(CopyError::source) };
+        let listing = || async {
+            let listed = source.listing(&digest).await.map_err(CopyError::source)?;
+            let own = digest.referrers_tag().parse().ok();
+            let shown = own.is_some_and(|own: Tag| self.tags.is_some_and(|tags| tags.contains(&own)));
+            match listed.entries.is_empty() && shown {
+                // The tags say that there is a list: one wrong "not there" shall not lose all that hangs here.
+                true => source.listing(&digest).await.map_err(CopyError::source),
+                false => Ok(listed),
+            }
+        };
         let content = async {
             if want.content.is_some() {
                 return Ok(want.content);
@@ -251,7 +263,8 @@ impl Walk<'_> {
                 Vec::new()
             }
         };
-        let tags = self.derived_tags(&digest, &mut left_out).await?;
+        let mut gone = Vec::new();
+        let tags = self.derived_tags(&digest, &mut left_out, &mut gone).await?;
         let node = Node {
             artifact_type,
             subject,
@@ -263,13 +276,14 @@ impl Walk<'_> {
             content,
         };
         let children_left_out = others.iter().map(|c| ChildLeftOut::new(&digest, c)).collect();
-        Ok(Seen::Found(Box::new(Found { node, tags, by_tag, left_out, children_left_out })))
+        Ok(Seen::Found(Box::new(Found { node, tags, gone, by_tag, left_out, children_left_out })))
     }
 
     async fn derived_tags(
         &self,
         digest: &Digest,
         left_out: &mut Vec<(String, String)>,
+        gone: &mut Vec<Skipped>,
     ) -> Result<Vec<(Tag, Content)>, CopyError> {
         let stem = digest.referrers_tag();
         let dotted = format!("{stem}.");
@@ -289,8 +303,17 @@ impl Walk<'_> {
                 left_out.push((tag.to_string(), ending));
                 continue;
             }
-            // Gone since the list was read: then it names nothing.
-            let there = self.source.resolve(&Selector::Tag(tag.clone())).await.map_err(CopyError::source)?;
+            let at = Selector::Tag(tag.clone());
+            let mut there = self.source.resolve(&at).await.map_err(CopyError::source)?;
+            if there.is_none() && self.tags.is_some() {
+                there = self.source.resolve(&at).await.map_err(CopyError::source)?;
+                if there.is_none() {
+                    gone.push(Skipped {
+                        digest: digest.clone(),
+                        reason: SkipReason::TagGone { tag: tag.clone() },
+                    });
+                }
+            }
             let Some(content) = there else { continue };
             self.room.take(self.source, &content)?;
             if self.filter.asks_types() {

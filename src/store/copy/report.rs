@@ -109,6 +109,11 @@ pub enum SkipReason {
         /// What it was listed under.
         subject: Digest,
     },
+    /// The source lists a tag derived from this digest, but has nothing at it.
+    TagGone {
+        /// The tag.
+        tag: Tag,
+    },
 }
 
 impl ChildLeftOut {

@@ -45,6 +45,11 @@ impl Small {
         errors(&self.body).iter().any(|(c, _)| c == code)
     }
 
+    /// Whether the body is an error document of a registry (distribution-spec "Error Codes").
+    pub(super) fn has_errors(&self) -> bool {
+        !errors(&self.body).is_empty()
+    }
+
     /// What a status that is no success means.
     pub(super) fn failure(&self) -> Failure {
         match failure_of(self.status, self.body.clone()) {

@@ -7,7 +7,9 @@ use super::auth::Access;
 use super::http::Call;
 use super::pages::Pages;
 use super::{Registry, answer::Small};
-use crate::oci::{Content, ContentError, Descriptor, Digest, MAX_MANIFEST_BYTES, Selector, Tag, media_type};
+use crate::oci::{
+    Content, ContentError, Descriptor, Digest, MAX_MANIFEST_BYTES, ManifestError, Selector, Tag, media_type,
+};
 use crate::store::Failure;
 
 /// Most tags and pages of a tag list that are read.
@@ -62,6 +64,8 @@ impl Registry {
     pub(super) async fn list_tags(&self, after: Option<&str>) -> Result<Vec<Tag>, Failure> {
         #[derive(serde::Deserialize)]
         struct Page {
+            // Some registries say null, but a document without the field is no list.
+            #[serde(deserialize_with = "serde::Deserialize::deserialize")]
             tags: Option<Vec<Option<String>>>,
         }
         let query = after.map(|last| {
@@ -70,11 +74,17 @@ impl Registry {
         });
         let mut call = Call::path(Method::GET, self.path(&format!("tags/list{}", query.unwrap_or_default())));
         let (mut pages, mut out, mut first) = (Pages::new(MAX_TAG_PAGES), Vec::new(), true);
+        let mut asked_again = false;
         loop {
             let answer = self.host.small(&call, &self.scopes(Access::Read), MAX_MANIFEST_BYTES).await?;
             match answer.status {
                 StatusCode::OK => {}
-                // A repository that does not exist has no tags; the second page of a list is another matter.
+                // A repository that does not exist has no tags; the second page of a list is another matter. Signatures and
+                // states are found by this list: one wrong answer shall not lose them.
+                StatusCode::NOT_FOUND if first && !asked_again => {
+                    asked_again = true;
+                    continue;
+                }
                 StatusCode::NOT_FOUND if first => return Ok(out),
                 StatusCode::NOT_FOUND => {
                     return Err(Failure::Protocol("a page of the tag list is missing".into()));
@@ -112,7 +122,12 @@ fn content_of(answer: Small, wanted: Option<&Digest>) -> Result<Content, Failure
         let got = Digest::of(named.algorithm(), &answer.body);
         return Err(ContentError::Digest { expected: named, got }.into());
     }
+    let named = answer.header("docker-content-digest").is_some();
     match wanted {
+        // A login page, or a proxy's own document: no registry has such a thing at a tag, nor would it name its digest.
+        None if !named && !media_type::is_manifest(&media_type) => {
+            Err(ManifestError::UnknownType { digest: Digest::sha256(&answer.body), media_type }.into())
+        }
         None => Ok(Content::new(media_type, answer.body)),
         Some(digest) => {
             let descriptor = Descriptor::new(media_type, digest.clone(), answer.body.len() as u64);

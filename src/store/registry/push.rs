@@ -36,7 +36,13 @@ impl Registry {
             .body(manifest.bytes().clone());
         let answer = self.host.small(&call, &self.scopes(Access::Write), MAX_ERROR_BYTES).await?;
         match answer.status {
-            // No Location is asked for: ECR sends none.
+            // No Location is asked for: ECR sends none. But 200 alone is what a login page answers as well.
+            StatusCode::OK | StatusCode::NO_CONTENT
+                if answer.header("location").is_none()
+                    && answer.header("docker-content-digest").is_none() =>
+            {
+                Err(Failure::Protocol(format!("status {} for a manifest that was pushed", answer.status)))
+            }
             StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
                 self.memo.note_subject(answer.header("oci-subject").is_some());
                 named_otherwise(&answer, manifest.digest())

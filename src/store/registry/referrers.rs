@@ -186,12 +186,19 @@ impl Registry {
         let (mut call, mut pages) = (Call::path(Method::GET, path), Pages::new(MAX_PAGES));
         let (mut out, mut listed, mut first): (Vec<Descriptor>, HashSet<Digest>, bool) =
             (Vec::new(), HashSet::new(), true);
+        let mut asked_again = false;
         loop {
             let answer = self.host.small(&call, &self.scopes(Access::Read), MAX_MANIFEST_BYTES).await?;
             match answer.status {
                 StatusCode::OK => {}
                 // The API is there, the repository is not.
                 StatusCode::NOT_FOUND if first && answer.has_code("NAME_UNKNOWN") => return Ok(Some(out)),
+                // Where there is no API, no registry answers with its own error document: the API is asked once more, since
+                // one wrong answer would lose all that hangs there.
+                StatusCode::NOT_FOUND if first && !asked_again && answer.has_errors() => {
+                    asked_again = true;
+                    continue;
+                }
                 StatusCode::NOT_FOUND if first => {
                     // A registry may answer so for an unknown subject: that is no reason to forget its API.
                     if !answer.has_code("MANIFEST_UNKNOWN") {
