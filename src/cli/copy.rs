@@ -162,7 +162,6 @@ async fn work(
                     }
                 }
             }
-            SkipReason::TagGone { tag } => format!("has the tag {tag} in the list, and nothing is there"),
         };
         let all = rows.len() + jobs.len() + left;
         for job in jobs {

@@ -26,13 +26,13 @@ use super::bundles;
 use super::servers;
 use crate::registry::{Config, Fault, LostUpdate, Nth, Registry as Server};
 
-const REPO: &str = "org/app";
-const TARGETS: u8 = 2;
-const RELEASES: u8 = 3;
-const ONLINE: u8 = 4;
+pub(crate) const REPO: &str = "org/app";
+pub(crate) const TARGETS: u8 = 2;
+pub(crate) const RELEASES: u8 = 3;
+pub(crate) const ONLINE: u8 = 4;
 
 /// A clock that all installations share and tests move.
-struct Time(AtomicI64);
+pub(crate) struct Time(pub(crate) AtomicI64);
 
 impl Clock for Time {
     fn now(&self) -> UnixTime {
@@ -40,30 +40,30 @@ impl Clock for Time {
     }
 }
 
-fn key(seed: u8) -> Arc<dyn Signer> {
+pub(crate) fn key(seed: u8) -> Arc<dyn Signer> {
     Arc::new(MemorySigner::from_seed(&[seed; 32]).unwrap())
 }
 
 /// A collection on a registry of its own.
-struct Collection {
-    server: Server,
-    name: CollectionName,
-    root: bytes::Bytes,
-    time: Arc<Time>,
-    owner: Home,
+pub(crate) struct Collection {
+    pub(crate) server: Server,
+    pub(crate) name: CollectionName,
+    pub(crate) root: bytes::Bytes,
+    pub(crate) time: Arc<Time>,
+    pub(crate) owner: Home,
 }
 
 /// An installation: keys, memory, connections.
-struct Home {
-    dir: tempfile::TempDir,
-    keys: OpenKeys,
-    hosts: Hosts,
-    memory: Memory,
+pub(crate) struct Home {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) keys: OpenKeys,
+    pub(crate) hosts: Hosts,
+    pub(crate) memory: Memory,
 }
 
 impl Home {
-    fn new(name: &CollectionName, keys: &[u8]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    pub(crate) fn new(name: &CollectionName, keys: &[u8]) -> Self {
+        let dir = bundles::scratch();
         let memory = Memory::in_dir(&dir.path().join("memory"), name);
         Self {
             dir,
@@ -75,7 +75,7 @@ impl Home {
 }
 
 impl Collection {
-    async fn new(single_writer: bool) -> Self {
+    pub(crate) async fn new(single_writer: bool) -> Self {
         let server = Server::start(Config::default()).await;
         let name: CollectionName = format!("{}/{REPO}", server.host()).parse().unwrap();
         let time = Arc::new(Time(AtomicI64::new(1_800_000_000)));
@@ -102,23 +102,23 @@ impl Collection {
     }
 
     /// Another installation, which remembers what the owner remembers.
-    fn home(&self, keys: &[u8]) -> Home {
+    pub(crate) fn home(&self, keys: &[u8]) -> Home {
         let home = Home::new(&self.name, keys);
         let remembered = self.owner.memory.load(&self.root).unwrap().unwrap();
         home.memory.save(&self.root, &remembered).unwrap();
         home
     }
 
-    fn store(&self, home: &Home) -> Repository {
+    pub(crate) fn store(&self, home: &Home) -> Repository {
         home.hosts.repository(self.name.as_repository())
     }
 
-    fn forward(&self, secs: i64) {
+    pub(crate) fn forward(&self, secs: i64) {
         self.time.0.fetch_add(secs, Ordering::SeqCst);
     }
 
     /// An image, placed past the client.
-    fn image(&self, seed: &str) -> Content {
+    pub(crate) fn image(&self, seed: &str) -> Content {
         let config = Content::new(bundles::CONFIG, format!("{{\"seed\":\"{seed}\"}}"));
         self.server.put_blob(REPO, config.bytes().clone());
         let doc = json!({
@@ -129,7 +129,12 @@ impl Collection {
         image
     }
 
-    async fn publish(&self, home: &Home, digest: &Digest, tags: &[&str]) -> Result<Published, PublishError> {
+    pub(crate) async fn publish(
+        &self,
+        home: &Home,
+        digest: &Digest,
+        tags: &[&str],
+    ) -> Result<Published, PublishError> {
         let store = self.store(home);
         publish(publish::Request {
             collection: self.name.clone(),
@@ -148,7 +153,11 @@ impl Collection {
         .await
     }
 
-    async fn renew(&self, home: &Home) -> Renewed {
+    pub(crate) async fn renew(&self, home: &Home) -> Renewed {
+        self.try_renew(home).await.unwrap()
+    }
+
+    pub(crate) async fn try_renew(&self, home: &Home) -> Result<Renewed, WorkError> {
         let store = self.store(home);
         renew(renew::Request {
             collection: self.name.clone(),
@@ -161,15 +170,14 @@ impl Collection {
             clock: &*self.time,
         })
         .await
-        .unwrap()
     }
 
     /// Whether a deployer who never saw the collection trusts `:tag` or `@digest`.
-    async fn trusts(&self, selector: &str) -> bool {
+    pub(crate) async fn trusts(&self, selector: &str) -> bool {
         let mut trust = TrustFile::default();
         let scope = Scope::Repository(self.name.as_repository().clone());
         trust.anchors.push(Anchor::tuf(scope, self.name.clone(), self.root.clone(), vec![]));
-        let fresh = tempfile::tempdir().unwrap();
+        let fresh = bundles::scratch();
         let verifier = Verifier {
             places: &Deployer(Hosts::new(servers::config())),
             trust: &trust,
@@ -181,30 +189,30 @@ impl Collection {
         verifier.verify(&reference, None).await.unwrap().verdict() == Verdict::Trusted
     }
 
-    async fn trusts_digest(&self, content: &Content) -> bool {
+    pub(crate) async fn trusts_digest(&self, content: &Content) -> bool {
         self.trusts(&format!("@{}", content.digest())).await
     }
 
-    fn tag_of(&self, tag: &str) -> Option<String> {
+    pub(crate) fn tag_of(&self, tag: &str) -> Option<String> {
         self.server.tags(REPO).into_iter().find(|(t, _)| t == tag).map(|(_, d)| d)
     }
 
-    fn submissions(&self) -> Vec<String> {
+    pub(crate) fn submissions(&self) -> Vec<String> {
         let prefix = self.name.submission_prefix();
         self.server.tags(REPO).into_iter().map(|(t, _)| t).filter(|t| t.starts_with(&prefix)).collect()
     }
 
-    fn state_tag(&self) -> String {
+    pub(crate) fn state_tag(&self) -> String {
         self.name.state_tag().to_string()
     }
 
-    fn timestamp_version(&self) -> u64 {
+    pub(crate) fn timestamp_version(&self) -> u64 {
         let (_, _, manifest) = self.server.manifest(REPO, &self.state_tag()).unwrap();
         timestamp_version(&manifest)
     }
 }
 
-struct Deployer(Hosts);
+pub(crate) struct Deployer(pub(crate) Hosts);
 
 #[async_trait]
 impl Places for Deployer {

@@ -179,6 +179,7 @@ impl Row {
                 SkipReason::NotAReferrer { subject } => {
                     format!("is listed as a referrer of {subject}, and is none")
                 }
+                SkipReason::TagGone { tag } => format!("has the tag {tag} in the list, and nothing is there"),
             };
             cx.note("copy.skipped", format!("{whose}{} {why}", skipped.digest));
         }
