@@ -486,8 +486,12 @@ def peer_table(m, command, sources, hosts, kinds):
             if line is None:
                 table[a, b] = "cannot"
                 continue
-            done = subprocess.run(list(map(str, line)), env={**os.environ, **m.signer}, capture_output=True, text=True)
+            for _ in range(2):
+                done = subprocess.run(list(map(str, line)), env={**os.environ, **m.signer}, capture_output=True, text=True)
+                if not done.returncode:
+                    break
             if done.returncode:
+                print(f"        {' '.join(line)}: exit {done.returncode}\n{done.stdout}{done.stderr}", flush=True)
                 table[a, b] = f"**exit {done.returncode}**"
                 continue
             want, have = Inventory(source, "v1"), Inventory(destination, "v1")
