@@ -62,8 +62,7 @@ impl BlobSource for StoreBlob<'_> {
 }
 
 /// `reader` (opened at offset 0) with size and digest checked while it passes: the last piece is only given out
-/// after the whole matched, and nothing is given out past the descriptor's size. Blobs of more than
-/// 1 MiB are hashed on a thread beside the transfer, so that neither waits for the other.
+/// after the whole matched, and nothing is given out past the descriptor's size.
 pub fn checked(place: String, blob: Descriptor, reader: BlobReader) -> BlobReader {
     struct State {
         place: String,
@@ -72,33 +71,35 @@ pub fn checked(place: String, blob: Descriptor, reader: BlobReader) -> BlobReade
         sum: Option<Sum>,
         seen: u64,
         held: Option<Bytes>,
+        ended: bool,
     }
-    let sum = Some(Sum::Here(Hasher::new(blob.digest.algorithm())));
-    let state = State { place, blob, reader, sum, seen: 0, held: None };
+    let state = State { place, blob, reader, sum: None, seen: 0, held: None, ended: false };
     let fail = |s: &State, e: Failure| StoreError::new(&s.place, format!("read blob {}", s.blob.digest), e);
     let size =
         |s: &State| ContentError::Size { digest: s.blob.digest.clone(), expected: s.blob.size, got: s.seen };
+    let begin =
+        |blob: &Descriptor| Sum::new(Hasher::new(blob.digest.algorithm()), blob.size, Box::new(|_, _| {}));
     stream::unfold(state, move |mut s| async move {
         loop {
-            s.sum.as_ref()?;
+            if std::mem::replace(&mut s.ended, true) {
+                return None;
+            }
             match s.reader.next().await {
                 Some(Ok(piece)) => {
                     s.seen += piece.len() as u64;
                     if s.seen > s.blob.size {
-                        s.sum = None;
                         return Some((Err(fail(&s, size(&s).into())), s));
                     }
-                    s.sum = Some(s.sum.take()?.add(&piece, s.blob.size).await);
+                    let mut sum = s.sum.take().unwrap_or_else(|| begin(&s.blob));
+                    sum.add(&piece).await;
+                    (s.sum, s.ended) = (Some(sum), false);
                     if let Some(out) = s.held.replace(piece) {
                         return Some((Ok(out), s));
                     }
                 }
-                Some(Err(e)) => {
-                    s.sum = None;
-                    return Some((Err(e), s));
-                }
+                Some(Err(e)) => return Some((Err(e), s)),
                 None => {
-                    let got = s.sum.take()?.finish().await;
+                    let got = s.sum.take().unwrap_or_else(|| begin(&s.blob)).finish().await;
                     let wrong = match got {
                         Err(failure) => Some(failure),
                         Ok(_) if s.seen != s.blob.size => Some(size(&s).into()),
@@ -118,45 +119,52 @@ pub fn checked(place: String, blob: Descriptor, reader: BlobReader) -> BlobReade
     .boxed()
 }
 
-/// The digest of what passes.
-enum Sum {
+/// Told after each piece how long it was and what the hash is then, so that hashing can go on from there another time.
+pub(crate) type Marker = Box<dyn FnMut(&Hasher, usize) + Send>;
+
+/// The digest of what passes. Of blobs of more than 1 MiB it is computed on a thread beside the transfer, so that neither
+/// waits for the other.
+pub(crate) enum Sum {
     /// Computed where the pieces pass.
-    Here(Hasher),
+    Here(Hasher, Marker),
     /// Computed on a thread of its own.
     Beside(mpsc::Sender<Bytes>, JoinHandle<Digest>),
 }
 
 impl Sum {
-    /// One more piece of a blob of `size` bytes.
-    async fn add(self, piece: &Bytes, size: u64) -> Self {
+    /// Going on with `hasher` through a blob of which `left` bytes are to come.
+    pub(crate) fn new(hasher: Hasher, left: u64, mut marker: Marker) -> Self {
+        if left <= HASHED_HERE_BYTES {
+            return Self::Here(hasher, marker);
+        }
+        let (give, mut take) = mpsc::channel::<Bytes>(PIECES_TO_HASH);
+        let hashing = tokio::task::spawn_blocking(move || {
+            let mut hasher = hasher;
+            while let Some(piece) = take.blocking_recv() {
+                hasher.update(&piece);
+                marker(&hasher, piece.len());
+            }
+            hasher.finish()
+        });
+        Self::Beside(give, hashing)
+    }
+
+    /// One more piece.
+    pub(crate) async fn add(&mut self, piece: &Bytes) {
         match self {
-            Self::Here(mut hasher) if size <= HASHED_HERE_BYTES => {
+            Self::Here(hasher, marker) => {
                 hasher.update(piece);
-                Self::Here(hasher)
+                marker(hasher, piece.len());
             }
-            Self::Here(mut hasher) => {
-                let (give, mut take) = mpsc::channel::<Bytes>(PIECES_TO_HASH);
-                let hashing = tokio::task::spawn_blocking(move || {
-                    while let Some(piece) = take.blocking_recv() {
-                        hasher.update(&piece);
-                    }
-                    hasher.finish()
-                });
-                // There is room for the first, and somebody takes it.
-                let _ = give.send(piece.clone()).await;
-                Self::Beside(give, hashing)
-            }
-            Self::Beside(give, hashing) => {
-                // Nobody takes it any more when the thread failed: its end says so.
-                let _ = give.send(piece.clone()).await;
-                Self::Beside(give, hashing)
-            }
+            // Nobody takes it any more when the thread failed: its end says so.
+            Self::Beside(give, _) => drop(give.send(piece.clone()).await),
         }
     }
 
-    async fn finish(self) -> Result<Digest, Failure> {
+    /// The digest of all pieces.
+    pub(crate) async fn finish(self) -> Result<Digest, Failure> {
         match self {
-            Self::Here(hasher) => Ok(hasher.finish()),
+            Self::Here(hasher, _) => Ok(hasher.finish()),
             Self::Beside(give, hashing) => {
                 drop(give);
                 hashing.await.map_err(|e| Failure::Interrupted(e.to_string()))

@@ -8,6 +8,7 @@ pub mod layout;
 pub mod memory;
 pub mod registry;
 
+pub(crate) use blob::Sum;
 pub use blob::{BlobReader, BlobSource, BytesSource, StoreBlob, checked, collect, fetch_small};
 pub use error::{Failure, StoreError};
 

@@ -9,7 +9,7 @@ use reqwest::Body;
 
 use super::upload::Progress;
 use crate::oci::{ContentError, Descriptor, Hasher};
-use crate::store::{BlobReader, BlobSource, StoreError};
+use crate::store::{BlobReader, BlobSource, Failure, StoreError, Sum};
 
 /// Bytes between two places from which hashing can go on.
 const MARK_BYTES: u64 = 4 * 1024 * 1024;
@@ -44,8 +44,7 @@ pub(super) struct Feed {
     place: String,
     blob: Descriptor,
     reader: BlobReader,
-    hasher: Option<Hasher>,
-    marks: Marks,
+    sum: Option<Sum>,
     /// Bytes that went into the hash.
     hashed: u64,
     /// The rest of the last piece.
@@ -64,12 +63,16 @@ impl Feed {
         at: u64,
     ) -> Result<Self, StoreError> {
         let (from, hasher) = marks.at_most(at).unwrap_or_else(|| (0, Hasher::new(blob.digest.algorithm())));
+        let (marks, mut at_mark) = (marks.clone(), from);
+        let marker = move |hasher: &Hasher, len: usize| {
+            at_mark += len as u64;
+            marks.note(at_mark, hasher);
+        };
         let mut feed = Self {
             place,
             blob: blob.clone(),
             reader: source.open(from).await?,
-            hasher: Some(hasher),
-            marks: marks.clone(),
+            sum: Some(Sum::new(hasher, blob.size.saturating_sub(from), Box::new(marker))),
             hashed: from,
             left: Bytes::new(),
             at: from,
@@ -88,7 +91,7 @@ impl Feed {
 
     /// Whether the blob was read to its end, and is what its descriptor names.
     pub(super) fn matched(&self) -> bool {
-        self.hasher.is_none() && self.hashed == self.blob.size
+        self.sum.is_none() && self.hashed == self.blob.size
     }
 
     /// The next bytes, at most `most`; none after the last one.
@@ -113,9 +116,8 @@ impl Feed {
                     if self.hashed > self.blob.size {
                         return Err(self.wrong_size());
                     }
-                    if let Some(hasher) = &mut self.hasher {
-                        hasher.update(&piece);
-                        self.marks.note(self.hashed, hasher);
+                    if let Some(sum) = &mut self.sum {
+                        sum.add(&piece).await;
                     }
                     if self.hashed == self.blob.size {
                         self.finish().await?;
@@ -136,14 +138,15 @@ impl Feed {
                 return Err(self.wrong_size());
             }
         }
-        match self.hasher.take().map(Hasher::finish) {
-            Some(got) if got != self.blob.digest => {
-                // Not matched: the size no longer says so either.
-                self.hasher = Some(Hasher::new(got.algorithm()));
-                Err(self.error(ContentError::Digest { expected: self.blob.digest.clone(), got }))
-            }
-            _ => Ok(()),
-        }
+        let Some(sum) = self.sum.take() else { return Ok(()) };
+        let failure: Failure = match sum.finish().await {
+            Ok(got) if got == self.blob.digest => return Ok(()),
+            Ok(got) => ContentError::Digest { expected: self.blob.digest.clone(), got }.into(),
+            Err(failure) => failure,
+        };
+        // Not matched: the size no longer says so either.
+        self.sum = Some(Sum::new(Hasher::new(self.blob.digest.algorithm()), 0, Box::new(|_, _| {})));
+        Err(self.error(failure))
     }
 
     fn wrong_size(&self) -> StoreError {
@@ -151,7 +154,7 @@ impl Feed {
         self.error(ContentError::Size { digest, expected: self.blob.size, got: self.hashed })
     }
 
-    fn error(&self, e: ContentError) -> StoreError {
+    fn error(&self, e: impl Into<Failure>) -> StoreError {
         StoreError::new(&self.place, format!("read blob {}", self.blob.digest), e)
     }
 }
@@ -193,7 +196,7 @@ pub(super) fn body(feed: Shared, len: u64, progress: Progress, slot: Slot) -> Bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{BytesSource, Failure};
+    use crate::store::BytesSource;
 
     async fn rest(bytes: &[u8], blob: &Descriptor, marks: &Marks, at: u64) -> Result<Vec<u8>, StoreError> {
         let source = BytesSource(Bytes::copy_from_slice(bytes));
