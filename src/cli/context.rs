@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::render::Note;
 use crate::client::anchors::TrustStore;
 use crate::keys::{KeyFolder, Password, Passwords, Prompt};
-use crate::store::registry::Hosts;
+use crate::store::registry::{Hosts, Notice};
 use crate::time::{Clock, FixedClock, TimeError, UnixTime};
 
 /// Most threads; hashing is what they have to do.
@@ -45,7 +45,7 @@ pub(super) struct Context<'c, 'e> {
     now: UnixTime,
     clock_is_moved: bool,
     notes: Vec<Note>,
-    /// The registries of this command, whose warnings are notes too.
+    /// The registries of this command, whose warnings and notices are notes too.
     hosts: Vec<Hosts>,
 }
 
@@ -85,6 +85,12 @@ impl<'c, 'e> Context<'c, 'e> {
     }
 
     pub(super) fn into_notes(mut self) -> Vec<Note> {
+        for met in self.hosts.iter().flat_map(|hosts| hosts.notices().take()).collect::<Vec<_>>() {
+            let code = match met {
+                Notice::TagTaken { .. } => "copy.fallback-replaced",
+            };
+            self.note(code, met);
+        }
         for warning in self.hosts.iter().flat_map(Hosts::warnings).collect::<Vec<_>>() {
             self.note("registry.warning", format!("{} says: {}", warning.host, warning.text));
         }

@@ -110,7 +110,14 @@ impl StoreError {
 
     /// Whether the failure is that of one item, which anybody who may push could have made, and not of the place.
     pub fn is_the_items_own(&self) -> bool {
-        matches!(self.failure, Failure::TooLarge { .. } | Failure::Content(_) | Failure::Manifest(_))
+        self.failure.is_the_items_own()
+    }
+}
+
+impl Failure {
+    /// As [`StoreError::is_the_items_own`].
+    pub fn is_the_items_own(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Content(_) | Self::Manifest(_))
     }
 }
 

@@ -42,8 +42,8 @@ pub trait Store: Send + Sync {
     /// When it has a subject, [`Store::index_referrers`] must follow for it to be found everywhere.
     async fn push_manifest(&self, manifest: &Content, tag: Option<&Tag>) -> Result<(), StoreError>;
 
-    /// Make sure that `referrers`, pushed before and all with this `subject`, are listed; returns once a list that was
-    /// read back from the store shows each of them. One index write a subject, however many referrers.
+    /// Make sure that `referrers`, pushed before and all with this `subject`, are listed: one index write a subject, however
+    /// many referrers. It counts once [`Manage::flush`] has returned, which reads back what others may have overwritten.
     async fn index_referrers(&self, subject: &Descriptor, referrers: &[Content]) -> Result<(), StoreError>;
 
     /// All referrers of `subject`, of one artifact type if given. Entries are hints: type and annotations are
@@ -83,6 +83,7 @@ pub trait Manage: Store {
     /// `false` when that did not happen, and the blob must be pushed; the push uses what the place opened for it instead.
     async fn mount(&self, blob: &Descriptor, from: &Repository) -> Result<bool, StoreError>;
 
-    /// Make what was written since the last call durable and visible (one sync a batch). Registries have nothing to do.
+    /// Make what was written since the last call durable and visible: one sync a batch on a disk; on a registry without the
+    /// referrers API one wait for slower writers, and the lists read back.
     async fn flush(&self) -> Result<(), StoreError>;
 }

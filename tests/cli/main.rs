@@ -13,6 +13,7 @@ mod errors;
 mod help;
 mod keys;
 mod places;
+mod registries;
 #[path = "../registry/mod.rs"]
 mod registry;
 mod releases;

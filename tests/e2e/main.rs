@@ -26,6 +26,7 @@ mod soak;
 mod stores;
 mod transport;
 mod transport_auth;
+mod transport_lists;
 mod transport_pace;
 mod transport_push;
 mod transport_reach;

@@ -177,6 +177,62 @@ async fn stored_credentials_and_identity_tokens_are_used() {
 }
 
 #[tokio::test]
+async fn a_token_endpoint_without_get_is_asked_by_post() {
+    for status in [404, 405, 501] {
+        let server = server(Auth::bearer("alice", "s3cret"), Quirks::default()).await;
+        server.fault(Fault::on("GET", "/token*").status(status));
+        let repo = repository_with(&server, "a", login("alice", "s3cret"));
+        assert!(repo.resolve(&v1()).await.is_ok(), "{}", server.log());
+        server.revoke_tokens();
+        assert!(repo.resolve(&v1()).await.is_ok(), "{}", server.log());
+        assert_eq!((server.count("GET", "/token*"), server.count("POST", "/token*")), (1, 2), "{status}");
+        assert!(server.requests().iter().all(|r| !r.path.contains("s3cret")), "{}", server.log());
+        let wrong = repository_with(&server, "a", login("alice", "wr0ng"));
+        let e = wrong.resolve(&v1()).await.unwrap_err();
+        assert!(matches!(&e.failure, Failure::Unauthorized(_)), "{e}");
+        assert!(!e.to_string().contains("wr0ng"), "{e}");
+    }
+    // A refusal of GET is one of the credentials, not of the method.
+    let server = server(Auth::bearer("alice", "s3cret"), Quirks::default()).await;
+    let wrong = repository_with(&server, "a", login("alice", "wr0ng"));
+    assert!(wrong.resolve(&v1()).await.is_err());
+    assert_eq!(server.count("POST", "/token*"), 0);
+    // Nobody's request is not repeated with an empty form.
+    server.fault(Fault::on("GET", "/token*").status(405));
+    assert!(repository(&server, "a").resolve(&v1()).await.is_err());
+    assert_eq!(server.count("POST", "/token*"), 0);
+}
+
+#[tokio::test]
+async fn keys_with_port_and_path_select_the_login() {
+    let users = vec![
+        User { repos: "org/one".into(), ..User::new("one", "pw1") },
+        User { repos: "*".into(), ..User::new("all", "pw2") },
+    ];
+    let server =
+        Server::start(Config { auth: Auth { users, ..Auth::bearer("x", "y") }, ..Config::default() }).await;
+    for name in ["org/one", "org/two"] {
+        place(&server, name, Some("v1"), &artifact("a/b", "one"));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("auth.json");
+    let host = server.host();
+    // one:pw1, all:pw2
+    let text = format!(
+        r#"{{"auths":{{"{host}":{{"auth":"YWxsOnB3Mg=="}},"{host}/org/one":{{"auth":"b25lOnB3MQ=="}}}}}}"#
+    );
+    std::fs::write(&file, text).unwrap();
+    let credentials = CredentialSources { files: vec![file], ..CredentialSources::none() };
+    let hosts = Hosts::new(RegistryConfig { credentials, ..config() });
+    for name in ["org/one", "org/two"] {
+        let repo = hosts.repository(&format!("{host}/{name}").parse().unwrap());
+        assert!(repo.resolve(&v1()).await.unwrap().is_some(), "{}", server.log());
+    }
+    let scopes = server.requests().iter().filter(|r| r.path.contains("scope=")).count();
+    assert_eq!(scopes, 2, "one token for each");
+}
+
+#[tokio::test]
 async fn credentials_do_not_go_to_a_token_server_without_tls() {
     let server =
         Server::start(Config { tls: Mode::On, auth: Auth::bearer("alice", "s3cret"), ..Config::default() })

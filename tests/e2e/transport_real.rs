@@ -83,6 +83,7 @@ async fn real_registry_keeps_referrers_of_eight_writers() {
             for r in mine {
                 repo.push_manifest(r, None).await.unwrap();
                 repo.index_referrers(subject, std::slice::from_ref(r)).await.unwrap();
+                repo.flush().await.unwrap();
             }
         }
     }))

@@ -1,7 +1,7 @@
 //! Referrers: the API and its quirks, and lists at the referrers tag.
 
 use bulla::oci::{Content, Descriptor, Digest, Packer, Selector, media_type, sorted_json};
-use bulla::store::{Failure, Store};
+use bulla::store::{Failure, Manage, Store};
 use futures::future::join_all;
 use serde_json::json;
 
@@ -27,13 +27,14 @@ fn of(contents: &[Content]) -> Vec<Digest> {
     digests(&contents.iter().map(|c| c.descriptor().clone()).collect::<Vec<_>>())
 }
 /// `count` referrers of `subject`, pushed and listed.
-async fn hang(repo: &impl Store, subject: &Content, count: usize) -> Vec<Content> {
+async fn hang(repo: &impl Manage, subject: &Content, count: usize) -> Vec<Content> {
     let all: Vec<Content> =
         (0..count).map(|i| referrer(KIND, &format!("r{i}"), subject.descriptor())).collect();
     for r in &all {
         repo.push_manifest(r, None).await.unwrap();
     }
     repo.index_referrers(subject.descriptor(), &all).await.unwrap();
+    repo.flush().await.unwrap();
     all
 }
 
@@ -65,6 +66,7 @@ async fn what_is_listed_is_found_again() {
         let other = referrer("application/vnd.example.other", "x", subject.descriptor());
         repo.push_manifest(&other, None).await.unwrap();
         repo.index_referrers(subject.descriptor(), std::slice::from_ref(&other)).await.unwrap();
+        repo.flush().await.unwrap();
         // A new process, which has seen none of them.
         let repo = repository(&server, "a");
         let ours = repo.referrers(subject.digest(), Some(KIND)).await.unwrap();
@@ -205,9 +207,11 @@ async fn the_missing_api_is_remembered_and_a_list_costs_four_requests() {
     }
     server.clear();
     repo.index_referrers(subject.descriptor(), &all).await.unwrap();
-    // Is there an API, what stands at the tag, PUT, read back.
+    // Is there an API, what stands at the tag, PUT, and, once for all that was written, the read back.
+    repo.flush().await.unwrap();
     assert_eq!(server.requests().len(), 4, "{}", server.log());
     repo.index_referrers(subject.descriptor(), &all).await.unwrap();
+    repo.flush().await.unwrap();
     assert_eq!(server.requests().len(), 5, "nothing to do, one look: {}", server.log());
     assert_eq!(digests(&repo.referrers(subject.digest(), None).await.unwrap()), of(&all));
     assert_eq!(server.requests().len(), 6, "own manifests are known: {}", server.log());
@@ -337,8 +341,10 @@ async fn overwritten_lists_are_merged_again() {
     server.lose(LostUpdate::new("a", &tag, Nth::Every, 0));
     let one = referrer(KIND, "late", subject.descriptor());
     repo.push_manifest(&one, None).await.unwrap();
-    let e = repo.index_referrers(subject.descriptor(), &[one]).await.unwrap_err();
+    repo.index_referrers(subject.descriptor(), &[one]).await.unwrap();
+    let e = repo.flush().await.unwrap_err();
     assert!(matches!(e.failure, Failure::Lost(_)), "{e}");
+    assert!(repo.flush().await.is_err(), "who asks again is not told that all is well");
 }
 
 #[tokio::test]
@@ -354,6 +360,7 @@ async fn writers_of_one_process_do_not_overwrite_each_other() {
         async move {
             repo.push_manifest(r, None).await.unwrap();
             repo.index_referrers(subject, std::slice::from_ref(r)).await.unwrap();
+            repo.flush().await.unwrap();
         }
     });
     join_all(writes).await;

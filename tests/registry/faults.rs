@@ -125,7 +125,7 @@ impl Fault {
         self
     }
 
-    /// The request takes effect although its answer says otherwise.
+    /// The request takes effect although its answer says otherwise; a delay or gate stands before the answer only.
     pub fn performed(mut self) -> Self {
         self.performed = true;
         self

@@ -144,13 +144,7 @@ impl Connection {
             watch.ticket = None;
             return Ok(self.respond(ticket, &parts, &[], reply));
         }
-        for hit in &hits {
-            match &hit.action {
-                Action::Delay(time) => tokio::time::sleep(*time).await,
-                Action::Hold(gate) => gate.pass().await,
-                _ => {}
-            }
-        }
+        pause(&hits, false).await;
 
         let instead = answer::scripted(&hits);
         if let Some((reply, _)) = instead.as_ref().filter(|(_, hit)| hit.early) {
@@ -178,6 +172,7 @@ impl Connection {
         if silent.is_some() {
             return Err(self.reset());
         }
+        pause(&hits, true).await;
         watch.ticket = None;
         Ok(self.respond(ticket, &parts, &hits, reply))
     }
@@ -256,6 +251,17 @@ impl Connection {
             query: pairs(parts.uri.query().unwrap_or_default()),
             headers: &parts.headers,
             body,
+        }
+    }
+}
+
+/// Waits as the hits say, before a request is performed or after it.
+async fn pause(hits: &[Hit], performed: bool) {
+    for hit in hits.iter().filter(|hit| hit.performed == performed) {
+        match &hit.action {
+            Action::Delay(time) => tokio::time::sleep(*time).await,
+            Action::Hold(gate) => gate.pass().await,
+            _ => {}
         }
     }
 }

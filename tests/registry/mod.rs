@@ -186,6 +186,13 @@ impl Registry {
         gate
     }
 
+    /// Holds the answers to requests that have taken effect.
+    pub fn hold_answer(&self, method: &str, path: &str, nth: Nth) -> Arc<Gate> {
+        let gate = Arc::new(Gate::default());
+        self.fault(Fault::on(method, path).nth(nth).performed().action(Action::Hold(gate.clone())));
+        gate
+    }
+
     /// Lets reads of a tag see something else.
     pub fn pin(&self, pin: Pin) {
         lock(&self.server.inner).script.pins.push(pin);

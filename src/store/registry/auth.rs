@@ -2,23 +2,18 @@
 //! Authentication"). Nothing is sent before a challenge; one token request serves all who wait for it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
-use serde::Deserialize;
-use zeroize::Zeroizing;
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderValue};
 
 use super::RegistryConfig;
-use super::answer::Small;
 use super::challenge::{Challenge, choose};
 use super::credentials::Credential;
 use super::http::{self, Call};
 use super::tls::{Clients, Pool, authority};
+use super::token::{self, Token, at_token_server, basic_header, read_token};
 use crate::store::Failure;
 
 /// Largest answer of a token endpoint, in bytes.
@@ -43,6 +38,11 @@ impl Scopes {
     /// One repository.
     pub(super) fn one(name: &str, access: Access) -> Self {
         Self(vec![(name.to_owned(), access)])
+    }
+
+    /// No repository: only who asks.
+    pub(super) fn nothing() -> Self {
+        Self(Vec::new())
     }
 
     /// Write to `name`, read from `from`, in one token (distribution-spec "Mounting a blob").
@@ -80,22 +80,12 @@ pub(super) struct Auth {
     challenge: Mutex<Option<Challenge>>,
     credentials: tokio::sync::Mutex<HashMap<String, Option<Credential>>>,
     tokens: Mutex<HashMap<Scopes, Slot>>,
+    /// The token endpoint takes no GET.
+    only_forms: AtomicBool,
 }
 
 /// Held while a token is fetched, so that the others wait for it.
 type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
-
-#[derive(Clone)]
-struct Token {
-    header: HeaderValue,
-    until: Instant,
-}
-
-impl Token {
-    fn is_fresh(&self) -> bool {
-        Instant::now() < self.until
-    }
-}
 
 impl Auth {
     /// No challenge seen yet.
@@ -107,6 +97,7 @@ impl Auth {
             challenge: Mutex::default(),
             credentials: tokio::sync::Mutex::default(),
             tokens: Mutex::default(),
+            only_forms: AtomicBool::new(false),
         }
     }
 
@@ -143,6 +134,11 @@ impl Auth {
         }
     }
 
+    /// Whether the registry has asked who asks.
+    pub(super) fn was_asked(&self) -> bool {
+        self.challenge.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// What to tell a user whose request was refused.
     pub(super) async fn note(&self, scopes: &Scopes) -> &'static str {
         match self.credentials.lock().await.get(scopes.name()) {
@@ -161,7 +157,7 @@ impl Auth {
         let login =
             self.config.login.as_ref().filter(|l| l.host.as_ref().is_none_or(|h| self.hosts.contains(h)));
         let found = match login {
-            Some(l) => Some(Credential::Password { user: l.user.clone(), secret: l.secret.clone() }),
+            Some(l) => Some(Credential::of(l.user.clone(), l.secret.clone())),
             None => self.config.credentials.lookup(&hosts, name).await?,
         };
         known.insert(name.to_owned(), found.clone());
@@ -239,19 +235,34 @@ impl Auth {
         let more = named.iter().filter(|n| n.starts_with(&own) && n.len() < 512).take(2);
         let more: Vec<String> = more.filter(|n| !covered(&wanted, n)).cloned().collect();
         wanted.extend(more);
+        let (service, mut other) = (service.as_deref(), None);
         let call = match credential {
-            Some(Credential::Identity(token)) => refresh(realm, service.as_deref(), &wanted, &token)?,
+            Some(Credential::Identity(token)) => token::refresh(realm, service, &wanted, &token)?,
             Some(Credential::Password { user, secret }) => {
-                ask(realm, service.as_deref(), &wanted, Some(basic_header(&user, &secret)?))
+                let form = token::password(realm, service, &wanted, &user, &secret)?;
+                if self.only_forms.load(Ordering::Relaxed) {
+                    form
+                } else {
+                    other = Some(form);
+                    token::ask(realm, service, &wanted, Some(basic_header(&user, &secret)?))
+                }
             }
-            None => ask(realm, service.as_deref(), &wanted, None),
+            None => token::ask(realm, service, &wanted, None),
         };
         let client = match authority(realm) == authority(registry) {
             true => self.clients.get(realm, Pool::Small, true)?,
             false => self.clients.led(&authority(registry), realm, Pool::Small).await?,
         };
-        let answer = http::small_at(&client, &self.config, &call, MAX_TOKEN_BYTES).await;
-        let answer = answer.map_err(|f| at_token_server(f, realm))?;
+        let send = async |call: &Call| {
+            let answer = http::small_at(&client, &self.config, call, MAX_TOKEN_BYTES).await;
+            answer.map_err(|f| at_token_server(f, realm))
+        };
+        let mut answer = send(&call).await?;
+        // An endpoint that knows OAuth2 alone.
+        if let (404 | 405 | 501, Some(form)) = (answer.status.as_u16(), other) {
+            answer = send(&form).await?;
+            self.only_forms.fetch_or(answer.status.is_success(), Ordering::Relaxed);
+        }
         if !answer.status.is_success() {
             return Err(at_token_server(answer.failure(), realm));
         }
@@ -267,87 +278,6 @@ fn covered(wanted: &[String], named: &str) -> bool {
         let have: Vec<&str> = have.split(',').collect();
         n == name && actions.split(',').all(|a| have.contains(&a))
     })
-}
-
-fn basic_header(user: &str, secret: &str) -> Result<HeaderValue, Failure> {
-    let pair = Zeroizing::new(format!("{user}:{secret}"));
-    let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-    sensitive(&text)
-}
-
-fn sensitive(text: &str) -> Result<HeaderValue, Failure> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| Failure::Protocol("a token holds characters that no header can carry".into()))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn ask(realm: &Url, service: Option<&str>, scopes: &[String], basic: Option<HeaderValue>) -> Call {
-    let mut url = realm.clone();
-    {
-        let mut query = url.query_pairs_mut();
-        query.extend_pairs(service.map(|s| ("service", s)));
-        query.extend_pairs(scopes.iter().map(|s| ("scope", s)));
-    }
-    let mut call = Call::new(Method::GET, url);
-    call.headers.extend(basic.map(|b| (AUTHORIZATION, b)));
-    call
-}
-
-fn refresh(realm: &Url, service: Option<&str>, scopes: &[String], token: &str) -> Result<Call, Failure> {
-    let mut form = Url::parse("form:").map_err(|e| Failure::Protocol(e.to_string()))?;
-    form.query_pairs_mut()
-        .append_pair("grant_type", "refresh_token")
-        .append_pair("service", service.unwrap_or_default())
-        .append_pair("client_id", "bulla")
-        .append_pair("scope", &scopes.join(" "))
-        .append_pair("refresh_token", token);
-    let mut call = Call::new(Method::POST, realm.clone());
-    call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-    call.body = Some(Bytes::from(form.query().unwrap_or_default().to_owned()));
-    Ok(call)
-}
-
-fn read_token(answer: &Small) -> Result<Token, Failure> {
-    #[derive(Deserialize)]
-    struct Raw {
-        token: Option<String>,
-        access_token: Option<String>,
-        expires_in: Option<f64>,
-    }
-    // The parser's words could quote the token: they are left out.
-    let raw: Raw = serde_json::from_slice(&answer.body)
-        .map_err(|_| Failure::Protocol(format!("{} answered no token document", authority(&answer.url))))?;
-    let text =
-        [raw.token, raw.access_token].into_iter().flatten().map(Zeroizing::new).find(|t| !t.is_empty());
-    let text =
-        text.ok_or_else(|| Failure::Protocol(format!("{} answered no token", authority(&answer.url))))?;
-    let life = raw.expires_in.filter(|s| s.is_finite() && *s > 0.0).unwrap_or(60.0).min(86_400.0);
-    // Renewed a little early: the registry checks the token later than we do.
-    let life = Duration::from_secs_f64(life - (life / 5.0).min(30.0));
-    Ok(Token {
-        header: sensitive(&Zeroizing::new(format!("Bearer {}", *text)))?,
-        until: Instant::now() + life,
-    })
-}
-
-fn at_token_server(failure: Failure, realm: &Url) -> Failure {
-    let server = authority(realm);
-    match failure {
-        Failure::Unauthorized(t) => Failure::Unauthorized(format!("token server {server}: {t}")),
-        Failure::Denied(t) => Failure::Denied(format!("token server {server}: {t}")),
-        Failure::TooManyRequests(t) => Failure::TooManyRequests(format!("token server {server}: {t}")),
-        Failure::Server { status, text } => {
-            Failure::Server { status, text: format!("token server {server}: {text}") }
-        }
-        Failure::NotFound => Failure::Protocol(format!("token server {server} answers 404")),
-        Failure::Refused { status, text } => {
-            Failure::Refused { status, text: format!("token server {server}: {text}") }
-        }
-        Failure::Unreachable(t) => Failure::Unreachable(format!("token server {server}: {t}")),
-        Failure::Interrupted(t) => Failure::Interrupted(format!("token server {server}: {t}")),
-        other => other,
-    }
 }
 
 #[cfg(test)]
@@ -372,19 +302,5 @@ mod tests {
         let wanted = vec!["repository:a:5000/b:pull,push".to_owned()];
         assert!(covered(&wanted, "repository:a:5000/b:push"));
         assert!(!covered(&wanted, "repository:a:5000/b:pull,metadata_read"));
-    }
-
-    #[test]
-    fn token_requests_keep_the_query_and_escape() {
-        let realm = Url::parse("https://a.example/t?x=1").unwrap();
-        let call = ask(&realm, Some("r&r"), &["repository:a:pull".into(), "repository:b:pull".into()], None);
-        assert_eq!(
-            call.url_for_tests().query(),
-            Some("x=1&service=r%26r&scope=repository%3Aa%3Apull&scope=repository%3Ab%3Apull")
-        );
-        let call = refresh(&realm, Some("r"), &["s 1".into()], "t&k").unwrap();
-        let body = "grant_type=refresh_token&service=r&client_id=bulla&scope=s+1&refresh_token=t%26k";
-        assert_eq!(call.body, Some(Bytes::from(body)));
-        assert!(!format!("{:?}", basic_header("u", "hunter2").unwrap()).contains("aHVudGVyMg"));
     }
 }

@@ -23,6 +23,8 @@ const MAX_BYTES: u64 = 1024 * 1024;
 pub struct CredentialSources {
     /// Files in the form of docker's `config.json` and podman's `auth.json`. Missing ones are skipped.
     pub files: Vec<PathBuf>,
+    /// The file to keep a login in, whether or not it exists; `None`: the first that exists, else the last.
+    pub named: Option<PathBuf>,
     /// Where credential helpers are searched, as in `PATH`; `None`: there are none.
     pub helper_path: Option<OsString>,
     /// How long a credential helper may take.
@@ -43,10 +45,20 @@ pub(super) enum Credential {
     Identity(Zeroizing<String>),
 }
 
+impl Credential {
+    /// User and password, or the identity token that the user `<token>` stands for.
+    pub(super) fn of(user: String, secret: Zeroizing<String>) -> Self {
+        match user.as_str() {
+            "<token>" => Self::Identity(secret),
+            _ => Self::Password { user, secret },
+        }
+    }
+}
+
 impl CredentialSources {
     /// No files: anonymous unless a login is given.
     pub fn none() -> Self {
-        Self { files: Vec::new(), helper_path: None, helper_timeout: Duration::from_secs(30) }
+        Self { files: Vec::new(), named: None, helper_path: None, helper_timeout: Duration::from_secs(30) }
     }
 
     /// The places of docker and podman (containers-auth.json(5)): `$REGISTRY_AUTH_FILE`, `$DOCKER_CONFIG/config.json`,
@@ -54,15 +66,17 @@ impl CredentialSources {
     pub fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Self {
         let dir = |name: &str| var(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = dir("HOME");
+        let docker = dir("DOCKER_CONFIG").map(|d| d.join("config.json"));
+        let named = dir("REGISTRY_AUTH_FILE").or_else(|| docker.clone());
         let config = dir("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
         let files = [
             dir("REGISTRY_AUTH_FILE"),
-            dir("DOCKER_CONFIG").map(|d| d.join("config.json")),
+            docker,
             dir("XDG_RUNTIME_DIR").map(|d| d.join("containers/auth.json")),
             config.map(|d| d.join("containers/auth.json")),
             home.map(|d| d.join(".docker/config.json")),
         ];
-        Self { files: files.into_iter().flatten().collect(), helper_path: var("PATH"), ..Self::none() }
+        Self { files: files.into_iter().flatten().collect(), named, helper_path: var("PATH"), ..Self::none() }
     }
 
     /// The credential for repository `name` on a host that has these names (the first is asked of helpers).
@@ -101,24 +115,14 @@ impl CredentialSources {
     }
 
     /// The helper protocol: `docker-credential-NAME get`, the server on stdin, JSON on stdout.
-    async fn ask_helper(&self, helper: &str, host: &str, file: &Path) -> Result<Option<Credential>, Failure> {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
-        if helper.is_empty() || helper.len() > 64 || !helper.bytes().all(legal) {
-            return Err(setup(file, "names a credential helper that is no plain program name".into()));
-        }
-        let program = format!("docker-credential-{helper}");
+    pub(super) async fn ask_helper(
+        &self,
+        helper: &str,
+        host: &str,
+        file: &Path,
+    ) -> Result<Option<Credential>, Failure> {
+        let (program, success, output) = self.run_helper(helper, "get", host, host, file).await?;
         let broken = |reason: &str| setup(file, format!("names {program} for {host}, which {reason}"));
-        let dirs = self.helper_path.iter().flat_map(std::env::split_paths);
-        let found = dirs.filter(|d| d.is_absolute()).map(|d| d.join(&program)).find(|p| p.is_file());
-        let found = found.ok_or_else(|| broken("is not installed"))?;
-        let run = run_helper(&found, host);
-        let (success, output) = tokio::time::timeout(self.helper_timeout, run)
-            .await
-            .map_err(|_| broken("did not answer in time"))?
-            .map_err(|e| broken(&format!("could not be run: {e}")))?;
-        if output.len() as u64 > MAX_BYTES {
-            return Err(broken("answered with more than 1 MiB"));
-        }
         if !success {
             let text = String::from_utf8_lossy(&output);
             return match text.contains("credentials not found") {
@@ -134,11 +138,52 @@ impl CredentialSources {
         }
         let answer: Answer =
             serde_json::from_slice(&output).map_err(|_| broken("answered with something else"))?;
-        let secret = Zeroizing::new(answer.secret);
-        Ok(Some(match answer.username.as_str() {
-            "<token>" => Credential::Identity(secret),
-            _ => Credential::Password { user: answer.username, secret },
-        }))
+        Ok(Some(Credential::of(answer.username, Zeroizing::new(answer.secret))))
+    }
+
+    /// `store` or `erase`; the name of the program that did it. Its words are not shown: they could hold the secret.
+    pub(super) async fn run_verb(
+        &self,
+        helper: &str,
+        verb: &str,
+        input: &str,
+        host: &str,
+        file: &Path,
+    ) -> Result<String, Failure> {
+        let (program, success, _) = self.run_helper(helper, verb, input, host, file).await?;
+        match success {
+            true => Ok(program),
+            false => Err(setup(file, format!("names {program} for {host}, which failed to {verb} a login"))),
+        }
+    }
+
+    /// A helper's name, whether it ended well, and its output.
+    async fn run_helper(
+        &self,
+        helper: &str,
+        verb: &str,
+        input: &str,
+        host: &str,
+        file: &Path,
+    ) -> Result<(String, bool, Zeroizing<Vec<u8>>), Failure> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
+        if helper.is_empty() || helper.len() > 64 || !helper.bytes().all(legal) {
+            return Err(setup(file, "names a credential helper that is no plain program name".into()));
+        }
+        let program = format!("docker-credential-{helper}");
+        let broken = |reason: &str| setup(file, format!("names {program} for {host}, which {reason}"));
+        let dirs = self.helper_path.iter().flat_map(std::env::split_paths);
+        let found = dirs.filter(|d| d.is_absolute()).map(|d| d.join(&program)).find(|p| p.is_file());
+        let found = found.ok_or_else(|| broken("is not installed"))?;
+        let run = run(&found, verb, input);
+        let (success, output) = tokio::time::timeout(self.helper_timeout, run)
+            .await
+            .map_err(|_| broken("did not answer in time"))?
+            .map_err(|e| broken(&format!("could not be run: {e}")))?;
+        if output.len() as u64 > MAX_BYTES {
+            return Err(broken("answered with more than 1 MiB"));
+        }
+        Ok((program, success, output))
     }
 }
 
@@ -159,7 +204,7 @@ struct File {
     creds_store: Option<String>,
 }
 
-async fn read(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+pub(super) async fn read(file: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     let unreadable = |e: std::io::Error| setup(file, format!("cannot be read: {e}"));
     let opened = match tokio::fs::File::open(file).await {
         Ok(f) => f,
@@ -196,7 +241,7 @@ fn best_entry<'a>(auths: &'a BTreeMap<String, Value>, hosts: &[&str], name: &str
 }
 
 /// `https://host/v1/` is `host`; `host/path/` is `host/path`.
-fn normal_key(key: &str) -> &str {
+pub(super) fn normal_key(key: &str) -> &str {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     match bare {
         Some(bare) => bare.split('/').next().unwrap_or(bare),
@@ -209,11 +254,8 @@ fn decode(entry: &Value) -> Result<Credential, String> {
     let document = Zeroizing::new(serde_json::json!({ "auths": { "entry": entry } }).to_string());
     match docker_credential::get_credential_from_reader(document.as_bytes(), "entry") {
         Ok(DockerCredential::IdentityToken(token)) => Ok(Credential::Identity(Zeroizing::new(token))),
-        Ok(DockerCredential::UsernamePassword(user, secret)) if user == "<token>" => {
-            Ok(Credential::Identity(Zeroizing::new(secret)))
-        }
         Ok(DockerCredential::UsernamePassword(user, secret)) => {
-            Ok(Credential::Password { user, secret: Zeroizing::new(secret) })
+            Ok(Credential::of(user, Zeroizing::new(secret)))
         }
         // The crate's words for these errors hold nothing of the entry.
         Err(e) => Err(format!("holds an entry that cannot be read: {e}")),
@@ -221,9 +263,9 @@ fn decode(entry: &Value) -> Result<Credential, String> {
 }
 
 /// Run a helper without a shell; killed when the caller stops waiting.
-async fn run_helper(program: &Path, host: &str) -> std::io::Result<(bool, Zeroizing<Vec<u8>>)> {
+async fn run(program: &Path, verb: &str, input: &str) -> std::io::Result<(bool, Zeroizing<Vec<u8>>)> {
     let mut child = tokio::process::Command::new(program)
-        .arg("get")
+        .arg(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -231,7 +273,7 @@ async fn run_helper(program: &Path, host: &str) -> std::io::Result<(bool, Zeroiz
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that does not read its input may close it early; its answer decides.
-        let _ = stdin.write_all(host.as_bytes()).await;
+        let _ = stdin.write_all(input.as_bytes()).await;
     }
     let mut output = Zeroizing::new(Vec::new());
     if let Some(stdout) = child.stdout.take() {
@@ -243,7 +285,7 @@ async fn run_helper(program: &Path, host: &str) -> std::io::Result<(bool, Zeroiz
     Ok((child.wait().await?.success(), output))
 }
 
-fn setup(file: &Path, reason: String) -> Failure {
+pub(super) fn setup(file: &Path, reason: String) -> Failure {
     Failure::Setup(format!("{} {reason}", file.display()))
 }
 
@@ -329,6 +371,7 @@ mod tests {
             };
             let sources = CredentialSources {
                 files: vec![file(dir.path(), "c.json", config)],
+                named: None,
                 helper_path: Some(dir.path().into()),
                 helper_timeout: Duration::from_secs(5),
             };
@@ -349,6 +392,7 @@ mod tests {
         let before = std::time::Instant::now();
         let slow = CredentialSources {
             files: vec![file(dir.path(), "c.json", r#"{"credHelpers":{"ex.com":"t"}}"#)],
+            named: None,
             helper_path: Some(dir.path().into()),
             helper_timeout: Duration::from_millis(50),
         };

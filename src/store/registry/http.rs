@@ -1,6 +1,7 @@
 //! Requests to one host: scheme, proof, redirects, retries, and answers read under a cap.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
@@ -31,6 +32,7 @@ pub(super) struct Call {
     pub(super) body: Option<Bytes>,
     /// Sent without proof wherever it goes: a server other than the registry chose the address.
     bare: bool,
+    until: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -44,17 +46,37 @@ enum Target {
 impl Call {
     /// A request to a URL that a server named.
     pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, target: Target::Url(url), headers: HeaderMap::new(), body: None, bare: false }
+        Self {
+            method,
+            target: Target::Url(url),
+            headers: HeaderMap::new(),
+            body: None,
+            bare: false,
+            until: None,
+        }
     }
 
     /// A request to a path below `/v2/`.
     pub(super) fn path(method: Method, path: String) -> Self {
-        Self { method, target: Target::Path(path), headers: HeaderMap::new(), body: None, bare: false }
+        Self {
+            method,
+            target: Target::Path(path),
+            headers: HeaderMap::new(),
+            body: None,
+            bare: false,
+            until: None,
+        }
     }
 
     /// With a header.
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
+        self
+    }
+
+    /// Not to be sent after this moment, also not once more.
+    pub(super) fn until(mut self, until: Option<Instant>) -> Self {
+        self.until = until;
         self
     }
 
@@ -167,6 +189,9 @@ impl Host {
         turn: &mut Turn<'_>,
     ) -> Result<Small, Trouble> {
         let _permit = self.pace.permit(Lane::Requests).await;
+        if call.until.is_some_and(|until| Instant::now() >= until) {
+            return Err(Failure::Interrupted("it was too late to send it".into()).into());
+        }
         let epoch = self.pace.epoch();
         let whole = async {
             let response = self.proven(call, scopes, Pool::Small, turn).await?;
@@ -181,6 +206,18 @@ impl Host {
     async fn noted(&self, mut answer: Small, scopes: &Scopes) -> Result<Small, Failure> {
         answer.note = if answer.status == 401 { self.auth.note(scopes).await } else { "" };
         Ok(answer)
+    }
+
+    /// Ask for the API itself (distribution-spec "Determining Support"): whether who asks was asked for, and accepted.
+    pub(super) async fn greet(&self) -> Result<bool, Failure> {
+        let call = Call::path(Method::GET, String::new());
+        let answer = self.small(&call, &Scopes::nothing(), super::answer::MAX_ERROR_BYTES).await?;
+        match answer.status {
+            StatusCode::OK => Ok(self.auth.was_asked()),
+            StatusCode::NOT_FOUND => Err(Failure::Protocol("there is no registry (404 at /v2/)".into())),
+            s if s.is_success() => Err(Failure::Protocol(format!("status {s} at /v2/"))),
+            _ => Err(answer.failure()),
+        }
     }
 
     /// Send a request whose answer may be large: repeated until its head is there. Success statuses come back as

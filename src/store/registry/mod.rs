@@ -9,10 +9,13 @@ mod blobs;
 mod challenge;
 mod chunks;
 mod credentials;
+mod fallback;
 mod feed;
 mod gate;
 mod http;
+mod logins;
 mod mounts;
+mod notices;
 mod pace;
 mod pages;
 mod pull;
@@ -21,6 +24,7 @@ mod reach;
 mod referrers;
 mod retry;
 mod tls;
+mod token;
 mod trouble;
 mod upload;
 mod warnings;
@@ -34,6 +38,8 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 pub use credentials::CredentialSources;
+pub use logins::{Kept, LoginScope, LoginScopeError};
+pub use notices::{Notice, Notices};
 pub use retry::RetryPolicy;
 pub use warnings::Warning;
 
@@ -136,6 +142,7 @@ pub struct Hosts {
     clients: Arc<Clients>,
     known: Arc<Mutex<Known>>,
     warnings: Arc<Warnings>,
+    notices: Notices,
 }
 
 #[derive(Default)]
@@ -149,12 +156,30 @@ impl Hosts {
     pub fn new(config: RegistryConfig) -> Self {
         let config = Arc::new(config);
         let clients = Arc::new(Clients::new(config.clone()));
-        Self { clients, config, known: Arc::default(), warnings: Arc::default() }
+        Self { clients, config, known: Arc::default(), warnings: Arc::default(), notices: Notices::default() }
     }
 
     /// What registries want people to know: each text of a host once, and only what was not taken before.
     pub fn warnings(&self) -> Vec<Warning> {
         self.warnings.take()
+    }
+
+    /// What was met and the user should hear of.
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// Whether a registry accepts the credentials at hand; `false` when it did not ask for any, which says nothing.
+    ///
+    /// # Errors
+    /// It refuses them, or it is no registry.
+    pub async fn accepts(&self, scope: &LoginScope) -> Result<bool, StoreError> {
+        let error = |f: Failure| StoreError::new(scope.host(), "log in", f);
+        let name = format!("{}/{}", scope.host(), scope.path().unwrap_or("x"));
+        let repository: Repository =
+            name.parse().map_err(|_| error(Failure::Setup(format!("{scope} is no registry"))))?;
+        let host = self.repository(&repository).host;
+        host.greet().await.map_err(error)
     }
 
     /// A repository. All repositories of one host share its connections, proofs and limits.
@@ -168,7 +193,7 @@ impl Hosts {
         });
         let host = host.clone();
         let memo = known.memos.entry((authority, repository.name().to_owned())).or_default().clone();
-        Registry { repository: repository.clone(), host, memo }
+        Registry { repository: repository.clone(), host, memo, notices: self.notices.clone() }
     }
 }
 
@@ -178,6 +203,7 @@ pub struct Registry {
     repository: Repository,
     host: Arc<Host>,
     memo: Arc<Memo>,
+    notices: Notices,
 }
 
 impl Registry {
@@ -275,7 +301,8 @@ impl Manage for Registry {
     }
 
     async fn flush(&self) -> Result<(), StoreError> {
-        Ok(())
+        let settled = self.settle().await;
+        settled.map_err(|(subject, f)| self.error(format!("list the referrers of {subject}"), f))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading: manifests and tags.
 
-use reqwest::header::{ACCEPT, HeaderValue};
+use reqwest::header::{ACCEPT, ETAG, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use super::auth::Access;
@@ -23,10 +23,22 @@ impl Registry {
             Selector::Tag(tag) => tag.to_string(),
             Selector::Digest(digest) | Selector::Both(_, digest) => digest.to_string(),
         };
-        let call = self.manifest_call(Method::GET, &name);
+        Ok(self.pull_named(&name, selector.digest()).await?.map(|(content, _)| content))
+    }
+
+    /// The manifest at a name, and its `ETag`.
+    pub(super) async fn pull_named(
+        &self,
+        name: &str,
+        wanted: Option<&Digest>,
+    ) -> Result<Option<(Content, Option<HeaderValue>)>, Failure> {
+        let call = self.manifest_call(Method::GET, name);
         let answer = self.host.small(&call, &self.scopes(Access::Read), MAX_MANIFEST_BYTES).await?;
         match answer.status {
-            StatusCode::OK => content_of(answer, selector.digest()).map(Some),
+            StatusCode::OK => {
+                let etag = answer.headers.get(ETAG).cloned();
+                Ok(Some((content_of(answer, wanted)?, etag)))
+            }
             StatusCode::NOT_FOUND => Ok(None),
             s if s.is_success() => Err(Failure::Protocol(format!("status {s} for a manifest"))),
             _ => Err(answer.failure()),

@@ -1,6 +1,8 @@
 //! Writing: manifests and deletion.
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use std::time::Instant;
+
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use super::Registry;
@@ -28,28 +30,42 @@ impl Registry {
         Ok(())
     }
 
-    async fn put_at(&self, manifest: &Content, name: &str) -> Result<(), Failure> {
-        let media_type = HeaderValue::from_str(manifest.media_type())
-            .map_err(|_| Failure::Protocol("a media type that no header can carry".into()))?;
-        let call = Call::path(Method::PUT, self.path(&format!("manifests/{name}")))
-            .header(CONTENT_TYPE, media_type)
-            .body(manifest.bytes().clone());
+    /// PUT a list of referrers at its tag, not after `until`; `false` when another one stands there than the condition
+    /// names.
+    pub(super) async fn put_list(
+        &self,
+        list: &Content,
+        tag: &Tag,
+        condition: Option<(HeaderName, HeaderValue)>,
+        until: Option<Instant>,
+    ) -> Result<bool, Failure> {
+        if list.bytes().len() as u64 > MAX_MANIFEST_BYTES {
+            let limit = format!("{MAX_MANIFEST_BYTES} bytes");
+            return Err(Failure::TooLarge { what: format!("the list of referrers {tag}"), limit });
+        }
+        let mut call = self.put_call(list, tag.as_str())?.until(until);
+        call.headers.extend(condition);
         let answer = self.host.small(&call, &self.scopes(Access::Write), MAX_ERROR_BYTES).await?;
         match answer.status {
-            // No Location is asked for: ECR sends none. But 200 alone is what a login page answers as well.
-            StatusCode::OK | StatusCode::NO_CONTENT
-                if answer.header("location").is_none()
-                    && answer.header("docker-content-digest").is_none() =>
-            {
-                Err(Failure::Protocol(format!("status {} for a manifest that was pushed", answer.status)))
-            }
-            StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
-                self.memo.note_subject(answer.header("oci-subject").is_some());
-                named_otherwise(&answer, manifest.digest())
-            }
-            StatusCode::NOT_FOUND => Err(Failure::Refused { status: 404, text: text_of(&answer) }),
-            _ => Err(answer.failure()),
+            StatusCode::PRECONDITION_FAILED => Ok(false),
+            _ => put_answered(&answer, list).map(|()| true),
         }
+    }
+
+    async fn put_at(&self, manifest: &Content, name: &str) -> Result<(), Failure> {
+        let call = self.put_call(manifest, name)?;
+        let answer = self.host.small(&call, &self.scopes(Access::Write), MAX_ERROR_BYTES).await?;
+        put_answered(&answer, manifest)?;
+        self.memo.note_subject(answer.header("oci-subject").is_some());
+        Ok(())
+    }
+
+    fn put_call(&self, manifest: &Content, name: &str) -> Result<Call, Failure> {
+        let media_type = HeaderValue::from_str(manifest.media_type())
+            .map_err(|_| Failure::Protocol("a media type that no header can carry".into()))?;
+        Ok(Call::path(Method::PUT, self.path(&format!("manifests/{name}")))
+            .header(CONTENT_TYPE, media_type)
+            .body(manifest.bytes().clone()))
     }
 
     /// Delete a tag, or a manifest by digest; `false` where the registry does not do that.
@@ -71,6 +87,22 @@ impl Registry {
             _ if answer.has_code("UNSUPPORTED") => Ok(false),
             _ => Err(answer.failure()),
         }
+    }
+}
+
+fn put_answered(answer: &Small, manifest: &Content) -> Result<(), Failure> {
+    match answer.status {
+        // No Location is asked for: ECR sends none. But 200 alone is what a login page answers as well.
+        StatusCode::OK | StatusCode::NO_CONTENT
+            if answer.header("location").is_none() && answer.header("docker-content-digest").is_none() =>
+        {
+            Err(Failure::Protocol(format!("status {} for a manifest that was pushed", answer.status)))
+        }
+        StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
+            named_otherwise(answer, manifest.digest())
+        }
+        StatusCode::NOT_FOUND => Err(Failure::Refused { status: 404, text: text_of(answer) }),
+        _ => Err(answer.failure()),
     }
 }
 

@@ -7,24 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
 
 use super::Registry;
 use super::auth::Access;
+use super::fallback::Lists;
 use super::http::Call;
 use super::pages::Pages;
-use crate::oci::{
-    Content, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, media_type, sorted_json,
-};
+use crate::oci::{Content, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, media_type};
 use crate::store::{Failure, Listing};
 
 /// Most entries and pages of one referrers list that are read.
-const MAX_ENTRIES: usize = 10_000;
+pub(super) const MAX_ENTRIES: usize = 10_000;
 const MAX_PAGES: usize = 64;
 /// How often a list is read again until it shows what was pushed.
 const READS: u32 = 4;
-/// How often a list at a tag is merged again after somebody overwrote it.
-const MERGES: u32 = 10;
 /// Most of a manifest's annotations, in bytes, and of its type, that are kept as hints: a list may name thousands.
 const MAX_NOTE_BYTES: usize = 16 * 1024;
 const MAX_TYPE_BYTES: usize = 255;
@@ -40,8 +36,8 @@ pub(super) struct Memo {
     subject_noted: AtomicBool,
     /// Manifests pushed or read, by digest: what hangs on what never changes under a digest.
     seen: Mutex<HashMap<Digest, Arc<Seen>>>,
-    /// One writer at a time for each list at a tag.
-    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Lists at tags that this run writes.
+    pub(super) lists: Lists,
 }
 
 const UNKNOWN: u8 = 0;
@@ -85,11 +81,6 @@ impl Memo {
         known.insert(content.digest().clone(), seen.clone());
         seen
     }
-
-    fn turn(&self, tag: &Tag) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.entry(tag.to_string()).or_default().clone()
-    }
 }
 
 impl Registry {
@@ -126,14 +117,15 @@ impl Registry {
         Ok(match self.ask_api(subject).await? {
             Some(entries) => Listing { entries, by_tag: false },
             None => {
-                let entries = self.read_tag(subject).await?.map(|l| l.entries).unwrap_or_default();
+                let entries = self.read_tag(subject).await?.entries();
                 Listing { entries, by_tag: true }
             }
         })
     }
 
     /// One entry, filled in from its manifest where the list is vague, or `None` when its manifest is gone or hangs
-    /// on something else. What the API lists is believed in that; a list at a tag is anybody's.
+    /// on something else. What the API lists is believed in that; a list at a tag is anybody's. One whose manifest cannot
+    /// be read for a reason of its own stays as it is listed.
     async fn settled(
         &self,
         entry: Descriptor,
@@ -146,7 +138,12 @@ impl Registry {
         if !media_type::is_manifest(&entry.media_type) {
             return Ok(by_api.then_some(entry));
         }
-        let Some(seen) = self.look(&entry.digest).await? else {
+        let seen = match self.look(&entry.digest).await {
+            // Listed, and damaged: whoever needs it meets that, the others are not kept from their own.
+            Err(f) if f.is_the_items_own() => return Ok(Some(entry)),
+            seen => seen?,
+        };
+        let Some(seen) = seen else {
             tracing::debug!(digest = %entry.digest, "listed as a referrer, but not there");
             return Ok(None);
         };
@@ -202,7 +199,13 @@ impl Registry {
                 StatusCode::NOT_FOUND if first => {
                     // A registry may answer so for an unknown subject: that is no reason to forget its API.
                     if !answer.has_code("MANIFEST_UNKNOWN") {
-                        let _ = api.compare_exchange(UNKNOWN, NO_API, Ordering::Relaxed, Ordering::Relaxed);
+                        let known =
+                            api.compare_exchange(UNKNOWN, NO_API, Ordering::Relaxed, Ordering::Relaxed);
+                        // One node of several without the API: its tags hold nothing of what the others list.
+                        if known == Err(HAS_API) {
+                            let text = "the referrers API answered before, and now says 404";
+                            return Err(Failure::Protocol(text.into()));
+                        }
                     }
                     return Ok(None);
                 }
@@ -237,36 +240,6 @@ impl Registry {
         }
     }
 
-    /// The list at the referrers tag; `None` when there is none.
-    async fn read_tag(&self, subject: &Digest) -> Result<Option<TagList>, Failure> {
-        let tag = referrers_tag(subject)?;
-        let Some(content) = self.pull_manifest(&Selector::Tag(tag.clone())).await? else { return Ok(None) };
-        // GitLab takes the tag for the digest itself; cosign copy really writes it.
-        if subject.matches(content.bytes()) {
-            return Ok(None);
-        }
-        let foreign =
-            |why: String| Failure::Foreign(format!("the tag {tag} holds {why}, not a list of referrers"));
-        if !media_type::is_index(content.media_type()) {
-            return Err(foreign(format!("the type {}", super::answer::clean(content.media_type()))));
-        }
-        let index = Manifest::parse(&content)?;
-        if index.subject.is_some() {
-            return Err(foreign("an index with a subject".into()));
-        }
-        if index.manifests.iter().any(|e| e.platform.is_some()) {
-            return Err(foreign("an index of platforms".into()));
-        }
-        let document =
-            serde_json::from_slice(content.bytes()).map_err(|e| Failure::Protocol(e.to_string()))?;
-        if index.manifests.len() > MAX_ENTRIES {
-            return Err(too_many(index.manifests.len()));
-        }
-        let mut listed = HashSet::new();
-        let entries = index.manifests.into_iter().filter(|e| listed.insert(e.digest.clone())).collect();
-        Ok(Some(TagList { digest: content.digest().clone(), entries, document }))
-    }
-
     /// Make sure that `referrers` are listed, and return once a list read back shows them.
     pub(super) async fn list_anew(&self, subject: &Descriptor, referrers: &[Content]) -> Result<(), Failure> {
         let mut wanted: Vec<Descriptor> = Vec::new();
@@ -287,7 +260,7 @@ impl Registry {
             return Ok(());
         }
         let Some(listed) = self.ask_api(&subject.digest).await? else {
-            return self.merge_tag(&subject.digest, &wanted).await;
+            return self.add_to_list(&subject.digest, &wanted).await;
         };
         let mut missing = absent(&wanted, &listed);
         for round in 0..2 * READS {
@@ -310,37 +283,7 @@ impl Registry {
         if missing.is_empty() { Ok(()) } else { Err(self.lost(&missing)) }
     }
 
-    /// Merge into the list at the referrers tag, read back, and merge again until ours are there: registries have
-    /// no conditional PUT, so another writer may overwrite the list at any time.
-    async fn merge_tag(&self, subject: &Digest, wanted: &[Descriptor]) -> Result<(), Failure> {
-        let tag = referrers_tag(subject)?;
-        let turn = self.memo.turn(&tag);
-        let _alone = turn.lock().await;
-        let (mut put, mut contended) = (None, false);
-        for _ in 0..MERGES {
-            let mut list = self.read_tag(subject).await?;
-            // Somebody else writes too when another list stands there than the one put last.
-            contended |= put.is_some() && list.as_ref().map(|l| &l.digest) != put.as_ref();
-            let mut missing = absent_of(wanted, list.as_ref());
-            if contended {
-                // A slower writer may yet overwrite what is there: look once more, and merge into what is there then.
-                tokio::time::sleep(self.host.config().retry.backoff(1)).await;
-                list = self.read_tag(subject).await?;
-                missing = absent_of(wanted, list.as_ref());
-            }
-            if missing.is_empty() {
-                return Ok(());
-            }
-            let ours = wanted.iter().filter(|w| missing.contains(&w.digest));
-            let merged = merged(list.map(|l| l.document), ours);
-            self.put_manifest(&merged, Some(&tag)).await?;
-            put = Some(merged.digest().clone());
-        }
-        let missing = absent_of(wanted, self.read_tag(subject).await?.as_ref());
-        if missing.is_empty() { Ok(()) } else { Err(self.lost(&missing)) }
-    }
-
-    fn lost(&self, missing: &[Digest]) -> Failure {
+    pub(super) fn lost(&self, missing: &[Digest]) -> Failure {
         let shown: Vec<String> = missing.iter().take(3).map(Digest::short).collect();
         let noted = self.memo.subject_noted.load(Ordering::Relaxed);
         let though = if noted { ", although the registry confirmed the subject" } else { "" };
@@ -348,25 +291,10 @@ impl Registry {
     }
 }
 
-/// A list at a referrers tag: entries once each, and the document as it stands.
-struct TagList {
-    digest: Digest,
-    entries: Vec<Descriptor>,
-    document: Value,
-}
-
-fn referrers_tag(subject: &Digest) -> Result<Tag, Failure> {
-    subject.referrers_tag().parse().map_err(|e: crate::oci::ReferenceError| Failure::Protocol(e.to_string()))
-}
-
 /// Which of `wanted` are not in `listed`.
-fn absent(wanted: &[Descriptor], listed: &[Descriptor]) -> Vec<Digest> {
+pub(super) fn absent(wanted: &[Descriptor], listed: &[Descriptor]) -> Vec<Digest> {
     let listed: HashSet<&Digest> = listed.iter().map(|e| &e.digest).collect();
     wanted.iter().map(|w| &w.digest).filter(|d| !listed.contains(d)).cloned().collect()
-}
-
-fn absent_of(wanted: &[Descriptor], list: Option<&TagList>) -> Vec<Digest> {
-    absent(wanted, list.map_or(&[], |l| &l.entries))
 }
 
 /// Whether the listed type says too little to filter by: none, or a config's that stands for the artifact's own
@@ -378,23 +306,7 @@ fn is_vague(entry: &Descriptor) -> bool {
     }
 }
 
-/// The list with more entries at its end; what stands there stays as it is.
-fn merged<'a>(document: Option<Value>, more: impl Iterator<Item = &'a Descriptor>) -> Content {
-    let empty = || json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [] });
-    let mut document = document.filter(Value::is_object).unwrap_or_else(empty);
-    if !document["manifests"].is_array() {
-        document["manifests"] = json!([]);
-    }
-    let served = document["mediaType"].as_str().filter(|t| media_type::is_index(t)).map(str::to_owned);
-    let media_type = served.unwrap_or_else(|| media_type::OCI_INDEX.to_owned());
-    document["mediaType"] = json!(media_type);
-    if let Some(entries) = document["manifests"].as_array_mut() {
-        entries.extend(more.map(|entry| json!(entry)));
-    }
-    Content::new(media_type, sorted_json(&document))
-}
-
-fn too_many(count: usize) -> Failure {
+pub(super) fn too_many(count: usize) -> Failure {
     Failure::TooLarge {
         what: format!("the referrers list ({count} entries)"),
         limit: format!("{MAX_ENTRIES} entries"),
@@ -404,22 +316,6 @@ fn too_many(count: usize) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn merging_appends_and_keeps_foreign_fields() {
-        let old = json!({"schemaVersion":2,"annotations":{"k":"v"},"manifests":[
-            {"mediaType":"a/b","digest":Digest::sha256(b"x"),"size":1,"x-more":{"n":1}}]});
-        let entry = Descriptor::of("c/d", b"y").annotated("k", "v");
-        let content = merged(Some(old), [&entry].into_iter());
-        let new: Value = serde_json::from_slice(content.bytes()).unwrap();
-        assert_eq!(new["manifests"][0]["x-more"]["n"], 1);
-        assert_eq!(new["manifests"][1], json!(entry));
-        assert_eq!(
-            (&new["annotations"]["k"], &new["mediaType"]),
-            (&json!("v"), &json!(media_type::OCI_INDEX))
-        );
-        assert_eq!(content.media_type(), media_type::OCI_INDEX);
-    }
 
     #[test]
     fn what_is_remembered_of_a_manifest_is_small() {

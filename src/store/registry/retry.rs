@@ -19,6 +19,8 @@ pub struct RetryPolicy {
     pub longest: Duration,
     /// Longest sum of waits for one request.
     pub total: Duration,
+    /// How long slower writers of a list that registries let anybody overwrite are waited for, at least.
+    pub settle: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -28,6 +30,7 @@ impl Default for RetryPolicy {
             base: Duration::from_millis(200),
             longest: Duration::from_secs(30),
             total: Duration::from_secs(90),
+            settle: Duration::from_millis(250),
         }
     }
 }
@@ -35,7 +38,8 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The default number of tries without any wait, for tests.
     pub fn without_delay() -> Self {
-        Self { base: Duration::ZERO, longest: Duration::ZERO, total: Duration::ZERO, ..Self::default() }
+        let none = Duration::ZERO;
+        Self { base: none, longest: none, total: none, settle: none, ..Self::default() }
     }
 
     /// A run of tries of one request.
