@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{completion, copy, init, inspect, key, man, publish, renew, tree, trust, verify};
+use super::{completion, copy, init, inspect, key, login, logout, man, publish, renew, tree, trust, verify};
 
 /// Sign OCI bundles so that trust travels with them
 ///
@@ -60,6 +60,8 @@ pub(super) enum Command {
     Inspect(inspect::Args),
     Trust(trust::Args),
     Key(key::Args),
+    Login(login::Args),
+    Logout(logout::Args),
     Completion(completion::Args),
     Man(man::Args),
 }

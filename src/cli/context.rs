@@ -13,7 +13,7 @@ use super::home::Home;
 use super::progress::Progress;
 use super::render::Note;
 use crate::client::anchors::TrustStore;
-use crate::keys::{KeyFolder, Password, Passwords, Prompt};
+use crate::keys::{KeyFolder, Password, PasswordError, Passwords, Prompt};
 use crate::store::registry::{Hosts, Notice};
 use crate::time::{Clock, FixedClock, TimeError, UnixTime};
 
@@ -157,6 +157,22 @@ impl<'c, 'e> Context<'c, 'e> {
     /// The key folder.
     pub(super) fn keys(&self) -> KeyFolder {
         KeyFolder::new(&self.home.keys)
+    }
+
+    /// Ask a person, with echo.
+    ///
+    /// # Errors
+    /// There is nobody to ask.
+    pub(super) fn ask_openly(&self, question: &str) -> Result<String, PasswordError> {
+        self.env.prompt.ask_openly(question)?.ok_or(PasswordError::NoSource)
+    }
+
+    /// Ask a person, without echo.
+    ///
+    /// # Errors
+    /// There is nobody to ask.
+    pub(super) fn ask_secretly(&self, question: &str) -> Result<Password, PasswordError> {
+        self.env.prompt.ask(question)?.ok_or(PasswordError::NoSource)
     }
 
     /// The password sources, in their order.

@@ -172,7 +172,7 @@ const SPELLING: &str = "check the repository and the tag or digest";
 impl From<StoreError> for CliError {
     fn from(e: StoreError) -> Self {
         let StoreError { place, what, failure } = e;
-        let login = "log in with a user who may do that (docker login, podman login), or pass --username and --password-stdin";
+        let login = "log in with a user who may do that (bulla login, docker login, podman login), or pass --username and --password-stdin";
         let elsewhere = "do not use this copy; get the bundle from another place";
         let (code, next) = match &failure {
             Failure::NotFound => ("ref.absent", SPELLING),
@@ -184,9 +184,7 @@ impl From<StoreError> for CliError {
             Failure::Server { .. } | Failure::Protocol(_) => {
                 ("registry.fault", "the registry or a proxy before it is at fault; try again later")
             }
-            Failure::Refused { .. } => {
-                ("registry.unsupported", "ask who runs the registry whether it allows that")
-            }
+            Failure::Refused { text, .. } => ("registry.unsupported", after_refusal(text)),
             Failure::Unreachable(_) => (
                 "registry.unreachable",
                 "check the name, the network and HTTPS_PROXY; --plain-http for a registry without TLS",
@@ -232,6 +230,26 @@ impl From<StoreError> for CliError {
         // "open" and "create" are about the place itself.
         let at = if what.contains(' ') { " at" } else { "" };
         Self::failed(code, format!("cannot {what}{at} {place}")).reason(failure).next(next)
+    }
+}
+
+/// The next step where a registry lets no tag move.
+const TAG_RULE: &str = "exclude the tags bulla.* and sha256-* from the registry's rule against moving tags, or keep the state \
+    elsewhere with --at";
+
+/// What helps against a refusal, by the registry's own code (distribution-spec "Error Codes").
+fn after_refusal(text: &str) -> &'static str {
+    match text.split([':', ';']).next().unwrap_or_default().trim() {
+        "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN" => {
+            "run the same command again: garbage collection may have taken what was there"
+        }
+        "BLOB_UPLOAD_INVALID" | "BLOB_UPLOAD_UNKNOWN" => "run the same command again",
+        "NAME_INVALID" => "choose another repository name: this registry does not allow it",
+        "NAME_UNKNOWN" => "make the repository first, where the registry wants that",
+        "SIZE_INVALID" => "ask who runs the registry for a higher limit",
+        "DIGEST_INVALID" => "ask who runs the registry which digest algorithms it knows",
+        "MANIFEST_INVALID" => "ask who runs the registry whether it takes OCI 1.1 artifacts of this size",
+        _ => "ask who runs the registry whether it allows that",
     }
 }
 
@@ -381,6 +399,11 @@ impl From<InitError> for CliError {
             .reason(e)
             .next("give the targets role a key of its own"),
             InitError::Exists { .. } | InitError::Remembered { .. } => exists(&e),
+            InitError::TagImmutable { .. } => {
+                Self::failed("init.tag-immutable", "the state's tag could never be moved there")
+                    .reason(e)
+                    .next(TAG_RULE)
+            }
             InitError::RootFile { path, reason, .. } => Self::io("write", &path, reason),
             InitError::Key(e) => e.into(),
             InitError::Sign(e) => e.into(),
@@ -433,6 +456,12 @@ impl From<CopyError> for CliError {
                     .reason(e)
                     .next("copy all platforms, or into an OCI layout")
             }
+            CopyError::TagImmutable { ref place, ref tag, .. } => Self::failed(
+                "copy.tag-immutable",
+                format!("destination: the tag {tag} at {place} names something else and cannot be moved"),
+            )
+            .reason(&e)
+            .next("exclude it from the registry's rule against moving tags, or copy to another tag or repository"),
             CopyError::Missing { ref place, ref missing } => Self::failed(
                 "copy.missing",
                 format!("destination: {} referrers are not listed at {place}", missing.len()),

@@ -11,7 +11,7 @@ use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::Outcome;
-use crate::client::init::{Created, InitError, Lifetimes, NextStep, Request, init};
+use crate::client::init::{Created, InitError, Lifetimes, NextStep, Request, check_tags, init};
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
 use crate::client::state;
@@ -109,11 +109,15 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     let store = block_on(async {
         let store = places.create(&at).await?;
         match state::resolve_state(&*store, &args.name).await {
-            Err(state::StateError::Store(e)) if e.is_not_found() => Ok(store),
-            Ok(None) => Ok(store),
-            Ok(Some(_)) => Err(InitError::Exists { collection: args.name.clone(), place: at.clone() }.into()),
-            Err(e) => Err(CliError::from(e)),
+            Err(state::StateError::Store(e)) if e.is_not_found() => {}
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                return Err(InitError::Exists { collection: args.name.clone(), place: at.clone() }.into());
+            }
+            Err(e) => return Err(CliError::from(e)),
         }
+        check_tags(&*store, &args.name).await?;
+        Ok(store)
     })??;
 
     let mut keys = Keys { names: Vec::new(), generated: Vec::new() };

@@ -11,6 +11,8 @@ mod home;
 mod init;
 mod inspect;
 mod key;
+mod login;
+mod logout;
 mod man;
 mod process;
 mod progress;
@@ -94,6 +96,8 @@ fn dispatch(
         Command::Inspect(args) => inspect::run(args, format, cx),
         Command::Trust(args) => trust::run(args, cx),
         Command::Key(args) => key::run(args, cx),
+        Command::Login(args) => login::run(args, cx),
+        Command::Logout(args) => logout::run(args, cx),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
     }

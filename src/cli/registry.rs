@@ -13,10 +13,10 @@ use crate::keys::{Password, Passwords};
 use crate::oci::Reference;
 use crate::store::registry::{ClientCert, CredentialSources, Login, RegistryConfig};
 
-/// How registries are reached.
+/// How a connection to a registry is made.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Registries")]
-pub(super) struct RegistryArgs {
+pub(super) struct ReachArgs {
     /// Trust these CA certificates (PEM) besides the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -29,6 +29,14 @@ pub(super) struct RegistryArgs {
     /// Talk http, not https
     #[arg(long)]
     plain_http: bool,
+}
+
+/// How registries are reached.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Registries")]
+pub(super) struct RegistryArgs {
+    #[command(flatten)]
+    reach: ReachArgs,
     /// Log in to the registry named on the command line as NAME
     #[arg(long, value_name = "NAME", requires = "password_stdin")]
     username: Option<String>,
@@ -38,6 +46,24 @@ pub(super) struct RegistryArgs {
     /// At most N transfers at a time
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=64))]
     concurrency: u8,
+}
+
+impl ReachArgs {
+    /// Without credentials.
+    pub(super) fn config(&self) -> RegistryConfig {
+        let both = self.cert.clone().zip(self.tls_key.clone());
+        RegistryConfig {
+            ca_files: self.ca_file.iter().cloned().collect(),
+            client_cert: both.map(|(cert, key)| ClientCert { cert, key }),
+            plain_http: self.plain_http,
+            ..RegistryConfig::default()
+        }
+    }
+}
+
+/// Where docker and podman keep credentials.
+pub(super) fn credential_sources(cx: &Context<'_, '_>) -> CredentialSources {
+    CredentialSources::from_vars(|name| cx.var(name).map(OsString::from))
 }
 
 impl RegistryArgs {
@@ -55,15 +81,11 @@ impl RegistryArgs {
                 Some(Login { host, user: user.clone(), secret })
             }
         };
-        let both = self.cert.clone().zip(self.tls_key.clone());
         let stores = Stores::new(RegistryConfig {
-            ca_files: self.ca_file.iter().cloned().collect(),
-            client_cert: both.map(|(cert, key)| ClientCert { cert, key }),
-            plain_http: self.plain_http,
             login,
-            credentials: CredentialSources::from_vars(|name| cx.var(name).map(OsString::from)),
+            credentials: credential_sources(cx),
             concurrency: self.concurrency(),
-            ..RegistryConfig::default()
+            ..self.reach.config()
         });
         cx.listen_to(stores.hosts());
         Ok(stores)

@@ -15,9 +15,11 @@ use super::signing::{OpenKeys, SignError, sign};
 use super::state::{self, Kind, StateError};
 use super::whole::{Whole, walk};
 use crate::keys::{KeyError, Signer};
-use crate::oci::{Digest, Reference, Repository, Selector};
+use crate::oci::{
+    Content, Digest, EMPTY_JSON, Packer, Reference, Repository, Selector, Tag, empty_descriptor, media_type,
+};
 use crate::sig::{KeyId, PublicKey};
-use crate::store::{Manage, StoreError};
+use crate::store::{BytesSource, Failure, Manage, StoreError};
 use crate::time::UnixTime;
 use crate::trust::{Anchor, Duration, Scope};
 use crate::tuf::{
@@ -172,6 +174,16 @@ pub enum InitError {
         /// Where.
         place: Reference,
     },
+    /// Tags there cannot be moved, and the state's must be.
+    #[error("{place}: the tag {tag} was set and could not be moved: {failure}")]
+    TagImmutable {
+        /// Where.
+        place: Reference,
+        /// The tag that it was tried with.
+        tag: Tag,
+        /// The registry's words.
+        failure: Failure,
+    },
     /// This installation remembers the collection.
     #[error("{collection} is remembered in {}", .path.display())]
     Remembered {
@@ -293,6 +305,41 @@ pub async fn init(request: Request<'_>) -> Result<Created, InitError> {
         memory.save(&root, &remembered)?;
     }
     Ok(created(&request, &whole, root, packed.manifest.digest().clone()))
+}
+
+/// Find out whether tags like the state's can be moved at a place, by moving one of its own: two small manifests at the
+/// tag `bulla.<h>.probe`, which is taken away again where that is possible. An OCI layout is not asked.
+///
+/// # Errors
+/// [`InitError::TagImmutable`], or the place failed.
+pub async fn check_tags(store: &dyn Manage, collection: &CollectionName) -> Result<(), InitError> {
+    let place = store.place();
+    let Ok(tag) = format!("{}.probe", collection.state_tag()).parse::<Tag>() else { return Ok(()) };
+    if !matches!(place, Reference::Registry(_)) {
+        return Ok(());
+    }
+    let probe = |word: &str| Packer::new(media_type::BULLA_PROBE).annotation("vnd.bulla.probe", word).build();
+    let (first, second) = (probe("first"), probe("second"));
+    let empty = Content::new(empty_descriptor().media_type, EMPTY_JSON);
+    store.push_blob(empty.descriptor(), &BytesSource(empty.bytes().clone())).await?;
+    let refused = |e: &StoreError| matches!(e.failure, Failure::Refused { .. } | Failure::Denied(_));
+    let mut moved = store.push_manifest(&first, Some(&tag)).await;
+    let may_set = match &moved {
+        // What an earlier probe left there may be what cannot be moved.
+        Err(e) if refused(e) => store.resolve(&Selector::Tag(tag.clone())).await?.is_some(),
+        other => other.is_ok(),
+    };
+    if moved.is_ok() {
+        moved = store.push_manifest(&second, Some(&tag)).await;
+    }
+    if !store.delete(&Selector::Tag(tag.clone())).await.unwrap_or(false) {
+        // What stays is small, and no reader takes it for a state.
+        let _ = store.delete(&Selector::Digest(second.digest().clone())).await;
+    }
+    match moved {
+        Err(e) if may_set && refused(&e) => Err(InitError::TagImmutable { place, tag, failure: e.failure }),
+        other => Ok(other?),
+    }
 }
 
 fn check_keys(request: &Request<'_>) -> Result<(), InitError> {

@@ -1,7 +1,7 @@
 //! Where passwords come from: standard input, the environment, a terminal. Never from arguments.
 
 use std::fmt;
-use std::io::{ErrorKind, Read};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write as _};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -44,6 +44,14 @@ pub trait Prompt: Send + Sync {
     /// # Errors
     /// The terminal failed.
     fn ask(&self, question: &str) -> Result<Option<Password>, PasswordError>;
+
+    /// Ask `question` with echo; the line without its end. `None` when nobody can be asked.
+    ///
+    /// # Errors
+    /// The terminal failed.
+    fn ask_openly(&self, _question: &str) -> Result<Option<String>, PasswordError> {
+        Ok(None)
+    }
 }
 
 /// Asks at the controlling terminal (`/dev/tty`), wherever standard input and output go.
@@ -123,6 +131,17 @@ impl Prompt for TerminalPrompt {
             Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(6) => Ok(None),
             Err(e) => Err(PasswordError::Io(e.to_string())),
         }
+    }
+
+    fn ask_openly(&self, question: &str) -> Result<Option<String>, PasswordError> {
+        let failed = |e: std::io::Error| PasswordError::Io(e.to_string());
+        let Ok(mut terminal) = std::fs::File::options().read(true).write(true).open("/dev/tty") else {
+            return Ok(None);
+        };
+        terminal.write_all(question.as_bytes()).map_err(failed)?;
+        let mut line = String::new();
+        BufReader::new(terminal.take(MAX_PASSWORD as u64)).read_line(&mut line).map_err(failed)?;
+        Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
     }
 }
 

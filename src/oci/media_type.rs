@@ -19,6 +19,8 @@ pub const BULLA_STATE: &str = "application/vnd.bulla.state.v1";
 pub const BULLA_SEAL: &str = "application/vnd.bulla.seal.v1";
 /// A signed next version of a role, waiting to be admitted (docs/formats.md).
 pub const BULLA_SUBMISSION: &str = "application/vnd.bulla.submission.v1";
+/// Tries at `init` whether tags can be moved (docs/formats.md).
+pub const BULLA_PROBE: &str = "application/vnd.bulla.probe.v1";
 /// A TUF metadata file as a layer.
 pub const TUF_METADATA: &str = "application/vnd.tuf.metadata+json";
 /// A TUF target file as a layer.

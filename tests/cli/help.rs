@@ -100,8 +100,10 @@ fn every_error_and_note_code_is_documented() {
     };
     let docs = read("docs/commands", "md") + &read("docs", "md");
     let source = read("src/cli", "rs") + &read("src/keys", "rs");
-    let subjects =
-        ["anchor", "blob", "clock", "config", "copy", "file", "init", "inspect", "key", "layout", "manifest"];
+    let subjects = [
+        "anchor", "blob", "clock", "config", "copy", "file", "init", "inspect", "key", "layout", "login",
+        "manifest",
+    ];
     let more = ["memory", "publish", "ref", "registry", "renew", "revocation", "state", "tree", "trust"];
     let mut found = 0;
     for literal in source.split('"') {

@@ -12,6 +12,7 @@ mod copies_many;
 mod errors;
 mod help;
 mod keys;
+mod logins;
 mod places;
 mod registries;
 #[path = "../registry/mod.rs"]

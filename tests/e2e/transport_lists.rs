@@ -53,6 +53,29 @@ fn list_of(entries: &[Descriptor]) -> Content {
     Content::new(media_type::OCI_INDEX, sorted_json(&document))
 }
 
+/// Two read one list; the PUT of the first takes effect after that of the second, and within its window.
+async fn one_overtakes_another(
+    server: &Server,
+    subject: &Content,
+    put: &str,
+) -> (Result<Digest, Failure>, Result<Digest, Failure>) {
+    let gate = server.hold("PUT", put, Nth::Only(1));
+    let (slow, quick) = (writer(server, 1500), writer(server, 1500));
+    let second = async {
+        gate.arrived().await;
+        add(&quick, subject, "quick").await
+    };
+    let release = async {
+        let written = |r: &crate::registry::Request| r.is("PUT", put) && r.status == Some(201);
+        while !server.requests().iter().any(written) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        gate.open();
+    };
+    let (first, second, ()) = tokio::join!(add(&slow, subject, "slow"), second, release);
+    (first, second)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_processes_that_write_one_list_lose_nothing() {
     for round in 0..3 {
@@ -117,16 +140,7 @@ async fn a_write_that_is_put_off_reads_anew() {
 async fn a_writer_waits_for_one_that_is_slow_to_write() {
     let (server, subject, tag) = server(no_api()).await;
     let put = format!("*/manifests/{tag}");
-    let late = Duration::from_millis(150);
-    server.fault(Fault::on("PUT", &put).nth(Nth::Only(1)).action(Action::Delay(late)));
-    let (slow, quick) = (writer(&server, 300), writer(&server, 300));
-    let second = async {
-        while server.count("PUT", &put) == 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        add(&quick, &subject, "quick").await
-    };
-    let (first, second) = tokio::join!(add(&slow, &subject, "slow"), second);
+    let (first, second) = one_overtakes_another(&server, &subject, &put).await;
     assert_eq!(listed(&server, &subject).await, sorted(vec![first.unwrap(), second.unwrap()]));
     assert_eq!(server.count("PUT", &put), 3, "the quick one was overwritten, and noticed:\n{}", server.log());
 }
@@ -164,15 +178,7 @@ async fn conditions_are_used_where_a_registry_names_manifests_by_etag() {
     let put = format!("*/manifests/{tag}");
     let zero = add(&writer(&server, 50), &subject, "zero").await.unwrap();
     server.clear();
-    server.fault(Fault::on("PUT", &put).nth(Nth::Only(1)).action(Action::Delay(Duration::from_millis(50))));
-    let (slow, quick) = (writer(&server, 200), writer(&server, 200));
-    let second = async {
-        while server.count("PUT", &put) == 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        add(&quick, &subject, "quick").await
-    };
-    let (first, second) = tokio::join!(add(&slow, &subject, "slow"), second);
+    let (first, second) = one_overtakes_another(&server, &subject, &put).await;
     assert_eq!(listed(&server, &subject).await, sorted(vec![zero, first.unwrap(), second.unwrap()]));
     let refused = server.requests().iter().filter(|r| r.status == Some(412)).count();
     assert_eq!((refused, server.count("PUT", &put)), (1, 3), "refused, not overwritten:\n{}", server.log());

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::oci::Digest;
-use crate::store::StoreError;
+use crate::oci::{Digest, Tag};
+use crate::store::{Failure, StoreError};
 
 /// An end of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,16 @@ pub enum CopyError {
         /// What the destination said.
         error: StoreError,
     },
+    /// A tag names something else at the destination, and the registry does not let it move.
+    #[error("destination: {place}: the tag {tag} cannot be moved: {failure}")]
+    TagImmutable {
+        /// The destination.
+        place: String,
+        /// The tag.
+        tag: Tag,
+        /// The registry's words.
+        failure: Failure,
+    },
     /// Pushed, but not listed when read back, after one repair.
     #[error("destination: {place}: copied, but not listed when read back: {}", joined(missing))]
     Missing {
@@ -97,7 +107,7 @@ impl CopyError {
             | Self::TooLarge { .. }
             | Self::Contradiction { .. }
             | Self::NoPlatform { .. } => Side::Source,
-            Self::Sparse { .. } | Self::Missing { .. } => Side::Destination,
+            Self::Sparse { .. } | Self::TagImmutable { .. } | Self::Missing { .. } => Side::Destination,
         }
     }
 

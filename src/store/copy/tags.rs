@@ -84,9 +84,7 @@ pub(super) async fn set_guarded(
     incoming: &Content,
 ) -> Result<TagOutcome, CopyError> {
     let action = weigh(job.destination, job.guard, tag, incoming).await?;
-    if matches!(action, TagAction::Set | TagAction::Replaced) && !job.request.dry_run {
-        job.destination.push_manifest(incoming, Some(tag)).await.map_err(CopyError::destination)?;
-    }
+    put(job, tag, incoming, &action).await?;
     Ok(TagOutcome { tag: tag.clone(), digest: incoming.digest().clone(), action })
 }
 
@@ -102,10 +100,26 @@ pub(super) async fn set(
         Existing::Sound(_) | Existing::Damaged => TagAction::Replaced,
         Existing::Nothing => TagAction::Set,
     };
-    if action != TagAction::Same && !job.request.dry_run {
-        job.destination.push_manifest(incoming, Some(tag)).await.map_err(CopyError::destination)?;
-    }
+    put(job, tag, incoming, &action).await?;
     Ok(TagOutcome { tag: tag.clone(), digest: incoming.digest().clone(), action })
+}
+
+/// Set the tag where that is to be done. A refusal to move one is told from a refusal to write.
+async fn put(job: &Job<'_>, tag: &Tag, incoming: &Content, action: &TagAction) -> Result<(), CopyError> {
+    let moves = match action {
+        TagAction::Set => false,
+        TagAction::Replaced => true,
+        TagAction::Same | TagAction::Kept { .. } => return Ok(()),
+    };
+    if job.request.dry_run {
+        return Ok(());
+    }
+    match job.destination.push_manifest(incoming, Some(tag)).await {
+        Err(e) if moves && matches!(e.failure, Failure::Refused { .. } | Failure::Denied(_)) => {
+            Err(CopyError::TagImmutable { place: e.place, tag: tag.clone(), failure: e.failure })
+        }
+        other => other.map_err(CopyError::destination),
+    }
 }
 
 /// What a tag names at the destination.

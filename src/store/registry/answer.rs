@@ -66,7 +66,10 @@ pub(super) fn failure_of(status: StatusCode, body: impl AsRef<[u8]>) -> Failure 
         status.canonical_reason().unwrap_or("no reason given").to_owned()
     } else {
         let lines = told.iter().map(|(code, message)| match (code.as_str(), message.as_str()) {
-            (c, "") => c.to_owned(),
+            (c, "") => match words_of(c) {
+                Some(words) => format!("{c}: {words}"),
+                None => c.to_owned(),
+            },
             ("", m) => m.to_owned(),
             (c, m) => format!("{c}: {m}"),
         });
@@ -82,6 +85,29 @@ pub(super) fn failure_of(status: StatusCode, body: impl AsRef<[u8]>) -> Failure 
         400..=499 => Failure::Refused { status: number, text },
         _ => Failure::Protocol(format!("status {number}")),
     }
+}
+
+/// What a code means, for registries that say no more (distribution-spec "Error Codes").
+fn words_of(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "BLOB_UNKNOWN" => "the registry does not have the blob",
+        "BLOB_UPLOAD_INVALID" => "the upload is not valid",
+        "BLOB_UPLOAD_UNKNOWN" => "the registry does not know the upload",
+        "DIGEST_INVALID" => {
+            "the digest is not that of the content, or of a kind that the registry does not know"
+        }
+        "MANIFEST_BLOB_UNKNOWN" => "the manifest names a blob or manifest that the registry does not have",
+        "MANIFEST_INVALID" => "the registry does not take the manifest",
+        "MANIFEST_UNKNOWN" => "the registry does not have the manifest",
+        "NAME_INVALID" => "the registry does not take the repository name",
+        "NAME_UNKNOWN" => "the registry does not have the repository",
+        "SIZE_INVALID" => "the length is not that of the content, or more than the registry takes",
+        "UNAUTHORIZED" => "the registry wants to know who asks",
+        "DENIED" => "access is not allowed",
+        "UNSUPPORTED" => "the registry does not do that",
+        "TOOMANYREQUESTS" => "too many requests",
+        _ => return None,
+    })
 }
 
 /// Text of a server for people: no control or direction characters, at most 200 characters.
