@@ -188,9 +188,10 @@ impl Registry {
 
     async fn settle_one(&self, subject: &Digest, written: &mut Written) -> Result<(), Failure> {
         let mut listed = false;
-        for _ in 0..LOOKS {
-            // At least a whole window: jittered() gives half of what it gets and more.
-            let until = written.at + jittered(written.window * 2);
+        for look in 0..LOOKS {
+            // At least a whole window; writers who have met go apart (jittered() gives half of what it gets and more).
+            let wait = if look == 0 { written.window } else { jittered(written.window * 2) };
+            let until = written.at + wait;
             tokio::time::sleep(until.saturating_duration_since(Instant::now())).await;
             let turn = self.memo.lists.turn(subject);
             let _alone = turn.lock().await;
