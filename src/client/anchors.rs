@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::lock;
 use super::places::Places;
 use super::state::{self, StateError};
 use crate::oci::{Digest, Reference};
@@ -212,8 +213,8 @@ impl TrustStore {
         fs::create_dir_all(folder).map_err(failed)?;
         let mut lock = self.path.clone().into_os_string();
         lock.push(".lck");
-        let lock = File::options().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        let lock = PathBuf::from(lock);
+        let _lock = lock::exclusive(&lock, lock::PATIENCE).map_err(|e| self::failed("lock", &lock, &e))?;
         let before = self.load()?;
         let mut after = before.clone();
         change(&mut after);

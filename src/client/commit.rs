@@ -14,7 +14,7 @@ use super::memory::{Memory, MemoryError, is_newer};
 use super::signing::{KeyRing, SignError, can_sign};
 use super::state::{self, Kind, Oversize, StateError};
 use super::submission::{Fetched, Submission, SubmissionTag, fetch};
-use super::whole::{RoleAt, Whole, walk_on};
+use super::whole::{RoleAt, Whole, is_own_file, walk_on};
 use crate::oci::{Content, Digest, Reference, Tag};
 use crate::sig::KeyId;
 use crate::store::{Failure, Store, StoreError};
@@ -293,6 +293,8 @@ impl Committer<'_> {
                     self.place.learn(manifest, files);
                     Some(Ok(read.files))
                 }
+                // A file that is not what the manifest says: the place was asked, and its state is damaged.
+                Err(StateError::Store(e)) if e.is_the_items_own() => Some(Err(e.into())),
                 Err(StateError::Store(e)) => return Err(e.into()),
                 Err(e @ StateError::Invalid { .. }) => Some(Err(WorkError::State(e))),
             },
@@ -337,6 +339,8 @@ impl Committer<'_> {
         let single_writer = chain.last().extra().is_some_and(|x| x.single_writer);
         let listed = if single_writer { Vec::new() } else { self.list(found.is_some()).await? };
         let (seen, not_looked_at) = self.look(&roles, &listed, ledger).await?;
+        let known: Vec<&Whole> = live.iter().chain(&memory).collect();
+        let seen = self.with_their_files(seen, &known, ledger);
         Ok(Round {
             read_at,
             manifest: found,
@@ -463,6 +467,35 @@ impl Committer<'_> {
             }
         }
         Ok((seen.into_values().collect(), rest.into_iter().cloned().collect()))
+    }
+
+    /// Without the submissions that list a file of the whole collection which nobody has: with one of them the next state would
+    /// be of no use to anybody. Each is invalid alone, so that the others go on.
+    fn with_their_files(
+        &self,
+        mut seen: Vec<Submission>,
+        known: &[&Whole],
+        ledger: &mut Ledger,
+    ) -> Vec<Submission> {
+        loop {
+            let bytes = |path: &str| -> Vec<Bytes> {
+                let files = known.iter().map(|w| w.files()).chain(seen.iter().map(|s| &s.files));
+                files.filter_map(|f| f.target(path).cloned()).collect()
+            };
+            let lacking = |s: &Submission| {
+                let own =
+                    s.file.role().targets().iter().filter(|(path, _)| is_own_file(self.collection, path));
+                let mut lost =
+                    own.filter(|(path, target)| bytes(path).iter().all(|b| target.check(b).is_err()));
+                lost.next().map(|(path, _)| path.clone())
+            };
+            let theirs = |s: &&Submission| !ledger.mine.contains_key(s.lineage.hash());
+            let found = seen.iter().filter(theirs).find_map(|s| Some((s.tag.clone(), lacking(s)?)));
+            let Some((tag, path)) = found else { return seen };
+            seen.retain(|s| s.tag != tag);
+            let why = format!("it lists {path}, and nobody has that file");
+            ledger.fetched.insert(tag, Fetched::Invalid(why));
+        }
     }
 
     /// Whether the keys of snapshot and timestamp are here.

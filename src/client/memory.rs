@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::lock;
 use crate::oci::Digest;
 use crate::tuf::{CollectionName, FileName, Files, Remembered, Version};
 
@@ -181,10 +182,12 @@ impl Memory {
     fn lock(&self) -> Result<File, MemoryError> {
         let mut path = self.path.clone().into_os_string();
         path.push(".lck");
-        let lock =
-            File::options().create(true).truncate(false).write(true).open(path).map_err(|e| self.io(&e))?;
-        lock.lock().map_err(|e| self.io(&e))?;
-        Ok(lock)
+        let path = PathBuf::from(path);
+        lock::exclusive(&path, lock::PATIENCE).map_err(|e| MemoryError::Io {
+            path,
+            kind: e.kind(),
+            reason: e.to_string(),
+        })
     }
 
     fn io(&self, e: &io::Error) -> MemoryError {

@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 pub mod init;
 pub mod inspect;
 pub mod known;
+mod lock;
 pub mod memory;
 pub mod places;
 pub mod publish;

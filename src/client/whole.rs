@@ -34,6 +34,12 @@ pub struct RoleAt {
     pub file: Arc<Metadata<Targets>>,
 }
 
+/// Whether a target path is that of a file of the whole collection, which a state carries: no bundle and no link.
+pub fn is_own_file(collection: &CollectionName, path: &str) -> bool {
+    let link = path.starts_with(&collection.intoto_prefix()) && path.ends_with(".link");
+    collection.entry(path).is_none() && !link
+}
+
 /// Walk from the trusted root over the roots that `sources` offer.
 ///
 /// # Errors
@@ -174,11 +180,10 @@ impl Whole {
         &self,
         collection: &CollectionName,
     ) -> Result<Vec<(RoleName, String, Target)>, TufError> {
-        let link = |path: &str| path.starts_with(&collection.intoto_prefix()) && path.ends_with(".link");
         let mut out = Vec::new();
         for (role, at) in &self.roles {
             let paths = at.file.role().targets().keys();
-            for path in paths.filter(|p| collection.entry(p).is_none() && !link(p)) {
+            for path in paths.filter(|p| is_own_file(collection, p)) {
                 let found = self.trusted.find(path, &self.files)?.target;
                 out.extend(found.filter(|(by, _)| by == role).map(|(by, t)| (by, path.clone(), t)));
             }

@@ -299,3 +299,48 @@ async fn a_bundle_at_the_tag_of_a_submission_is_not_deleted_with_it() {
     world.store.push_manifest(&submission, Some(tag)).await.unwrap();
     assert_eq!(world.renew(&world.owner, &[]).await.unwrap().deleted, std::slice::from_ref(tag));
 }
+
+#[tokio::test]
+async fn a_submission_without_the_file_that_it_lists_stops_nobody() {
+    let world = world().await;
+    let good = image(&*world.store, "good").await;
+    let (path, list) =
+        (name().revocations_path(), Bytes::from_static(br#"{"schemaVersion":1,"entries":[]} "#));
+    let value = json!({"length": list.len(), "hashes": {"sha256": Digest::sha256(&list).hex()}});
+    // Whoever has the key of releases holds that of revocations as well by default, and left the file out.
+    submit(&world, &RoleName::revocations(), &[Change::Set { path, value }], Files::new()).await;
+    let before = world.live().await;
+    let digest = good.digest().to_string();
+    let done =
+        world.publish(&world.home(&[Home::RELEASES, Home::ONLINE]), &[(&digest, &["v1"])]).await.unwrap();
+    assert!(world.has(good.digest()).await);
+    let reasons: Vec<_> = done.pending.iter().map(|p| (p.role.clone(), &p.reason)).collect();
+    let [(Some(role), Reason::Invalid(why))] = &reasons[..] else { panic!("{reasons:?}") };
+    assert_eq!(*role, RoleName::revocations());
+    assert!(why.contains("revocations.json"), "{why}");
+    let revocations = |whole: &Whole| whole.role(&RoleName::revocations()).map(|f| f.version());
+    assert_eq!(revocations(&world.live().await), revocations(&before));
+    let renewed = world.renew(&world.home(&[Home::ONLINE]), &[]).await.unwrap();
+    assert!(renewed.admitted.is_empty() && renewed.pending.len() == 1);
+}
+
+#[tokio::test]
+async fn a_state_with_a_damaged_file_is_repaired_from_memory() {
+    let world = world().await;
+    let image = image(&*world.store, "kept").await;
+    world.publish(&world.owner, &[(&image.digest().to_string(), &["v1"])]).await.unwrap();
+    // The live state names a file by a digest and size that no bytes have.
+    let live = state::resolve_state(&*world.store, &name()).await.unwrap().unwrap();
+    let mut doc: serde_json::Value = serde_json::from_slice(live.bytes()).unwrap();
+    for layer in doc["layers"].as_array_mut().unwrap() {
+        layer.as_object_mut().unwrap().remove("data");
+    }
+    doc["layers"][0]["size"] = json!(1);
+    let damaged = Content::new(live.media_type(), serde_json::to_vec(&doc).unwrap());
+    world.store.push_manifest(&damaged, Some(&name().state_tag())).await.unwrap();
+    let stopped = world.publish(&world.owner, &[(&image.digest().to_string(), &["v2"])]).await;
+    assert!(matches!(stopped, Err(PublishError::Work(WorkError::Store(_)))), "{stopped:?}");
+    let renewed = world.renew(&world.owner, &[]).await.unwrap();
+    assert!(renewed.repaired && renewed.commits == 1, "{renewed:?}");
+    assert!(world.has(image.digest()).await);
+}
