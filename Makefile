@@ -1,6 +1,6 @@
 # Thin lines to cargo and scripts/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build static demo test fuzz lint interop bench clean
+.PHONY: help build static demo test soak fuzz lint interop bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -20,6 +20,9 @@ demo: ## publish, copy, verify offline, and attacks refused; the same on docker-
 
 test: ## all tests that need nothing but Rust and a C compiler
 	cargo test --locked
+
+soak: ## the long rounds: every fault and kill at every request, 200 SIGKILLs, 20 rounds of races; prints what was counted
+	BULLA_SOAK=1 cargo test --locked --test e2e -- --nocapture --test-threads=2 faults:: crashes:: kills:: races::
 
 fuzz: ## a minute of every fuzz target (needs a nightly toolchain and cargo-fuzz)
 	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "fuzz: install them first: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 2; }

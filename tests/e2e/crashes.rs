@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::soak;
-use super::walk::{AtLayout, AtRegistry, Place as _, Whole};
+use super::walk::{AtLayout, AtRegistry, Place as _, Whole, unpack};
 use super::workshop::{NAME, REPO, Workshop, moved, words};
 use crate::registry::{Config, Nth, Registry as Server, State};
 
@@ -16,6 +16,8 @@ enum Far {
     /// The collection's own repository, published into from nothing.
     Home,
     Layout(PathBuf),
+    /// A tar file, and where it is unpacked to be looked at.
+    Archive(PathBuf, PathBuf),
 }
 
 /// A command that is killed.
@@ -63,6 +65,23 @@ impl Trip {
         Self::new(shop, Far::Layout(dir), line, "deployer")
     }
 
+    /// From the collection's registry to a layout in a tar file.
+    pub(crate) async fn to_archive() -> Self {
+        let shop = Workshop::new(false).await;
+        shop.build().await;
+        shop.publish().await;
+        shop.trust(&[]).await;
+        let (file, look) = (shop.path("out/to.tar"), shop.path("unpacked"));
+        std::fs::create_dir_all(shop.path("out")).unwrap();
+        let line = format!("copy {}:v1 oci-archive:{} --plain-http", shop.at(), file.display());
+        Self::new(shop, Far::Archive(file, look), line, "deployer")
+    }
+
+    /// Where the destination's files appear.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.shop.path(if matches!(self.far, Far::Archive(..)) { "out" } else { "to" })
+    }
+
     async fn publication(no_api: bool) -> Self {
         let shop = Workshop::new(no_api).await;
         shop.build().await;
@@ -93,6 +112,11 @@ impl Trip {
         Self { shop, far, whole, start, line, who }
     }
 
+    /// The command, running.
+    pub(crate) fn spawn(&self) -> tokio::process::Child {
+        self.shop.spawn(self.who, &self.line)
+    }
+
     fn servers(&self) -> Vec<&Server> {
         let far = match &self.far {
             Far::Registry(server, _) => Some(server),
@@ -113,6 +137,10 @@ impl Trip {
         match &self.far {
             Far::Registry(server, _) => server.store(|s| s.repos.clear()),
             Far::Layout(dir) => drop(std::fs::remove_dir_all(dir)),
+            Far::Archive(..) => {
+                let _ = std::fs::remove_dir_all(self.folder());
+                std::fs::create_dir_all(self.folder()).unwrap();
+            }
             Far::Home => {}
         }
         self.shop.clone_home("kept", self.who);
@@ -123,6 +151,10 @@ impl Trip {
             Far::Registry(server, repo) => registry(&AtRegistry(server, repo)),
             Far::Home => registry(&AtRegistry(&self.shop.server, REPO)),
             Far::Layout(dir) => layout(&AtLayout(dir.clone())),
+            Far::Archive(file, look) => {
+                unpack(file, look);
+                layout(&AtLayout(look.clone()))
+            }
         }
     }
 
@@ -164,7 +196,7 @@ impl Trip {
         let log = match &self.far {
             Far::Registry(server, _) => moved(server, "PUT"),
             Far::Home => moved(&self.shop.server, "PUT"),
-            Far::Layout(_) => moved(&self.shop.server, "GET"),
+            Far::Layout(_) | Far::Archive(..) => moved(&self.shop.server, "GET"),
         };
         log.into_keys().filter(|d| there.contains(d)).collect()
     }
@@ -181,6 +213,7 @@ impl Trip {
             Far::Registry(server, repo) => format!("verify {}/{repo}:v1 --plain-http", server.host()),
             Far::Home => format!("verify {}:v1 --plain-http", self.shop.at()),
             Far::Layout(dir) => format!("verify oci:{}:v1 --as {NAME}", dir.display()),
+            Far::Archive(file, _) => format!("verify oci-archive:{}:v1 --as {NAME}", file.display()),
         };
         // By somebody who never saw the collection: the stage goes back in time between two kills.
         let _ = std::fs::remove_dir_all(self.shop.path("deployer/memory"));
@@ -206,7 +239,7 @@ async fn everywhere(name: &str, trip: Trip, short: u64) {
             let what = format!("{name}: killed at request {k} of {last}, registry {i}");
             trip.reset();
             let gate = trip.servers()[i].hold("*", "*", Nth::Only(k));
-            let mut child = trip.shop.spawn(trip.who, &trip.line);
+            let mut child = trip.spawn();
             let reached = tokio::select! {
                 () = gate.arrived() => true,
                 _ = child.wait() => false,
@@ -243,6 +276,11 @@ async fn killed_copies_from_a_layout_to_a_registry() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_copies_from_a_registry_to_a_layout() {
     everywhere("API to layout", Trip::to_layout().await, 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_copies_from_a_registry_to_an_archive() {
+    everywhere("API to archive", Trip::to_archive().await, 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

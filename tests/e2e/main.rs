@@ -17,8 +17,10 @@ mod copies_tags;
 mod crashes;
 mod faults;
 mod faulty;
+mod kills;
 mod layouts;
 mod publishing;
+mod races;
 #[path = "../registry/mod.rs"]
 mod registry;
 mod servers;

@@ -25,3 +25,14 @@ pub(crate) fn spread(last: u64, short: u64) -> Vec<u64> {
 pub(crate) fn report(text: &str) {
     println!("{text}");
 }
+
+/// How values between 0 and 1 are spread, in ten columns.
+pub(crate) fn histogram(title: &str, values: &[f64]) -> String {
+    let mut columns = [0_usize; 10];
+    for value in values {
+        columns[((value * 10.0).max(0.0) as usize).min(9)] += 1;
+    }
+    let lines =
+        columns.iter().enumerate().map(|(i, n)| format!("  {:>3}% {n:>4} {}\n", i * 10, "#".repeat(*n)));
+    format!("{title}\n{}", lines.collect::<String>())
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -111,6 +111,23 @@ impl AtLayout {
     }
 }
 
+/// The files of a tar archive, which bulla writes with short names and no extensions of the format, into a folder.
+pub(crate) fn unpack(archive: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    let bytes = fs::read(archive).unwrap_or_default();
+    let text = |field: &[u8]| String::from_utf8_lossy(field).trim_matches(['\0', ' ']).to_owned();
+    let mut at = 0;
+    while let Some(header) = bytes.get(at..at + 512).filter(|h| h.iter().any(|b| *b != 0)) {
+        let size = usize::from_str_radix(&text(&header[124..136]), 8).unwrap();
+        let path = to.join(text(&header[..100]));
+        if matches!(header[156], b'0' | 0) {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &bytes[at + 512..at + 512 + size]).unwrap();
+        }
+        at += 512 + size.div_ceil(512) * 512;
+    }
+}
+
 impl Place for AtLayout {
     fn bytes(&self, digest: &str) -> Option<Vec<u8>> {
         fs::read(self.0.join("blobs").join(digest.replace(':', "/"))).ok()
@@ -160,6 +177,29 @@ fn closure(place: &impl Place, digest: &str) -> (BTreeSet<String>, Vec<String>) 
         }
     }
     (seen, missing)
+}
+
+/// What no tag and no bundle leads to, over children, blobs and referrers: what a garbage collection would take. A bundle is
+/// whatever is not of bulla's own making, whether a tag names it or not.
+pub(crate) fn left_behind(server: &Server, repo: &str) -> BTreeSet<String> {
+    let at = AtRegistry(server, repo);
+    let mut reached = BTreeSet::new();
+    let mut open: Vec<String> = server.tags(repo).into_iter().map(|(_, digest)| digest).collect();
+    let bundle = |d: &String| {
+        let doc = json(&at.bytes(d).unwrap_or_default());
+        !doc["artifactType"].as_str().is_some_and(|t| t.starts_with("application/vnd.bulla."))
+    };
+    open.extend(at.manifests().into_iter().filter(bundle));
+    while let Some(digest) = open.pop() {
+        let (content, _) = closure(&at, &digest);
+        for at_digest in content {
+            if reached.insert(at_digest.clone()) {
+                open.extend(at.listed(&at_digest));
+            }
+        }
+    }
+    let blobs: Vec<String> = server.store(|s| s.repo(repo).blobs.keys().cloned().collect());
+    at.manifests().into_iter().chain(blobs).filter(|d| !reached.contains(d)).collect()
 }
 
 /// What must be wherever a bundle was copied to.

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
+use bulla::oci::Content;
 use bulla::store::layout::OciDir;
+use bulla::store::{Manage as _, Store as _};
 use tokio::process::{Child, Command};
 
 use super::bundles::{self, scratch};
@@ -44,6 +46,19 @@ impl Workshop {
     pub(crate) async fn build(&self) {
         let store = OciDir::create(self.path("build")).await.unwrap();
         bundles::rich(&store, "workshop").await;
+    }
+
+    /// Many small bundles in the layout `builds`, tagged `t0`, `t1`, …
+    pub(crate) async fn builds(&self, seeds: impl Iterator<Item = String>) -> Vec<Content> {
+        let store = OciDir::create(self.path("builds")).await.unwrap();
+        let mut all = Vec::new();
+        for seed in seeds {
+            let image = bundles::image(&store, &format!("builds/{seed}")).await;
+            store.push_manifest(&image, Some(&bundles::tag(&seed))).await.unwrap();
+            all.push(image);
+        }
+        store.flush().await.unwrap();
+        all
     }
 
     /// Publish the build as `v1`.
