@@ -189,6 +189,18 @@ impl<'c, 'e> Context<'c, 'e> {
     }
 }
 
+/// [`block_on`], and then give back what `work` opened at registries and did not use.
+///
+/// # Errors
+/// The system gives no threads.
+pub(super) fn block_on_and_tidy<T>(hosts: &Hosts, work: impl Future<Output = T>) -> Result<T, CliError> {
+    block_on(async {
+        let end = work.await;
+        hosts.tidy().await;
+        end
+    })
+}
+
 /// Run what talks to registries.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ mod row;
 
 use std::path::PathBuf;
 
-use super::context::{Context, block_on};
+use super::context::{Context, block_on_and_tidy};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::Outcome;
@@ -104,7 +104,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             observer: &progress,
         });
         let count = |done, of| progress.count(done, of);
-        block_on(work(&mut copier, &plan, args.fail_fast, &count))?
+        block_on_and_tidy(places.hosts(), work(&mut copier, &plan, args.fail_fast, &count))?
     };
     let rows: Vec<Row> = rows
         .into_iter()

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::context::{Context, block_on};
+use super::context::{Context, block_on_and_tidy};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
@@ -45,7 +45,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     let named: Vec<&Reference> = args.references.iter().chain(&args.from).collect();
     let places = args.registry.places(cx, &named)?;
     let clock = cx.clock();
-    let published = block_on(async {
+    let published = block_on_and_tidy(places.hosts(), async {
         let store = match &args.from {
             Some(_) => places.create(&place).await?,
             None => places.open(&place).await?,

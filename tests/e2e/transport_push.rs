@@ -145,6 +145,7 @@ async fn uploads_are_repeated_whole() {
         "PUT */blobs/* #1 reset=0",
         "PUT */blobs/* #1 status=404",
         "PUT */blobs/* #1 early status=503",
+        "PUT */blobs/* #1 status=499",
         "POST */blobs/* #<=2 status=500",
     ] {
         server.behave();

@@ -3,10 +3,15 @@
 //!
 //! `BULLA_INTEROP_REGISTRY` is `host:port`; `BULLA_INTEROP_LOGIN` is `user:password`, `BULLA_INTEROP_CA` a PEM file.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bulla::oci::{Descriptor, Selector, media_type};
 use bulla::store::registry::{Hosts, Login, Registry, RegistryConfig, RetryPolicy};
-use bulla::store::{BytesSource, Failure, Manage, Store, StoreBlob};
+use bulla::store::{BytesSource, Failure, Manage, Store, StoreBlob, fetch_small};
 use futures::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use zeroize::Zeroizing;
 
 use crate::bundles::noise;
@@ -90,6 +95,62 @@ async fn real_registry_keeps_referrers_of_eight_writers() {
     .await;
     let again = known().repository(repo.repository());
     assert_eq!(again.referrers(subject.digest(), None).await.unwrap().len(), 32);
+}
+
+/// A bad line to the registry: so many of its connections break after so many bytes, either way.
+async fn bad_line(breaks: usize, after: usize) -> (String, Arc<AtomicUsize>) {
+    let registry = var("BULLA_INTEROP_REGISTRY").expect("BULLA_INTEROP_REGISTRY names a registry");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (left, carried) = (Arc::new(AtomicUsize::new(breaks)), Arc::new(AtomicUsize::new(0)));
+    let count = carried.clone();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(&registry).await.unwrap();
+            let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+            for (mut from, mut to) in [(near_in, far_out), (far_in, near_out)] {
+                let (left, count) = (left.clone(), count.clone());
+                tokio::spawn(async move {
+                    let (mut buffer, mut passed) = (vec![0; 16 * 1024], 0);
+                    while let Ok(n @ 1..) = from.read(&mut buffer).await {
+                        passed += n;
+                        count.fetch_add(n, Ordering::SeqCst);
+                        let breaks = passed > after
+                            && left
+                                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |l| l.checked_sub(1))
+                                .is_ok();
+                        if breaks || to.write_all(&buffer[..n]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    (address, carried)
+}
+
+/// Uploads and downloads over a line that breaks every few megabytes: nothing of what arrived goes twice for long.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a registry: scripts/interop-registry"]
+async fn real_registry_goes_on_where_the_line_broke() {
+    let bytes = noise("bad line", 24_000_000);
+    let blob = Descriptor::of("a/b", &bytes);
+    let hosts = known();
+    let direct = fresh(&hosts, "broken");
+    let at = |address: &str| format!("{address}/{}", direct.repository().name()).parse().unwrap();
+    let (line, carried) = bad_line(4, 5_000_000).await;
+    known().repository(&at(&line)).push_blob(&blob, &BytesSource(bytes.clone().into())).await.unwrap();
+    let sent = carried.load(Ordering::SeqCst);
+    assert!(direct.exists(&blob).await.unwrap());
+    assert!(sent < 60_000_000, "{sent} bytes for {}", bytes.len());
+
+    let (line, carried) = bad_line(4, 5_000_000).await;
+    let through = known().repository(&at(&line));
+    let got = fetch_small(&through, &blob, 1 << 30).await.unwrap();
+    assert!(got.bytes()[..] == bytes);
+    let read = carried.load(Ordering::SeqCst);
+    assert!(read < 30_000_000, "{read} bytes for {}", bytes.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

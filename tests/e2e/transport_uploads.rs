@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bulla::oci::{Algorithm, Descriptor, Digest};
-use bulla::store::registry::{Registry, RegistryConfig};
+use bulla::store::registry::{Hosts, Registry, RegistryConfig};
 use bulla::store::{BlobReader, BlobSource, BytesSource, Failure, Manage, Store, StoreError};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -220,6 +220,17 @@ async fn an_upload_that_breaks_goes_on_from_what_arrived() {
 }
 
 #[tokio::test]
+async fn where_a_broken_request_ends_its_session_shorter_ones_get_through() {
+    let bytes = noise(12_000_000);
+    let server = server(Quirks::docker_registry()).await;
+    fault(&server, "PUT * #<=2 reset-request=5000000");
+    fault(&server, "PATCH * #2 reset-request=1000000");
+    push(&repository(&server, "a"), &bytes).await.unwrap_or_else(|e| panic!("{e}\n{}", server.log()));
+    assert!(stored(&server, &bytes));
+    assert_eq!(server.count("POST", "*"), 4, "{}", server.log());
+}
+
+#[tokio::test]
 async fn what_was_kept_is_not_sent_again() {
     let bytes = noise(12_000_000);
     let server = server(Quirks { put_max: Some(0), ..Quirks::default() }).await;
@@ -337,6 +348,40 @@ async fn sessions_on_another_host_get_no_proof_for_any_request() {
         }
         assert!(second.iter().all(|r| r.authorization.is_none()), "{}", server.log());
     }
+}
+
+#[tokio::test]
+async fn what_is_given_up_on_its_way_is_cancelled_at_the_end_of_the_run() {
+    let server = server(Quirks { no_mount: true, ..Quirks::default() }).await;
+    let hosts = Hosts::new(config());
+    let repo = hosts.repository(&format!("{}/a", server.host()).parse().unwrap());
+    let bytes = noise(5_000_000);
+    for method in ["PUT", "PATCH"] {
+        server.quirks(|q| q.put_max = (method == "PATCH").then_some(0));
+        let gate = server.hold(method, "*", Nth::Every);
+        {
+            let mut pushing = std::pin::pin!(push(&repo, &bytes));
+            tokio::select! {
+                _ = &mut pushing => panic!("nothing was held"),
+                () = gate.arrived() => {}
+            }
+        }
+        server.behave();
+        assert_eq!(server.store(|s| s.uploads.len()), 1, "{method}");
+        hosts.tidy().await;
+        assert!(server.store(|s| s.uploads.is_empty()), "{method}: {}", server.log());
+    }
+    // The session in place of a mount, when no push follows.
+    let from = format!("{}/from", server.host()).parse().unwrap();
+    assert_eq!(repo.mount(&blob(b"content"), &from).await, Ok(false));
+    assert_eq!(server.store(|s| s.uploads.len()), 1);
+    hosts.tidy().await;
+    assert!(server.store(|s| s.uploads.is_empty()));
+    // What came to its end is not.
+    push(&repo, &bytes).await.unwrap();
+    server.clear();
+    hosts.tidy().await;
+    assert_eq!(server.requests().len(), 0);
 }
 
 /// A blob that is made while it is read; counts what was drawn.

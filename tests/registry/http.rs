@@ -228,8 +228,12 @@ impl Connection {
         let mut inner = lock(&self.server.inner);
         let Inner { state, script, quirks, .. } = &mut *inner;
         let mut call = self.call(state, script, quirks, parts, body);
-        if let (Route::Upload(repo, id), "PATCH") = (Route::parse(parts.uri.path()), call.method) {
-            blobs::keep(&mut call, &repo, &id);
+        match (Route::parse(parts.uri.path()), call.method) {
+            (Route::Upload(_, id), _) if call.quirks.breaks_end_sessions => {
+                call.state.uploads.remove(&id);
+            }
+            (Route::Upload(repo, id), "PATCH") => blobs::keep(&mut call, &repo, &id),
+            _ => {}
         }
     }
 

@@ -128,6 +128,8 @@ pub struct Quirks {
     pub chunk_max: Option<usize>,
     /// Of each PATCH only so many bytes are kept; `Range` says so.
     pub chunk_keeps: Option<usize>,
+    /// A request that breaks ends its session, as docker-registry does it.
+    pub breaks_end_sessions: bool,
     /// A longer body of a PUT that ends an upload is refused with 413.
     pub put_max: Option<usize>,
     /// POST and PUT without `Content-Length` are refused with 411.

@@ -182,6 +182,16 @@ impl Hosts {
         host.greet().await.map_err(error)
     }
 
+    /// Give back what was opened at registries and is not used: sessions of uploads that were given up. For the end of a
+    /// run; failures do not matter, registries end stale sessions themselves.
+    pub async fn tidy(&self) {
+        let hosts: Vec<_> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.hosts.values().cloned().collect()
+        };
+        futures::future::join_all(hosts.iter().map(|host| host.tidy())).await;
+    }
+
     /// A repository. All repositories of one host share its connections, proofs and limits.
     pub fn repository(&self, repository: &Repository) -> Registry {
         let authority = api_host(repository.host()).to_owned();

@@ -18,14 +18,18 @@ use crate::store::Failure;
 /// Most sessions that wait for their push.
 const MAX_OFFERED: usize = 64;
 
-/// Sessions that were opened instead of a mount, for the push of the same blob to the same repository.
+/// Sessions that were opened instead of a mount, for the push of the same blob to the same repository; and those of
+/// uploads that were dropped on their way.
 #[derive(Default)]
-pub(super) struct Offered(Mutex<HashMap<(String, Digest), Session>>);
+pub(super) struct Offered {
+    sessions: Mutex<HashMap<(String, Digest), Session>>,
+    abandoned: Mutex<Vec<(String, Session)>>,
+}
 
 impl Offered {
     /// Keep a session; gives back one that nobody will use.
     fn keep(&self, repository: &str, digest: &Digest, session: Session) -> Option<Session> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (repository.to_owned(), digest.clone());
         if all.len() >= MAX_OFFERED && !all.contains_key(&key) {
             return Some(session);
@@ -35,8 +39,24 @@ impl Offered {
 
     /// The session for a blob, if one was offered.
     pub(super) fn take(&self, repository: &str, digest: &Digest) -> Option<Session> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         all.remove(&(repository.to_owned(), digest.clone()))
+    }
+
+    /// Nobody will use this session of a repository any more.
+    pub(super) fn abandon(&self, repository: &str, session: Session) {
+        let mut all = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < MAX_OFFERED {
+            all.push((repository.to_owned(), session));
+        }
+    }
+
+    /// All sessions that are kept, for whatever reason.
+    pub(super) fn drain(&self) -> Vec<(String, Session)> {
+        let mut left = std::mem::take(&mut *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut offered = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        left.extend(offered.drain().map(|((repository, _), session)| (repository, session)));
+        left
     }
 }
 

@@ -76,9 +76,10 @@ impl Tries {
     }
 }
 
-/// Whether a status is worth another try.
+/// Whether a status is worth another try. 499 is docker-registry's and nginx's word for a client that went away: the line
+/// between broke.
 pub(super) fn is_transient(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+    matches!(status.as_u16(), 408 | 429 | 499 | 500 | 502 | 503 | 504)
 }
 
 /// The wait that the registry asks for, in seconds or as a date; the date is measured against the answer's own `Date`.

@@ -88,6 +88,7 @@ impl Progress {
 }
 
 /// An upload session.
+#[derive(Clone)]
 pub(super) struct Session {
     /// Its latest location; parameters are the session's own and stay as they are.
     pub(super) url: Url,
@@ -159,6 +160,8 @@ pub(super) struct Upload<'a> {
     /// How often the whole broke in the middle.
     breaks: u32,
     pub(super) session: Option<Session>,
+    /// The last session, unless it came to its end: what is left when this upload is dropped on its way.
+    unfinished: Option<Session>,
     /// How it goes in chunks; none: whole.
     pub(super) chunks: Option<Chunks>,
     /// The refusal because of which it goes in chunks.
@@ -189,6 +192,7 @@ impl Registry {
             reproved: false,
             breaks: 0,
             session: None,
+            unfinished: None,
             chunks: in_chunks.then(|| Chunks::new(blob.size)),
             refused: None,
             feed: None,
@@ -196,6 +200,7 @@ impl Registry {
             matched: false,
         };
         let end = upload.run().await;
+        upload.unfinished = None;
         if let (Err(_), Some(session)) = (&end, upload.session.take()) {
             self.cancel(&session).await;
         }
@@ -205,9 +210,22 @@ impl Registry {
     /// End an upload session that is not used (distribution-spec "Cancelling a blob upload"). Failures do not matter:
     /// registries end stale ones themselves.
     pub(super) async fn cancel(&self, session: &Session) {
-        let (call, scopes) = (session.call(Method::DELETE), self.scopes(Access::Write));
-        let asked = self.host.small_once(&call, &scopes, MAX_ERROR_BYTES);
+        self.host.cancel(self.repository.name(), session).await;
+    }
+}
+
+impl Host {
+    async fn cancel(&self, repository: &str, session: &Session) {
+        let (call, scopes) = (session.call(Method::DELETE), Scopes::one(repository, Access::Write));
+        let asked = self.small_once(&call, &scopes, MAX_ERROR_BYTES);
         let _ = tokio::time::timeout(CANCEL_PATIENCE, asked).await;
+    }
+
+    /// Cancel the sessions that nobody will use any more.
+    pub(super) async fn tidy(&self) {
+        let left = self.offered.drain();
+        let cancelled = left.iter().map(|(repository, session)| self.cancel(repository, session));
+        futures::future::join_all(cancelled).await;
     }
 }
 
@@ -240,6 +258,7 @@ impl Upload<'_> {
             }
             self.chunks.iter_mut().for_each(Chunks::restart);
         }
+        self.unfinished.clone_from(&self.session);
         match &self.chunks {
             None => self.whole().await,
             Some(chunks) if chunks.kept < self.blob.size => self.chunk().await,
@@ -476,8 +495,7 @@ impl Upload<'_> {
                     return Err(Miss::Again(error, asked));
                 }
                 if self.chunks.is_none() && !no_chunks && (kept > 0 || self.breaks > 1) {
-                    self.chunks = Some(Chunks::new(self.blob.size));
-                    self.tries = self.to.host.config().retry.start();
+                    self.in_chunks();
                 }
                 self.chunks.iter_mut().for_each(|c| c.broke(kept));
                 self.arrived(kept);
@@ -485,10 +503,22 @@ impl Upload<'_> {
             }
             // Perhaps it was stored, and only the answer was lost.
             Ok(None) if self.to.has_blob(self.blob).await == Ok(true) => return Ok(Step::Done),
-            Ok(None) => {}
+            // docker-registry ends a session with a request that breaks: shorter requests break more seldom.
+            Ok(None) => {
+                if self.chunks.is_none() && !no_chunks && self.breaks > 1 {
+                    self.in_chunks();
+                }
+                self.chunks.iter_mut().for_each(|c| c.broke(0));
+            }
             Err(_) => self.to.cancel(&session).await,
         }
         Err(Miss::Again(error, asked))
+    }
+
+    /// From here on in chunks, with tries of their own.
+    fn in_chunks(&mut self) {
+        self.chunks = Some(Chunks::new(self.blob.size));
+        self.tries = self.to.host.config().retry.start();
     }
 
     /// Where a session goes on, and how much it holds, by its answer to a GET.
@@ -523,6 +553,14 @@ impl Upload<'_> {
         let again = matches!(failure, Failure::Unreachable(_) | Failure::Interrupted(_));
         let error = self.error(failure);
         if again { Miss::Again(error, None) } else { Miss::Final(error) }
+    }
+}
+
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.unfinished.take() {
+            self.to.host.offered.abandon(self.to.repository.name(), session);
+        }
     }
 }
 

@@ -249,3 +249,19 @@ async fn a_broken_repository_is_told_from_a_sound_one() {
     bench.registry.put_manifest("c", None, INDEX, index);
     assert_eq!(bench.registry.broken("c").len(), 1);
 }
+
+#[tokio::test]
+async fn large_puts_and_crowds_are_refused_where_told_so() {
+    let bench = Bench::new().await;
+    bench.quirks("put-max=3");
+    let session = open(&bench, "").await;
+    let refused = bench.send("PUT", &close(&session, &sha256(b"hello")), &[], b"hello").await;
+    assert_eq!(refused.refusal(), (413, "SIZE_INVALID".into()));
+    let done = bench.send("PUT", &close(&session, &sha256(b"abc")), &[], b"abc").await;
+    assert_eq!(done.status, 201);
+    bench.quirks("in-flight-max=0");
+    let refused = bench.send("GET", "/v2/", &[], b"").await;
+    assert_eq!(refused.refusal(), (429, "TOOMANYREQUESTS".into()));
+    assert_eq!(refused.header("retry-after"), Some("0"));
+    assert!(bench.registry.peak("*", "*") >= 1);
+}
