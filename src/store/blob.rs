@@ -18,7 +18,7 @@ pub(crate) const PIECE_BYTES: usize = 256 * 1024;
 /// Blobs up to this size are hashed where they pass: a thread would cost more than it saves.
 const HASHED_HERE_BYTES: u64 = 1024 * 1024;
 /// Pieces that may wait to be hashed.
-const PIECES_TO_HASH: usize = 4;
+const PIECES_TO_HASH: usize = 2;
 
 /// How long a small blob may take in all: a trickle must not hold a verification up for ever.
 const PATIENCE: Duration = Duration::from_secs(300);

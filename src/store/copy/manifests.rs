@@ -61,8 +61,10 @@ impl Before {
         if self.own.iter().any(names) {
             self.present.insert(bundle.digest().clone());
         }
-        let known = closure.nodes.keys().filter(|d| job.there.has_manifest(d)).cloned();
-        self.present.extend(known);
+        // What was pushed into a directory is listed there only once it was flushed: better to look again.
+        if asks_cost(job) || job.request.dry_run {
+            self.present.extend(closure.nodes.keys().filter(|d| job.there.has_manifest(d)).cloned());
+        }
         if self.fresh {
             let marker = closure.marker(bundle.digest());
             let sent = match &marker {
