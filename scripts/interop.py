@@ -457,6 +457,15 @@ def case_keys(c):
     print(f"{len(verdicts)} roots, {taken} taken by python-tuf, of which bulla refuses: {'; '.join(stricter)}")
 
 
+def case_tuf_cases(c):
+    """The plain TUF client over bulla's core passes every case of scripts/tuf-cases.py."""
+    python, program = python_tuf(), pathlib.Path(c.program).parent / "examples/tuf-conformance-client"
+    if not program.exists():
+        raise AssertionError(f"{program} is not built: cargo build --example tuf-conformance-client")
+    said = call(python, HERE / "tuf-cases.py", program)
+    print(said.strip().splitlines()[-1])
+
+
 def case_no_network(c):
     """In a network namespace without any interface an OCI layout is verified with the same verdicts."""
     probe = subprocess.run(["unshare", "-n", "true"], capture_output=True)
@@ -471,7 +480,7 @@ def case_no_network(c):
         assert inside == outside, (inside, outside)
 
 
-CASES = [case_rich_copy, case_oras_copy_alone, case_oras_layout, case_skopeo, case_access, case_python_tuf, case_keys, case_no_network]
+CASES = [case_rich_copy, case_oras_copy_alone, case_oras_layout, case_skopeo, case_access, case_python_tuf, case_keys, case_tuf_cases, case_no_network]
 
 
 def main():

@@ -40,7 +40,8 @@ pub struct RootChain {
 
 impl RootWalk {
     /// Start from a root that is trusted beforehand. Its expiry does not matter; it must be signed by its own threshold.
-    /// With a `collection`, every root must name it in `x-bulla`, or it is refused before anything is saved.
+    /// With a `collection`, every root must name it in `x-bulla` and have consistent snapshots, or it is refused before anything
+    /// is saved.
     ///
     /// # Errors
     /// The trusted root itself is malformed, unsigned, or another collection's.
@@ -49,9 +50,7 @@ impl RootWalk {
         let root = Unverified::<Root>::parse(&role, trusted, limits)?;
         let own = root.claimed().root_keys().clone();
         let root = root.verify(&role, &[&own])?;
-        if let Some(collection) = collection {
-            root.check_collection(&role, collection)?;
-        }
+        of_collection(&root, collection)?;
         Ok(Self {
             collection: collection.map(str::to_owned),
             limits: limits.clone(),
@@ -131,11 +130,31 @@ impl RootWalk {
         if root.version() != expected {
             return Err(TufError::new(&role, Fault::Version { expected, got: root.version() }));
         }
-        if let Some(collection) = &self.collection {
-            root.check_collection(&role, collection)?;
-        }
+        of_collection(&root, self.collection.as_deref())?;
         Ok(root)
     }
+
+    /// The last accepted root and the one before it.
+    pub(super) fn last_two(&self) -> (&Metadata<Root>, &Metadata<Root>) {
+        let n = self.chain.len();
+        (&self.chain[n - 1], &self.chain[n.saturating_sub(2)])
+    }
+
+    /// Why offered files were skipped so far.
+    pub(super) fn skipped(&self) -> &[TufError] {
+        &self.skipped
+    }
+}
+
+/// What bulla asks of the root of a collection beyond the specification: a state holds versioned names only.
+fn of_collection(root: &Metadata<Root>, collection: Option<&str>) -> Result<(), TufError> {
+    let Some(collection) = collection else { return Ok(()) };
+    let role = RoleName::root();
+    root.check_collection(&role, collection)?;
+    if root.role().consistent_snapshot() {
+        return Ok(());
+    }
+    Err(TufError::new(&role, Fault::Format("a collection's root must have \"consistent_snapshot\"".into())))
 }
 
 impl RootChain {

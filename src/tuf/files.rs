@@ -34,6 +34,11 @@ impl Files {
         self.metadata.get(name)
     }
 
+    /// Take a metadata file out.
+    pub fn remove(&mut self, name: &FileName) -> Option<Bytes> {
+        self.metadata.remove(name)
+    }
+
     /// A root by version.
     pub fn root(&self, version: Version) -> Option<&Bytes> {
         self.get(&FileName::versioned(RoleName::root(), version))

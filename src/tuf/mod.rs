@@ -1,7 +1,8 @@
 //! Ring 2: The Update Framework, specification 1.0. Pure: bytes and `now` in, values and steps out.
 //!
 //! The data flow: [`FileName`] -> bytes -> [`Unverified`] -> [`Metadata`] (signatures checked) -> [`RootWalk`] and
-//! [`Refresh`] (the order, as step machines) -> [`Trusted`] (search along delegations).
+//! [`Refresh`] (the order, as step machines) -> [`Trusted`] -> [`Search`] (along delegations). [`Update`] joins them for a client
+//! of one repository. Wherever a `collection` is asked for, none means any TUF repository; bulla's own always give their name.
 
 mod chain;
 mod delegation;
@@ -15,10 +16,12 @@ mod refresh;
 mod remembered;
 mod role;
 mod root;
+mod search;
 mod snapshot;
 mod targets;
 mod timestamp;
 mod trusted;
+mod update;
 
 #[cfg(test)]
 pub(crate) mod sim;
@@ -36,10 +39,12 @@ pub use refresh::{Floor, Refresh, Step};
 pub use remembered::Remembered;
 pub use role::{FileName, RoleName, RoleNameError, Version};
 pub use root::Root;
+pub use search::Search;
 pub use snapshot::Snapshot;
-pub use targets::{Target, Targets};
+pub use targets::{Target, Targets, local_name};
 pub use timestamp::{FilePin, Hash, Timestamp};
 pub use trusted::{Expiry, Found, Trusted};
+pub use update::Update;
 
 /// Bounds on what is read and followed. Past a per-file bound the file fails; past a global one nothing can be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Expiry, Fault, FileName, FilePin, Limits, Metadata, Role, RoleKeys, RoleName, Root, Snapshot, Targets,
-    Timestamp, Trusted, TufError, Unverified, Version,
+    Expiry, Fault, FileName, FilePin, Files, Limits, Metadata, Role, RoleKeys, RoleName, Root, Snapshot,
+    Targets, Timestamp, Trusted, TufError, Unverified, Version,
 };
 use crate::time::UnixTime;
 
-/// What the refresh wants next.
+/// What a step machine wants next; `D` is what it ends with.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub enum Step<D> {
     /// This file, at most `max_len` bytes.
     Need {
         /// The file.
@@ -26,8 +26,10 @@ pub enum Step {
     },
     /// Persist this accepted file before going on.
     Save(FileName, Bytes),
-    /// All top-level metadata is trusted.
-    Done(Box<Trusted>),
+    /// From now on this file of an earlier update is no floor, also after a crash: the keys of timestamp or snapshot changed.
+    Forget(FileName),
+    /// The end.
+    Done(D),
 }
 
 /// Versions below which nothing is accepted: from the newest metadata that was verified before, expired or not.
@@ -45,15 +47,22 @@ impl Floor {
     /// The floor that `remembered` makes under `root`, unless timestamp or snapshot keys changed since
     /// `verified_under`: then both floors fall (specification 5.3.11, fast-forward recovery).
     pub fn of(remembered: &Trusted, verified_under: &Root, root: &Root) -> Option<Self> {
-        let same = |a: &RoleKeys, b: &RoleKeys| a.keys == b.keys;
-        let kept = same(verified_under.timestamp_keys(), root.timestamp_keys())
-            && same(verified_under.snapshot_keys(), root.snapshot_keys());
-        kept.then(|| Self {
+        same_online_keys(verified_under, root).then(|| Self {
             timestamp: remembered.timestamp().version(),
             snapshot: remembered.snapshot().version(),
-            roles: remembered.snapshot().role().pins().iter().map(|(r, p)| (r.clone(), p.version)).collect(),
+            roles: versions(remembered.snapshot()),
         })
     }
+}
+
+/// Whether timestamp and snapshot have the same keys under both roots.
+pub(super) fn same_online_keys(a: &Root, b: &Root) -> bool {
+    let same = |a: &RoleKeys, b: &RoleKeys| a.keys == b.keys;
+    same(a.timestamp_keys(), b.timestamp_keys()) && same(a.snapshot_keys(), b.snapshot_keys())
+}
+
+fn versions(snapshot: &Metadata<Snapshot>) -> BTreeMap<RoleName, Version> {
+    snapshot.role().pins().iter().map(|(role, pin)| (role.clone(), pin.version)).collect()
 }
 
 /// The refresh under a final root.
@@ -69,6 +78,9 @@ pub struct Refresh {
     snapshot: Option<Metadata<Snapshot>>,
     targets: Option<Metadata<Targets>>,
     unsaved: Option<(FileName, Bytes)>,
+    /// Files of an earlier update from the same source, under their unversioned names.
+    kept: Files,
+    kept_timestamp: Option<Metadata<Timestamp>>,
 }
 
 impl Refresh {
@@ -96,11 +108,45 @@ impl Refresh {
             snapshot: None,
             targets: None,
             unsaved: None,
+            kept: Files::new(),
+            kept_timestamp: None,
         })
     }
 
+    /// Start with what an earlier update from the same source left, under unversioned names. It is checked again under `root`; what
+    /// still verifies is a floor, expired or not, and is used again where the new metadata still pins it.
+    ///
+    /// # Errors
+    /// As [`Refresh::start`].
+    pub fn resume(
+        root: Metadata<Root>,
+        collection: Option<&str>,
+        kept: &Files,
+        expiry: Expiry,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> Result<Self, TufError> {
+        let mut refresh = Self::start(root, collection, None, expiry, now, limits)?;
+        let (role, name) = (RoleName::timestamp(), FileName::timestamp());
+        let timestamp = kept.get(&name).and_then(|bytes| {
+            refresh.verified::<Timestamp>(&role, refresh.root.role().timestamp_keys(), None, bytes).ok()
+        });
+        let role = RoleName::snapshot();
+        let snapshot = kept.get(&FileName::unversioned(role.clone())).and_then(|bytes| {
+            refresh.verified::<Snapshot>(&role, refresh.root.role().snapshot_keys(), None, bytes).ok()
+        });
+        refresh.floor = Some(Floor {
+            timestamp: timestamp.as_ref().map_or(Version::ONE, Metadata::version),
+            snapshot: timestamp.as_ref().map_or(Version::ONE, |t| t.role().snapshot.version),
+            roles: snapshot.as_ref().map(versions).unwrap_or_default(),
+        });
+        refresh.kept_timestamp = timestamp;
+        refresh.kept = kept.clone();
+        Ok(refresh)
+    }
+
     /// What is wanted now.
-    pub fn step(&self) -> Step {
+    pub fn step(&self) -> Step<Box<Trusted>> {
         if let Some((name, bytes)) = &self.unsaved {
             return Step::Save(name.clone(), bytes.clone());
         }
@@ -109,10 +155,10 @@ impl Refresh {
         };
         let Some(snapshot) = &self.snapshot else {
             let pin = &timestamp.role().snapshot;
-            return need(RoleName::snapshot(), pin, self.limits.snapshot_bytes);
+            return self.need(RoleName::snapshot(), pin, self.limits.snapshot_bytes);
         };
         match &self.targets {
-            None => need(RoleName::targets(), snapshot.role().targets_pin(), self.limits.targets_bytes),
+            None => self.need(RoleName::targets(), snapshot.role().targets_pin(), self.limits.targets_bytes),
             Some(targets) => Step::Done(Box::new(Trusted::new(
                 self.root.clone(),
                 timestamp.clone(),
@@ -144,18 +190,51 @@ impl Refresh {
             return Err(fail(Fault::Size { limit: max_len, got: bytes.len() as u64 }));
         }
         match (&self.timestamp, &self.snapshot) {
-            (None, _) => self.timestamp = Some(self.accept_timestamp(&bytes)?),
-            (Some(t), None) => self.snapshot = Some(self.accept_snapshot(&t.role().snapshot, &bytes)?),
+            (None, _) => {
+                let timestamp = self.accept_timestamp(&bytes)?;
+                // Equal version, other bytes: the one accepted before stays (specification 5.4.3).
+                let kept = self.kept_timestamp.take().filter(|kept| kept.version() == timestamp.version());
+                match kept {
+                    Some(kept) => {
+                        self.expiry.check(&role, kept.expires(), self.now)?;
+                        self.timestamp = Some(kept);
+                    }
+                    None => {
+                        self.timestamp = Some(timestamp);
+                        self.unsaved = Some((file, bytes));
+                    }
+                }
+            }
+            (Some(t), None) => {
+                self.snapshot = Some(self.accept_snapshot(&t.role().snapshot, &bytes)?);
+                self.unsaved = Some((file, bytes));
+            }
             (Some(_), Some(s)) => {
-                let targets = RoleName::targets();
-                let keys = self.root.role().targets_keys();
-                let file = self.verified::<Targets>(&targets, keys, Some(s.role().targets_pin()), &bytes)?;
-                self.expiry.check(&targets, file.expires(), self.now)?;
-                self.targets = Some(file);
+                self.targets = Some(self.accept_targets(s.role().targets_pin(), &bytes)?);
+                self.unsaved = Some((file, bytes));
             }
         }
-        self.unsaved = Some((file, bytes));
+        self.reuse();
         Ok(())
+    }
+
+    /// Take what an earlier update left instead of fetching it, where it passes every check that a fetched file would.
+    fn reuse(&mut self) {
+        if let (Some(timestamp), None) = (&self.timestamp, &self.snapshot)
+            && let Some(bytes) = self.kept.get(&FileName::unversioned(RoleName::snapshot()))
+        {
+            self.snapshot = self.accept_snapshot(&timestamp.role().snapshot, bytes).ok();
+        }
+        if let (Some(snapshot), None) = (&self.snapshot, &self.targets)
+            && let Some(bytes) = self.kept.get(&FileName::unversioned(RoleName::targets()))
+        {
+            self.targets = self.accept_targets(snapshot.role().targets_pin(), bytes).ok();
+        }
+    }
+
+    fn need(&self, role: RoleName, pin: &FilePin, cap: u64) -> Step<Box<Trusted>> {
+        let max_len = pin.length.map_or(cap, |l| l.min(cap));
+        Step::Need { file: self.root.role().file_name(role, pin.version), max_len }
     }
 
     fn accept_timestamp(&self, bytes: &Bytes) -> Result<Metadata<Timestamp>, TufError> {
@@ -181,6 +260,13 @@ impl Refresh {
                 }
             }
         }
+        self.expiry.check(&role, file.expires(), self.now)?;
+        Ok(file)
+    }
+
+    fn accept_targets(&self, pin: &FilePin, bytes: &Bytes) -> Result<Metadata<Targets>, TufError> {
+        let role = RoleName::targets();
+        let file = self.verified::<Targets>(&role, self.root.role().targets_keys(), Some(pin), bytes)?;
         self.expiry.check(&role, file.expires(), self.now)?;
         Ok(file)
     }
@@ -216,11 +302,6 @@ pub(super) fn verify_file<R: Role>(
         file.check_collection(role, collection)?;
     }
     Ok(file)
-}
-
-fn need(role: RoleName, pin: &FilePin, cap: u64) -> Step {
-    let max_len = pin.length.map_or(cap, |l| l.min(cap));
-    Step::Need { file: FileName::versioned(role, pin.version), max_len }
 }
 
 fn not_below(role: &RoleName, what: &RoleName, floor: Version, got: Version) -> Result<(), TufError> {

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::{Deserialize, Serialize};
 
 /// Everything but `A-Za-z0-9-_.~` is encoded in file names (TUF specification 5.6, G10 of our checklist).
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+pub(super) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The name of a role: 1 to 128 characters, no control characters. Never a path, never a tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,7 +24,8 @@ pub struct RoleNameError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(NonZeroU64);
 
-/// The name of a metadata file: `timestamp.json`, or `<version>.<encoded role>.json` (consistent snapshots).
+/// The name of a metadata file: `<version>.<encoded role>.json`, and without version the timestamp, any file of a repository
+/// without consistent snapshots but its roots, and what a client keeps of a role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileName {
     role: RoleName,
@@ -159,12 +160,17 @@ impl FileName {
         Self { role, version: Some(version) }
     }
 
+    /// `<role>.json`.
+    pub fn unversioned(role: RoleName) -> Self {
+        Self { role, version: None }
+    }
+
     /// The role.
     pub fn role(&self) -> &RoleName {
         &self.role
     }
 
-    /// The version; `timestamp.json` has none in its name.
+    /// The version, where the name has one.
     pub fn version(&self) -> Option<Version> {
         self.version
     }
@@ -182,7 +188,8 @@ impl fmt::Display for FileName {
 impl FromStr for FileName {
     type Err = RoleNameError;
 
-    /// Reads back exactly what [`fmt::Display`] writes, and nothing else.
+    /// Reads back exactly what [`fmt::Display`] writes of `timestamp.json` and versioned names, and nothing else: a collection's
+    /// state holds no others.
     fn from_str(s: &str) -> Result<Self, RoleNameError> {
         if s == "timestamp.json" {
             return Ok(Self::timestamp());

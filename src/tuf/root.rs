@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::metadata::field;
-use super::{Fault, Role, RoleKeys, RoleName};
+use super::{Fault, FileName, Role, RoleKeys, RoleName, Version};
 use crate::sig::{KeyId, PublicKey};
 
 /// Which keys sign which top-level role.
@@ -60,6 +60,15 @@ impl Root {
     /// Whether file names carry versions (absent means no).
     pub fn consistent_snapshot(&self) -> bool {
         self.consistent_snapshot
+    }
+
+    /// The name under which a repository of this root serves a snapshot or targets file.
+    pub fn file_name(&self, role: RoleName, version: Version) -> FileName {
+        if self.consistent_snapshot {
+            FileName::versioned(role, version)
+        } else {
+            FileName::unversioned(role)
+        }
     }
 }
 

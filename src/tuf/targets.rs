@@ -2,13 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::delegation::read_delegations;
 use super::metadata::field;
+use super::role::ENCODED;
 use super::timestamp::{Hash, check_pinned, known_hashes};
 use super::{Delegation, Fault, Role, RoleName};
+use crate::oci::Digest;
+
+/// What may stand as it is in one segment of a URL's path (RFC 3986 3.3).
+const SEGMENT: &AsciiSet = &ENCODED
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+/// Longest file name that every file system takes, with room for a suffix.
+const MAX_LOCAL_NAME: usize = 200;
 
 /// Targets, and to whom more is delegated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +87,42 @@ impl Target {
     pub fn check(&self, bytes: &[u8]) -> Result<(), Fault> {
         check_pinned(Some(self.length), &self.hashes, bytes)
     }
+
+    /// Where an HTTP file tree serves the target of this path, relative to its base: `dir/file`, with consistent snapshots
+    /// `dir/HASH.file` (specification 5.7.3), percent-encoded segment by segment.
+    ///
+    /// # Errors
+    /// A segment that is empty, `.` or `..`: a URL resolves it to another place.
+    pub fn served_as(&self, path: &str, consistent_snapshot: bool) -> Result<String, Fault> {
+        if path.split('/').any(|s| matches!(s, "" | "." | "..")) {
+            return Err(Fault::Format(format!("\"{}\" is no relative path", path.escape_debug())));
+        }
+        let (dir, file) = path.rsplit_once('/').map_or((None, path), |(dir, file)| (Some(dir), file));
+        let mut out = String::new();
+        for segment in dir.into_iter().flat_map(|d| d.split('/')) {
+            out.extend(utf8_percent_encode(segment, SEGMENT));
+            out.push('/');
+        }
+        if let Some(hash) = self.hashes.values().next().filter(|_| consistent_snapshot) {
+            out.push_str(hash);
+            out.push('.');
+        }
+        out.extend(utf8_percent_encode(file, SEGMENT));
+        Ok(out)
+    }
+}
+
+/// The name of the file, in one folder, that keeps the target of this path: one to one, never a path, never hidden.
+pub fn local_name(path: &str) -> String {
+    let mut name = utf8_percent_encode(path, ENCODED).to_string();
+    if name.starts_with('.') {
+        name.replace_range(..1, "%2E");
+    }
+    if name.is_empty() || name.len() > MAX_LOCAL_NAME {
+        // No encoded name starts so: what follows a percent sign there is a hex digit.
+        return format!("%sha256-{}", Digest::sha256(path.as_bytes()).hex());
+    }
+    name
 }
 
 impl Role for Targets {

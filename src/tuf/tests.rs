@@ -2,11 +2,13 @@
 //! letters that start the tests' names are those of its parts: E envelope, R root, T timestamp, S snapshot, G targets
 //! and delegations, D target files.
 
+mod advisories;
 mod envelope;
 mod parsers;
 mod root;
 mod targets;
 mod timestamp_snapshot;
+mod update;
 
 use super::sim::{COLLECTION, DAY, NOW, Sim, SimKey, heading, resigned, signed, signers, with_signatures};
 use super::*;

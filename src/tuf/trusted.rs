@@ -1,12 +1,14 @@
-//! Trusted metadata, and the search for a target along delegations (TUF specification 5.6.7).
+//! Trusted metadata, and what is loaded under it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::refresh::verify_file;
 use super::{
-    Delegation, Fault, FileName, FilePin, Files, Floor, Limits, Metadata, Refresh, RoleName, Root, Snapshot,
-    Step, Target, Targets, Timestamp, TufError,
+    Delegation, Fault, FileName, FilePin, Files, Floor, Limits, Metadata, Refresh, RoleName, Root, Search,
+    Snapshot, Step, Target, Targets, Timestamp, TufError,
 };
 use crate::time::UnixTime;
 
@@ -84,6 +86,7 @@ impl Trusted {
             match refresh.step() {
                 Step::Need { file, .. } => refresh.feed(files.get(&file).cloned())?,
                 Step::Save(..) => refresh.saved(),
+                Step::Forget(_) => {}
                 Step::Done(trusted) => return Ok(*trusted),
             }
         }
@@ -130,56 +133,57 @@ impl Trusted {
         files: &Files,
     ) -> Result<Option<Arc<Metadata<Targets>>>, TufError> {
         let role = &delegation.name;
-        let Some(pin) = self.snapshot.role().pin(role) else { return Ok(None) };
-        let name = FileName::versioned(role.clone(), pin.version);
+        let Some((name, _)) = self.wanted(role) else { return Ok(None) };
         let bytes = files.get(&name).ok_or_else(|| TufError::new(role, Fault::Missing(name)))?;
+        self.accept(delegation, bytes).map(Some)
+    }
+
+    /// File name and longest file of a delegated role; `None` when the snapshot does not list it.
+    pub(super) fn wanted(&self, role: &RoleName) -> Option<(FileName, u64)> {
+        let pin = self.pin(role)?;
+        let max_len = pin.length.map_or(self.limits.targets_bytes, |l| l.min(self.limits.targets_bytes));
+        Some((self.root.role().file_name(role.clone(), pin.version), max_len))
+    }
+
+    /// Check a delegated role's file against the delegation through which it is reached.
+    pub(super) fn accept(
+        &self,
+        delegation: &Delegation,
+        bytes: &Bytes,
+    ) -> Result<Arc<Metadata<Targets>>, TufError> {
+        let role = &delegation.name;
+        let fail = |fault| TufError::new(role, fault);
+        let pin = self.pin(role).ok_or_else(|| fail(Fault::NotListed(RoleName::snapshot())))?;
         let limit = pin.length.map_or(self.limits.targets_bytes, |l| l.min(self.limits.targets_bytes));
         if bytes.len() as u64 > limit {
-            return Err(TufError::new(role, Fault::Size { limit, got: bytes.len() as u64 }));
+            return Err(fail(Fault::Size { limit, got: bytes.len() as u64 }));
         }
         let collection = self.collection.as_deref();
         let file = verify_file(role, &delegation.keys, Some(pin), collection, bytes, &self.limits)?;
         self.expiry.check(role, file.expires(), self.now)?;
-        Ok(Some(Arc::new(file)))
+        Ok(Arc::new(file))
     }
 
-    /// Pre-order depth-first search for a target path; each role is visited once, only matching delegations are loaded.
+    /// Search for a target path ([`Search`]) over files that are at hand.
     ///
     /// # Errors
     /// A role on the way fails, or there are more of them than bulla follows.
     pub fn find(&self, path: &str, files: &Files) -> Result<Found, TufError> {
-        let mut loaded = BTreeMap::new();
-        let mut visited = BTreeSet::new();
-        let mut to_visit: Vec<(RoleName, Option<Delegation>)> = vec![(RoleName::targets(), None)];
-        while let Some((name, via)) = to_visit.pop() {
-            if visited.contains(&name) {
-                continue;
+        let nothing = Files::new();
+        let mut search = Search::start(self, path, &nothing)?;
+        loop {
+            match search.step() {
+                Step::Need { file, .. } => search.feed(files.get(&file).cloned())?,
+                Step::Save(..) => search.saved(),
+                Step::Forget(_) => {}
+                Step::Done(found) => return Ok(found),
             }
-            if visited.len() > self.limits.delegations {
-                let fault = Fault::Cap { what: "delegated roles on the way", limit: self.limits.delegations };
-                return Err(TufError::new(&name, fault));
-            }
-            let role = match &via {
-                None => Some(self.targets.clone()),
-                Some(delegation) => self.load(delegation, files)?,
-            };
-            visited.insert(name.clone());
-            let Some(role) = role else { continue };
-            loaded.insert(name.clone(), role.clone());
-            if let Some(target) = role.role().targets().get(path) {
-                return Ok(Found { target: Some((name, target.clone())), loaded });
-            }
-            let mut children = Vec::new();
-            for delegation in role.role().delegations().iter().filter(|d| d.paths.cover(path)) {
-                children.push((delegation.name.clone(), Some(delegation.clone())));
-                if delegation.terminating {
-                    to_visit.clear();
-                    break;
-                }
-            }
-            to_visit.extend(children.into_iter().rev());
         }
-        Ok(Found { target: None, loaded })
+    }
+
+    /// Bounds on what is followed.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The pin of a role in the snapshot.

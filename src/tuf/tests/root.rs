@@ -182,6 +182,38 @@ fn r10_consistent_snapshot_is_read_from_the_root() {
 }
 
 #[test]
+fn r10_without_consistent_snapshots_only_roots_have_versions_in_their_names() {
+    let mut sim = Sim::new();
+    let keys: Vec<_> = sim.root_keys.iter().collect();
+    sim.roots[0] = resigned(&sim.roots[0], |r| r["consistent_snapshot"] = false.into(), &keys);
+    let versioned = sim.files();
+    let mut plain = Files::new();
+    for (name, bytes) in versioned.metadata() {
+        let root = *name.role() == RoleName::root();
+        let name = if root { name.clone() } else { FileName::unversioned(name.role().clone()) };
+        plain.put(name, bytes.clone());
+    }
+    let walk = RootWalk::start(&sim.roots[0], None, &Limits::default()).unwrap();
+    let root = walk.finish().last().clone();
+    let judge = |files: &Files| {
+        Trusted::judge(&root, files, None, None, Expiry::Enforce, NOW, &Limits::default())
+            .map_err(|e| e.fault)
+    };
+    let trusted = judge(&plain).unwrap();
+    let found = trusted.find(&Sim::name().revocations_path(), &plain).unwrap();
+    assert_eq!(found.target.unwrap().0, RoleName::revocations());
+    assert!(matches!(judge(&versioned), Err(Fault::Missing(name)) if name.to_string() == "snapshot.json"));
+    // A state of a collection holds versioned names only: such a root is refused as the first and as a later one.
+    let e = RootWalk::start(&sim.roots[0], Some(COLLECTION), &Limits::default()).unwrap_err();
+    assert!(matches!(e.fault, Fault::Format(_)), "{e}");
+    let mut sim = Sim::new();
+    sim.rotate(|_| ());
+    let keys: Vec<_> = sim.root_keys.iter().collect();
+    sim.roots[1] = resigned(&sim.roots[1], |r| r["consistent_snapshot"] = false.into(), &keys);
+    assert_eq!(sim.walk(&sim.files()).unwrap().last().version(), Version::ONE);
+}
+
+#[test]
 fn the_same_root_in_other_bytes_is_no_fork() {
     // White space and further signatures change the bytes; what is signed is the same.
     let sim = three();

@@ -169,6 +169,74 @@ fn g4_a_role_is_verified_against_the_delegator_it_is_reached_through() {
 }
 
 #[test]
+fn g4_a_kept_role_is_verified_again_through_the_delegation_at_hand() {
+    let (k, real) = (SimKey::new(40), SimKey::new(42));
+    let tree = Tree::new(&[to("a", &k, &["a/*"], false), to("b", &k, &["b/*"], false)])
+        .role("a", &k, &[], &[to("shared", &k, &["*/*"], false)])
+        .role("b", &k, &[], &[to("shared", &real, &["*/*"], false)])
+        .role("shared", &real, &["a/x", "b/x"], &[]);
+    let files = tree.files();
+    let trusted = tree.sim.judge(&files, None, NOW).unwrap();
+    let mut kept = Files::new();
+    assert_eq!(search(&trusted, "b/x", &files, &mut kept), (vec!["b".into(), "shared".into()], Ok(true)));
+    // Both are kept now, and asked for no more; through a, whose keys did not sign it, the kept file does not count.
+    assert_eq!(search(&trusted, "b/x", &files, &mut kept), (vec![], Ok(true)));
+    let (asked, got) = search(&trusted, "a/x", &files, &mut kept);
+    assert_eq!(asked, ["a", "shared"]);
+    assert!(matches!(got, Err(Fault::Threshold { .. })));
+}
+
+/// A search that keeps what it accepts: the roles asked for, and whether the path was found.
+fn search(
+    trusted: &Trusted,
+    path: &str,
+    files: &Files,
+    kept: &mut Files,
+) -> (Vec<String>, Result<bool, Fault>) {
+    let before = kept.clone();
+    let mut search = Search::start(trusted, path, &before).unwrap();
+    let mut asked = Vec::new();
+    loop {
+        match search.step() {
+            Step::Need { file, max_len } => {
+                asked.push(file.role().to_string());
+                let bytes = files.get(&file).cloned();
+                assert!(bytes.as_ref().is_none_or(|b| b.len() as u64 <= max_len));
+                if let Err(e) = search.feed(bytes) {
+                    return (asked, Err(e.fault));
+                }
+            }
+            Step::Save(name, bytes) => {
+                kept.put(FileName::unversioned(name.role().clone()), bytes);
+                search.saved();
+            }
+            Step::Forget(name) => unreachable!("{name}"),
+            Step::Done(found) => return (asked, Ok(found.target.is_some())),
+        }
+    }
+}
+
+#[test]
+fn g3_files_are_asked_for_one_by_one_in_the_order_of_the_search() {
+    let k = SimKey::new(40);
+    let all =
+        |names: &[&str]| -> Vec<Delegation> { names.iter().map(|n| to(n, &k, &["*"], false)).collect() };
+    let tree = Tree::new(&all(&["a", "b", "c"]))
+        .role("a", &k, &[], &all(&["a1", "a2"]))
+        .role("a1", &k, &[], &[])
+        .role("a2", &k, &[], &all(&["a", "b"]))
+        .role("b", &k, &["x"], &all(&["b1"]))
+        .role("b1", &k, &["x"], &[])
+        .role("c", &k, &["x"], &[]);
+    let files = tree.files();
+    let trusted = tree.sim.judge(&files, None, NOW).unwrap();
+    let ask = |path| search(&trusted, path, &files, &mut Files::new());
+    assert_eq!(ask("x"), (["a", "a1", "a2", "b"].map(String::from).to_vec(), Ok(true)));
+    assert_eq!(ask("y"), (["a", "a1", "a2", "b", "b1", "c"].map(String::from).to_vec(), Ok(false)));
+    assert_eq!(ask("x/y"), (vec![], Ok(false)));
+}
+
+#[test]
 fn g5_a_role_that_the_snapshot_does_not_list_is_passed_over() {
     let k = SimKey::new(40);
     let mut tree = Tree::new(&[to("a", &k, &["*"], false), to("b", &k, &["*"], false)])
@@ -278,6 +346,54 @@ fn d2_length_and_all_hashes_of_a_target_file() {
         let got = read(json!({"length": length, "hashes": {"sha256": sha256.hex()}}));
         assert!(matches!(got, Err(Fault::Format(_))), "{length}");
     }
+}
+
+#[test]
+fn d3_the_hash_stands_before_the_file_name() {
+    let hash = |d: &str, n: usize| d.repeat(n);
+    let both: BTreeMap<Hash, String> =
+        [(Hash::Sha256, hash("a", 64)), (Hash::Sha512, hash("b", 128))].into_iter().collect();
+    let target = |hashes| Target { length: 1, hashes, custom: Value::Null };
+    let (two, long) = (target(both.clone()), target([(Hash::Sha512, hash("b", 128))].into()));
+    assert_eq!(two.served_as("dir/sub/file", true), Ok(format!("dir/sub/{}.file", hash("a", 64))));
+    assert_eq!(two.served_as("dir/sub/file", false), Ok("dir/sub/file".to_owned()));
+    assert_eq!(long.served_as("file", true), Ok(format!("{}.file", hash("b", 128))));
+    assert_eq!(two.served_as("a b/c?d#e%2F", false), Ok("a%20b/c%3Fd%23e%252F".to_owned()));
+    // A URL resolves these to another place.
+    for path in ["", "/x", "x/", "a//b", "..", "../x", "a/../../x", "a/./b", "a/.."] {
+        assert!(matches!(two.served_as(path, true), Err(Fault::Format(_))), "{path}");
+        assert!(matches!(two.served_as(path, false), Err(Fault::Format(_))), "{path}");
+    }
+}
+
+#[test]
+fn d5_a_target_never_leaves_its_folder() {
+    let long = "x".repeat(300);
+    let paths = [
+        "a",
+        "a/b",
+        "a%2Fb",
+        "../x",
+        "/etc/passwd",
+        "..",
+        ".",
+        ".hidden",
+        "",
+        "c:\\x",
+        "a\u{0}b",
+        "é",
+        &long,
+    ];
+    let names: std::collections::BTreeSet<String> = paths.iter().map(|p| local_name(p)).collect();
+    assert_eq!(names.len(), paths.len(), "one to one: {names:?}");
+    for name in &names {
+        assert!(
+            !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.') && !name.is_empty(),
+            "{name}"
+        );
+        assert!(name.len() <= 200 && name.is_ascii(), "{name}");
+    }
+    assert_eq!(local_name("in-toto-metadata/x.link"), "in-toto-metadata%2Fx.link");
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn steps(
                 out.push(format!("save {name}"));
                 refresh.saved();
             }
+            Step::Forget(name) => unreachable!("{name}"),
             Step::Done(_) => return (out, None),
         }
     }
