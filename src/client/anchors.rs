@@ -15,7 +15,7 @@ use crate::sig::KeyId;
 use crate::store::StoreError;
 use crate::time::UnixTime;
 use crate::trust::{Anchor, MAX_TRUST_BYTES, TrustError, TrustFile};
-use crate::tuf::{CollectionName, Limits, RootWalk, TufError, Version};
+use crate::tuf::{CollectionName, Limits, RoleName, RootWalk, TufError, Version};
 
 /// `trust.json` of an installation. It need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +114,9 @@ pub fn root_facts(bytes: &Bytes, collection: Option<&CollectionName>) -> Result<
     let name = collection.map(ToString::to_string);
     let chain = RootWalk::start(bytes, name.as_deref(), &Limits::default())?.finish();
     let root = chain.last();
+    if let Some(own) = root.extra() {
+        root.check_collection(&RoleName::root(), &own.collection)?;
+    }
     let keys = root.role().root_keys();
     Ok(RootFacts {
         fingerprint: Digest::sha256(bytes),

@@ -125,7 +125,10 @@ struct RawDelegation {
 }
 
 /// Read `delegations` of a targets file.
-pub(super) fn read_delegations(delegations: &Value) -> Result<Vec<Delegation>, Fault> {
+pub(super) fn read_delegations(
+    delegations: &Value,
+    faulty: &mut Option<Fault>,
+) -> Result<Vec<Delegation>, Fault> {
     let keys: BTreeMap<KeyId, Value> = field(delegations, "keys")?;
     let raw: Vec<RawDelegation> = field(delegations, "roles")?;
     let mut seen = BTreeSet::new();
@@ -158,7 +161,7 @@ pub(super) fn read_delegations(delegations: &Value) -> Result<Vec<Delegation>, F
                 return Err(Fault::Format(format!("delegation to \"{}\" {why}", r.name)));
             }
         };
-        let keys = role_keys(&keys, r.role)?;
+        let keys = role_keys(&keys, r.role, faulty)?;
         out.push(Delegation { name: r.name, keys, paths, terminating: r.terminating });
     }
     Ok(out)

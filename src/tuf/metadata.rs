@@ -23,6 +23,12 @@ pub trait Role: Sized + Clone + std::fmt::Debug {
     /// # Errors
     /// What is wrong, for the file's role name.
     fn read(signed: &Value) -> Result<Self, Fault>;
+
+    /// What is wrong with the keys that the file gives to roles: one that is named and not listed, or malformed. Such a key
+    /// cannot sign, and whoever wrote it erred.
+    fn faulty(&self) -> Option<&Fault> {
+        None
+    }
 }
 
 /// bulla's own extra field `x-bulla` (docs/formats.md). TUF clients ignore it.
@@ -243,8 +249,14 @@ impl<R> Metadata<R> {
     /// Check that the file belongs to `collection`.
     ///
     /// # Errors
-    /// It names another collection, or none.
-    pub fn check_collection(&self, role: &RoleName, collection: &str) -> Result<(), TufError> {
+    /// It names another collection, or none; or it gives a role a key that is not listed or malformed.
+    pub fn check_collection(&self, role: &RoleName, collection: &str) -> Result<(), TufError>
+    where
+        R: Role,
+    {
+        if let Some(fault) = self.role.faulty() {
+            return Err(TufError::new(role, fault.clone()));
+        }
         let got = self.extra.as_ref().map_or("", |x| x.collection.as_str());
         if got == collection {
             return Ok(());

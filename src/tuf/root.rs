@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use super::metadata::field;
 use super::{Fault, FileName, Role, RoleKeys, RoleName, Version};
-use crate::sig::{KeyId, PublicKey};
+use crate::sig::{KeyError, KeyId, PublicKey};
 
 /// Which keys sign which top-level role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     consistent_snapshot: bool,
+    faulty: Option<Fault>,
     root: RoleKeys,
     timestamp: RoleKeys,
     snapshot: RoleKeys,
@@ -78,11 +79,13 @@ impl Role for Root {
     fn read(signed: &Value) -> Result<Self, Fault> {
         let keys: BTreeMap<KeyId, Value> = field(signed, "keys")?;
         let roles: BTreeMap<String, Value> = field(signed, "roles")?;
-        let role = |name: &'static str| {
+        let mut faulty = None;
+        let mut role = |name: &'static str| {
             let raw = roles.get(name).ok_or_else(|| Fault::Format(format!("no role \"{name}\"")))?;
             role_keys(
                 &keys,
                 RawRole::deserialize(raw).map_err(|e| Fault::Format(format!("role \"{name}\": {e}")))?,
+                &mut faulty,
             )
         };
         let consistent_snapshot = match signed.get("consistent_snapshot") {
@@ -91,31 +94,37 @@ impl Role for Root {
                 v.as_bool().ok_or_else(|| Fault::Format("\"consistent_snapshot\" is no boolean".into()))?
             }
         };
-        Ok(Self {
-            consistent_snapshot,
-            root: role("root")?,
-            timestamp: role("timestamp")?,
-            snapshot: role("snapshot")?,
-            targets: role("targets")?,
-        })
+        let (root, timestamp, snapshot, targets) =
+            (role("root")?, role("timestamp")?, role("snapshot")?, role("targets")?);
+        Ok(Self { consistent_snapshot, faulty, root, timestamp, snapshot, targets })
+    }
+
+    fn faulty(&self) -> Option<&Fault> {
+        self.faulty.as_ref()
     }
 }
 
-/// The keys of one role. A key of a kind that bulla cannot use is kept as "cannot sign"; a malformed one is an error.
-pub(super) fn role_keys(keys: &BTreeMap<KeyId, Value>, raw: RawRole) -> Result<RoleKeys, Fault> {
+/// The keys of one role. A key that bulla cannot use is kept as "cannot sign"; where that is somebody's fault and not only a kind
+/// of key unknown here, the first such fault is noted.
+pub(super) fn role_keys(
+    keys: &BTreeMap<KeyId, Value>,
+    raw: RawRole,
+    faulty: &mut Option<Fault>,
+) -> Result<RoleKeys, Fault> {
     if raw.threshold == 0 {
         return Err(Fault::Format("a threshold of 0".into()));
     }
     let mut out = BTreeMap::new();
     for id in raw.keyids {
-        let value = keys
-            .get(&id)
-            .ok_or_else(|| Fault::Format(format!("key {id} is named by a role but not listed")))?;
-        let key = match PublicKey::from_tuf(value) {
-            Ok(key) => Some(key),
-            Err(crate::sig::KeyError::Unsupported { .. }) => None,
-            Err(error) => return Err(Fault::Key { id, error }),
+        let (key, fault) = match keys.get(&id).map(PublicKey::from_tuf) {
+            Some(Ok(key)) => (Some(key), None),
+            Some(Err(KeyError::Unsupported { .. })) => (None, None),
+            Some(Err(error)) => (None, Some(Fault::Key { id: id.clone(), error })),
+            None => (None, Some(Fault::Format(format!("key {id} is named by a role but not listed")))),
         };
+        if faulty.is_none() {
+            *faulty = fault;
+        }
         out.insert(id, key);
     }
     Ok(RoleKeys { threshold: raw.threshold, keys: out })

@@ -36,6 +36,7 @@ const MAX_LOCAL_NAME: usize = 200;
 pub struct Targets {
     targets: BTreeMap<String, Target>,
     delegations: Vec<Delegation>,
+    faulty: Option<Fault>,
 }
 
 /// One target: length, hashes and custom data.
@@ -138,10 +139,15 @@ impl Role for Targets {
             }
             targets.insert(path, Target { length: t.length, hashes, custom: t.custom });
         }
+        let mut faulty = None;
         let delegations = match signed.get("delegations") {
-            Some(d) => read_delegations(d)?,
+            Some(d) => read_delegations(d, &mut faulty)?,
             None => Vec::new(),
         };
-        Ok(Self { targets, delegations })
+        Ok(Self { targets, delegations, faulty })
+    }
+
+    fn faulty(&self) -> Option<&Fault> {
+        self.faulty.as_ref()
     }
 }

@@ -59,6 +59,9 @@ impl TryFrom<RawPin> for FilePin {
     type Error = Fault;
 
     fn try_from(raw: RawPin) -> Result<Self, Fault> {
+        if raw.hashes.as_ref().is_some_and(BTreeMap::is_empty) {
+            return Err(Fault::Format("\"hashes\" is there and lists none".into()));
+        }
         Ok(Self {
             version: raw.version,
             length: raw.length,

@@ -5,6 +5,7 @@
 use bulla::{oci, sig, time};
 
 mod client;
+mod page;
 mod rules;
 mod simulated;
 mod site;

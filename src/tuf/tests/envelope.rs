@@ -175,7 +175,18 @@ fn e11_key_ids_are_opaque_and_unique_in_their_file() {
     // An id that the role names must be listed, and two keys under one id are no strict JSON.
     let dangling = |r: &mut serde_json::Value| r["roles"]["timestamp"]["keyids"] = json!(["nowhere"]);
     let root = resigned(&sim.roots[0], dangling, &roots);
-    assert!(matches!(RootWalk::start(&root, None, &Limits::default()).unwrap_err().fault, Fault::Format(_)));
+    let start = |collection| RootWalk::start(&root, collection, &Limits::default());
+    assert!(matches!(start(Some(COLLECTION)).unwrap_err().fault, Fault::Format(_)));
+    // In other people's repositories it is a key that cannot sign, as in python-tuf.
+    let other = start(None).unwrap().finish();
+    let count = Unverified::<Timestamp>::parse(
+        &RoleName::timestamp(),
+        files.get(&FileName::timestamp()).unwrap(),
+        &Limits::default(),
+    )
+    .unwrap()
+    .count(other.last().role().timestamp_keys());
+    assert!(!count.is_met() && count.missing.len() == 1);
     let text = String::from_utf8(sim.roots[0].to_vec()).unwrap();
     let twice = text.replacen("\"keys\":{", &format!("\"keys\":{{\"online-2026\":{key},"), 1);
     let e = RootWalk::start(&bytes::Bytes::from(twice), None, &Limits::default()).unwrap_err();
@@ -213,7 +224,11 @@ fn e12_kinds_of_keys() {
     // A malformed key of a known kind is an error of the file.
     let bad = json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": "00"}});
     let root = resigned(&sim.roots[0], |r| r["keys"]["foreign"] = bad, &roots);
-    assert!(matches!(RootWalk::start(&root, None, &Limits::default()).unwrap_err().fault, Fault::Key { .. }));
+    let start = |collection| RootWalk::start(&root, collection, &Limits::default());
+    assert!(matches!(start(Some(COLLECTION)).unwrap_err().fault, Fault::Key { .. }));
+    // In other people's repositories it cannot sign, no more.
+    let foreign = start(None).unwrap().finish().last().role().timestamp_keys().clone();
+    assert_eq!(foreign.keys.values().filter(|key| key.is_none()).count(), 1);
 }
 
 /// A file signed by an RSA key counts; the key's PKCS#1 and SPKI forms under two ids are one key.

@@ -258,6 +258,12 @@ fn delegations(change: impl Fn(&mut Value)) -> Option<Fault> {
 }
 
 #[test]
+fn g1_e11_a_delegation_names_only_keys_that_it_lists() {
+    let got = delegations(|d| d["roles"][0]["keyids"].as_array_mut().unwrap().push(json!("nowhere")));
+    assert!(matches!(got, Some(Fault::Format(_))));
+}
+
+#[test]
 fn g6_g7_names_of_delegated_roles() {
     assert_eq!(delegations(|_| ()), None);
     for name in ["root", "timestamp", "snapshot", "targets", "", "a\u{0}b", "a\nb", &"x".repeat(129)] {

@@ -85,6 +85,7 @@ fn t3_timestamp_lists_exactly_the_snapshot() {
         json!({}),
         json!({"root.json": pin}),
         json!({"snapshot.json": pin, "root.json": pin}),
+        json!({"snapshot.json": {"version": 1, "hashes": {}}}),
         json!({"snapshot.json": {"version": 1, "hashes": {"md5": "00"}}}),
         json!({"snapshot.json": {"version": 1, "hashes": {"sha256": "00"}}}),
         json!({"snapshot.json": {"version": 1, "length": -1}}),
