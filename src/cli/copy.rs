@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// Copy only what the policy trusts, by the digest that was verified
     #[arg(long)]
     verify: bool,
+    /// Look at everything that is at the destination, and mend what is missing, damaged or wrongly listed
+    #[arg(long, conflicts_with = "dry_run")]
+    repair: bool,
     /// With several sources, stop at the first that is not copied
     #[arg(long)]
     fail_fast: bool,
@@ -99,6 +102,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             named: args.named.as_ref(),
             verify: args.verify,
             dry_run: args.dry_run,
+            repair: args.repair,
             filter,
             concurrency: args.registry.concurrency(),
             observer: &progress,
@@ -118,7 +122,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
                     End::Refused(report, next)
                 }
             };
-            Row { source: job.source, destination: job.destination, end }
+            Row { source: job.source, destination: job.destination, repair: args.repair, end }
         })
         .collect();
     for row in &rows {

@@ -180,6 +180,20 @@ mod tests {
     }
 
     #[test]
+    fn several_copies_are_counted_and_one_is_not() {
+        let lines = |begun, of| {
+            let mut out = Vec::new();
+            let progress = Progress::with(&mut out, None, Duration::ZERO);
+            progress.count(begun, of);
+            [Event::Phase(Phase::Tags), Event::Bytes(0)].iter().for_each(|e| progress.event(*e));
+            drop(progress);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(lines(2, 5), "2 of 5, tags: 0 B of 0 B, 0 blobs\n");
+        assert_eq!(lines(1, 1), "tags: 0 B of 0 B, 0 blobs\n");
+    }
+
+    #[test]
     fn declared_sizes_may_be_absurd() {
         let mut out = Vec::new();
         let progress = Progress::with(&mut out, None, Duration::ZERO);

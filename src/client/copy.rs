@@ -46,6 +46,8 @@ pub struct Settings<'a> {
     pub verify: bool,
     /// Look only.
     pub dry_run: bool,
+    /// Look at everything that is there, and mend what is damaged.
+    pub repair: bool,
     /// What of a bundle is copied.
     pub filter: Filter,
     /// Requests at a time at each end.
@@ -169,6 +171,7 @@ impl<'a> Copier<'a> {
             concurrency: self.settings.concurrency,
             filter: self.settings.filter.clone(),
             dry_run: self.settings.dry_run,
+            thorough: self.settings.repair,
             ..CopyRequest::new(selector)
         };
         let copied =

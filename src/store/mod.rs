@@ -73,6 +73,17 @@ pub struct Listing {
     pub by_tag: bool,
 }
 
+/// A change that a list of referrers needed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ListChange {
+    /// A referrer was not listed.
+    Added(Digest),
+    /// It was listed with another type, size or annotations than it has, or twice.
+    Corrected(Digest),
+    /// It was listed, and is gone or refers to something else.
+    Dropped(Digest),
+}
+
 /// What not every place can do: deletion, mounts, and batches.
 #[async_trait]
 pub trait Manage: Store {
@@ -82,6 +93,17 @@ pub trait Manage: Store {
     /// Make a blob of another repository of the same registry appear here without moving bytes.
     /// `false` when that did not happen, and the blob must be pushed; the push uses what the place opened for it instead.
     async fn mount(&self, blob: &Descriptor, from: &Repository) -> Result<bool, StoreError>;
+
+    /// Make the list of referrers of `subject` right: `referrers`, pushed before, and what else refers to it, each as its
+    /// manifest says, and nothing that is gone. What was changed; what is no list at all is not touched but
+    /// [`Failure::Foreign`]. [`Manage::flush`] must follow. Where lists are derived from the manifests nothing can be wrong.
+    async fn mend_referrers(
+        &self,
+        subject: &Descriptor,
+        referrers: &[Content],
+    ) -> Result<Vec<ListChange>, StoreError> {
+        self.index_referrers(subject, referrers).await.map(|()| Vec::new())
+    }
 
     /// Make what was written since the last call durable and visible: one sync a batch on a disk; on a registry without the
     /// referrers API one wait for slower writers, and the lists read back.

@@ -425,3 +425,64 @@ async fn tags_that_a_newer_state_does_not_confirm_are_named() {
     stage.by("deployer", format!("copy {at}:v2 {mirror}")).await.ok();
     stage.later("deployer", later, format!("verify {mirror}:v2")).await.ok();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_says_what_it_mended() {
+    let scene = Scene::new().await;
+    scene.registry.quirks(|q| q.no_referrers_api = true);
+    let (layout, team, digest) =
+        (scene.dir("layout"), scene.at("team/app"), scene.rich.root.digest().clone());
+    scene.copy(format!("{layout}:v1 {team}")).await.ok();
+    let at = digest.referrers_tag();
+    scene.registry.set_tag("team/app", &at, None);
+    let json = scene.copy(format!("--repair {layout}:v1 {team} --format json")).await.json();
+    let mended = json["result"]["mended"].as_array().unwrap();
+    assert_eq!(mended.len(), 1, "{json:#}");
+    assert_eq!((&mended[0]["what"], &mended[0]["change"]), (&"entry".into(), &"added".into()));
+    assert_eq!(mended[0]["subject"], digest.to_string());
+    scene.registry.set_tag("team/app", &at, None);
+    let text = scene.copy(format!("--repair {layout}:v1 {team}")).await.ok();
+    let line = format!(
+        "mended    entry {} was not listed as a referrer of {}",
+        scene.rich.on_root.digest(),
+        digest.short()
+    );
+    assert!(text.contains(&line), "{text}");
+    scene.registry.clear();
+    let text = scene.copy(format!("--repair {layout}:v1 {team}")).await.ok();
+    assert!(text.ends_with("mended    nothing: all is there and listed as it should be\n"), "{text}");
+    assert_eq!(scene.writes(), 0, "{}", scene.registry.log());
+
+    let image = scene.rich.children[0].digest().to_string();
+    scene.registry.set_tag("team/app", &at, Some(&image));
+    let foreign = scene.copy(format!("--repair {layout}:v1 {team} --format json")).await;
+    assert_eq!(code(&foreign), (3, "copy.fallback-foreign".into()), "{foreign:#?}");
+    assert!(scene.registry.tags("team/app").contains(&(at, image)), "not overwritten");
+    let both = scene.copy(format!("--repair --dry-run {layout}:v1 {team} --format json")).await;
+    assert_eq!(code(&both), (2, "usage".into()));
+}
+
+/// Archives are places like others: in all positions, and a look ahead makes none.
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_stand_in_every_position() {
+    let scene = Scene::new().await;
+    let (layout, team) = (scene.dir("layout"), scene.at("team/app"));
+    let file = scene.home.path().join("all.tar");
+    let archive = format!("oci-archive:{}", file.display());
+    scene.copy(format!("--dry-run --all-tags {layout} {archive}")).await.ok();
+    assert!(!file.exists());
+    let json = scene.copy(format!("--all-tags {layout} {archive} --format json")).await.json();
+    assert_eq!(list(&json, "status"), ["copied", "copied"], "{json:#}");
+    assert_eq!(list(&json, "destination")[0], format!("{archive}:v1"));
+    let json = scene.copy(format!("{archive}:v1 {archive}:v2 {team} --format json")).await.json();
+    assert_eq!(list(&json, "status"), ["copied", "copied"], "{json:#}");
+    let listed = scene.with_list(&format!("{archive}:v1 {team}:again\n"), "--format json").await.json();
+    assert_eq!(list(&listed, "status"), ["copied"], "{listed:#}");
+    let mended = scene.copy(format!("--repair {team}:v1 {archive} --format json")).await.json();
+    assert_eq!(mended["result"]["mended"].as_array().unwrap().len(), 0, "{mended:#}");
+    let gone = scene.copy(format!("{team}:gone {archive}-new --format json")).await;
+    assert_eq!(
+        (code(&gone), scene.home.path().join("all.tar-new").exists()),
+        ((3, "ref.absent".into()), false)
+    );
+}

@@ -558,6 +558,7 @@ impl Scene for Copying {
             named: None,
             verify: false,
             dry_run: false,
+            repair: false,
             filter: Filter::default(),
             concurrency: 1,
             observer: &Unobserved,

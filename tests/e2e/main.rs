@@ -23,6 +23,7 @@ mod publishing;
 mod races;
 #[path = "../registry/mod.rs"]
 mod registry;
+mod repairs;
 mod servers;
 mod soak;
 mod stores;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::cli::render::{clean, size};
 use crate::client::copy::Copied;
 use crate::oci::{Digest, Reference, Tag};
-use crate::store::copy::{CopyReport, TagAction, TagOutcome};
+use crate::store::ListChange;
+use crate::store::copy::{CopyReport, Mended, TagAction, TagOutcome};
 
 /// Whether anything was, or would be, written.
 pub(super) fn changes(r: &CopyReport) -> bool {
@@ -66,6 +67,51 @@ pub(super) fn text(
     writeln!(out, "checked   {n} of {n} referrers listed at the destination{repaired}")
 }
 
+/// What a repair made good, a line each.
+pub(super) fn mended(r: &CopyReport, out: &mut dyn Write) -> io::Result<()> {
+    if r.mended.is_empty() {
+        return writeln!(out, "mended    nothing: all is there and listed as it should be");
+    }
+    for mended in &r.mended {
+        let (what, digest, why) = match mended {
+            Mended::Blob { digest, damaged: true } => ("blob", digest, "was damaged".to_owned()),
+            Mended::Blob { digest, damaged: false } => ("blob", digest, "was not there".to_owned()),
+            Mended::Manifest(digest) => {
+                ("manifest", digest, "was not there, not listed or damaged".to_owned())
+            }
+            Mended::Entry { subject, change } => {
+                let (digest, why) = match change {
+                    ListChange::Added(digest) => (digest, "was not listed as a referrer of"),
+                    ListChange::Corrected(digest) => (digest, "was wrongly listed as a referrer of"),
+                    ListChange::Dropped(digest) => {
+                        (digest, "is gone or none, and is no longer listed as a referrer of")
+                    }
+                };
+                ("entry", digest, format!("{why} {}", subject.short()))
+            }
+        };
+        writeln!(out, "mended    {what} {digest} {why}")?;
+    }
+    Ok(())
+}
+
+fn mended_json(mended: &Mended) -> Value {
+    match mended {
+        Mended::Blob { digest, damaged } => {
+            json!({"what": "blob", "digest": digest, "was": if *damaged { "damaged" } else { "missing" }})
+        }
+        Mended::Manifest(digest) => json!({"what": "manifest", "digest": digest}),
+        Mended::Entry { subject, change } => {
+            let (digest, change) = match change {
+                ListChange::Added(digest) => (digest, "added"),
+                ListChange::Corrected(digest) => (digest, "corrected"),
+                ListChange::Dropped(digest) => (digest, "dropped"),
+            };
+            json!({"what": "entry", "digest": digest, "subject": subject, "change": change})
+        }
+    }
+}
+
 pub(super) fn json(copied: &Copied) -> Value {
     let r = &copied.report;
     let n: usize = r.referrers.values().sum();
@@ -102,6 +148,7 @@ pub(super) fn json(copied: &Copied) -> Value {
         "skipped": skipped,
         "leftOut": {"byType": r.left_out, "children": left},
         "unconfirmed": unconfirmed,
+        "mended": r.mended.iter().map(mended_json).collect::<Vec<_>>(),
         "verifiedAs": copied.verified.as_ref().map(|report| &report.verified_as),
     })
 }

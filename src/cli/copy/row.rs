@@ -21,6 +21,8 @@ const MAX_NAMED: usize = 20;
 pub(super) struct Row {
     pub(super) source: Reference,
     pub(super) destination: Reference,
+    /// What is at the destination was looked at whole.
+    pub(super) repair: bool,
     pub(super) end: End,
 }
 
@@ -93,7 +95,9 @@ impl Row {
         match &self.end {
             End::Copied(copied) => {
                 let nothing = !render::changes(&copied.report);
+                let mended = copied.report.mended.len();
                 match (copied.report.dry_run, nothing) {
+                    _ if self.repair && mended > 0 => format!("mended {mended}"),
                     (_, true) => "there already".into(),
                     (true, false) => "would be copied".into(),
                     (false, false) => "copied".into(),
@@ -136,7 +140,10 @@ impl Row {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         match &self.end {
-            End::Copied(copied) => render::text(&self.source, &self.destination, copied, out),
+            End::Copied(copied) => {
+                render::text(&self.source, &self.destination, copied, out)?;
+                if self.repair { render::mended(&copied.report, out) } else { Ok(()) }
+            }
             End::Refused(report, next) => {
                 writeln!(out, "refused   {}: it was not copied", clean(&self.source.to_string()))?;
                 report_text(report, next.as_deref(), out)
@@ -250,9 +257,19 @@ impl Outcome for Rows {
         let mut cells = vec![head];
         cells.extend(self.rows.iter().map(Row::cells));
         columns(out, &cells)?;
-        for row in self.rows.iter().filter(|r| matches!(r.end, End::Refused(..) | End::Failed(_))) {
-            writeln!(out)?;
-            row.text(out)?;
+        for row in &self.rows {
+            match &row.end {
+                End::Copied(copied) if row.repair && !copied.report.mended.is_empty() => {
+                    writeln!(out)?;
+                    writeln!(out, "{}", clean(&row.destination.to_string()))?;
+                    render::mended(&copied.report, out)?;
+                }
+                End::Refused(..) | End::Failed(_) => {
+                    writeln!(out)?;
+                    row.text(out)?;
+                }
+                End::Copied(_) | End::NotBegun => {}
+            }
         }
         let copied: Vec<&Copied> = self.rows.iter().filter_map(Row::copied).collect();
         let moved = copied.iter().fold(0_u64, |sum, c| sum.saturating_add(c.report.bytes_moved));

@@ -39,6 +39,7 @@ fn settings<'a>(places: &'a dyn Places, trust: &'a TrustFile, memory: &'a Path) 
         named: None,
         verify: false,
         dry_run: false,
+        repair: false,
         filter: Filter::all(),
         concurrency: 4,
         observer: &Unobserved,

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::closure::WantedBlob;
 use super::{BlobOutcome, CopyError, Event, Job, several};
 use crate::oci::{Descriptor, Digest, Reference, Repository};
-use crate::store::{BlobReader, BlobSource, BytesSource, Failure, Store, StoreBlob, StoreError};
+use crate::store::{BlobReader, BlobSource, BytesSource, Failure, Store, StoreBlob, StoreError, checked};
 
 /// Mounts that may fail before no more are tried: some registries answer every one with an upload session.
 const MAX_FAILED_MOUNTS: usize = 3;
@@ -20,6 +20,8 @@ pub(super) struct Brought {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) outcome: BlobOutcome,
+    /// Other bytes lay there.
+    pub(super) damaged: bool,
 }
 
 /// Bring every blob to the destination, `first` alone before all others; what happened to each, in no order.
@@ -56,13 +58,21 @@ impl Ends<'_> {
         let (digest, size) = (wanted.descriptor.digest.clone(), wanted.descriptor.size);
         let turn = self.job.there.blob(&digest);
         let mut there = turn.lock().await;
-        let outcome = match *there {
-            true => BlobOutcome::Present,
-            false => self.choose(&wanted).await?,
+        // Bytes that can be read where they lie are read; of others only the size is asked.
+        let local = !matches!(self.job.destination.place(), Reference::Registry(_));
+        let suspect = self.job.request.thorough && local && !*there;
+        let damaged = suspect && self.is_damaged(&wanted.descriptor).await?;
+        let outcome = match (*there, damaged) {
+            (true, _) => BlobOutcome::Present,
+            (false, true) => {
+                self.push(&wanted.descriptor).await?;
+                BlobOutcome::Moved
+            }
+            (false, false) => self.choose(&wanted).await?,
         };
         *there = outcome != BlobOutcome::Elsewhere;
         self.job.observer.event(Event::Blob(&digest, size, outcome));
-        Ok(Brought { digest, size, outcome })
+        Ok(Brought { digest, size, outcome, damaged })
     }
 
     async fn choose(&self, wanted: &WantedBlob) -> Result<BlobOutcome, CopyError> {
@@ -95,6 +105,24 @@ impl Ends<'_> {
         }
         self.push(blob).await?;
         Ok(BlobOutcome::Moved)
+    }
+
+    /// Whether other bytes lie at the destination than the digest says.
+    async fn is_damaged(&self, blob: &Descriptor) -> Result<bool, CopyError> {
+        let destination = self.job.destination;
+        let raw = match destination.fetch(blob, 0).await {
+            Err(e) if e.is_not_found() => return Ok(false),
+            raw => raw.map_err(CopyError::destination)?,
+        };
+        let mut reader = checked(destination.place().to_string(), blob.clone(), raw);
+        while let Some(piece) = reader.next().await {
+            match piece {
+                Ok(_) => {}
+                Err(e) if e.is_the_items_own() => return Ok(true),
+                Err(e) => return Err(CopyError::destination(e)),
+            }
+        }
+        Ok(false)
     }
 
     async fn is_there(&self, blob: &Descriptor) -> Result<bool, CopyError> {

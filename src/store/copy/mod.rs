@@ -35,7 +35,7 @@ pub use self::filter::Filter;
 use self::manifests::Before;
 pub use self::observe::{BlobOutcome, Event, Observer, Phase, Unobserved};
 use self::report::Parts;
-pub use self::report::{ChildLeftOut, CopyReport, SkipReason, Skipped, TagAction, TagOutcome};
+pub use self::report::{ChildLeftOut, CopyReport, Mended, SkipReason, Skipped, TagAction, TagOutcome};
 use self::session::Place;
 pub use self::session::Session;
 pub use self::tags::{KeepExisting, ReplaceExisting, TagDecision, TagGuard};
@@ -174,6 +174,7 @@ impl Job<'_> {
             pushed,
             new: listed.new,
             repaired: listed.repaired,
+            entries: listed.mended,
             tags,
         };
         Ok(CopyReport::of(closure, parts))

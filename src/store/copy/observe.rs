@@ -53,6 +53,13 @@ pub enum BlobOutcome {
     Elsewhere,
 }
 
+impl BlobOutcome {
+    /// Whether the destination did not have it before.
+    pub fn is_new(self) -> bool {
+        matches!(self, Self::Moved | Self::Mounted)
+    }
+}
+
 /// An observer that looks away.
 #[derive(Debug, Clone, Copy)]
 pub struct Unobserved;

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use futures::FutureExt;
 
 use super::closure::{Closure, Node};
-use super::{CopyError, Event, Job, MissingReferrer, Phase, several};
+use super::{CopyError, Event, Job, Mended, MissingReferrer, Phase, several};
 use crate::oci::{Content, Digest};
-use crate::store::{Failure, Listing, Manage};
+use crate::store::{Failure, ListChange, Listing, Manage};
 
 /// A manifest and what refers to it at the source.
 type Expected<'a> = (&'a Node, Vec<&'a Node>);
@@ -19,6 +19,8 @@ pub(super) struct Listed {
     pub(super) new: HashSet<Digest>,
     /// How many a repair had to bring back.
     pub(super) repaired: usize,
+    /// What a thorough look found wrong in the lists.
+    pub(super) mended: Vec<Mended>,
 }
 
 /// Make sure that every manifest's referrers are listed.
@@ -28,6 +30,9 @@ pub(super) async fn list(
     pushed: &HashSet<Digest>,
 ) -> Result<Listed, CopyError> {
     let (destination, observer) = (job.destination, job.observer);
+    if job.request.thorough && !job.request.dry_run {
+        return mend(job, closure, pushed).await;
+    }
     let expected: Vec<Expected<'_>> = closure
         .nodes
         .values()
@@ -67,6 +72,41 @@ pub(super) async fn list(
     let mut missing: Vec<MissingReferrer> = still.iter().flat_map(named).collect();
     missing.sort();
     Err(CopyError::Missing { place: destination.place().to_string(), missing })
+}
+
+/// Make the lists of all manifests right, also of those to which nothing refers any more.
+async fn mend(job: &Job<'_>, closure: &Closure, pushed: &HashSet<Digest>) -> Result<Listed, CopyError> {
+    let destination = job.destination;
+    let expected: Vec<Expected<'_>> =
+        closure.nodes.values().map(|node| (node, closure.referrers(node.content.digest()))).collect();
+    let mending = expected.iter().map(|(subject, referrers)| {
+        async move {
+            let contents: Vec<Content> = referrers.iter().map(|r| r.content.clone()).collect();
+            let subject = subject.content.descriptor();
+            let changes = destination.mend_referrers(subject, &contents).await;
+            let changes = changes.map_err(CopyError::destination)?;
+            let entry = |change| Mended::Entry { subject: subject.digest.clone(), change };
+            Ok(changes.into_iter().map(entry).collect::<Vec<_>>())
+        }
+        .boxed()
+    });
+    let mended: Vec<Mended> = several(mending.collect(), job.width).await?.into_iter().flatten().collect();
+    destination.flush().await.map_err(CopyError::destination)?;
+
+    job.observer.event(Event::Phase(Phase::Check));
+    let still = unlisted(job, &expected).await?;
+    if !still.is_empty() {
+        let mut missing: Vec<MissingReferrer> = still.iter().flat_map(named).collect();
+        missing.sort();
+        return Err(CopyError::Missing { place: destination.place().to_string(), missing });
+    }
+    let referrers = expected.iter().flat_map(|(_, referrers)| referrers).map(|r| r.content.digest());
+    let mut new: HashSet<Digest> = referrers.filter(|d| pushed.contains(d)).cloned().collect();
+    new.extend(mended.iter().filter_map(|m| match m {
+        Mended::Entry { change: ListChange::Added(digest), .. } => Some(digest.clone()),
+        _ => None,
+    }));
+    Ok(Listed { new, repaired: 0, mended })
 }
 
 /// List the referrers of one manifest, and say which are new; `None` when all of them were listed before.

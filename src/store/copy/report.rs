@@ -6,6 +6,7 @@ use super::blobs::Brought;
 use super::closure::Closure;
 use super::{BlobOutcome, CopyRequest};
 use crate::oci::{Content, Descriptor, Digest, Platform, Tag};
+use crate::store::ListChange;
 
 /// What a complete copy did; of a dry run: what it would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct CopyReport {
     pub tags: Vec<TagOutcome>,
     /// What the source names but does not have, sorted.
     pub skipped: Vec<Skipped>,
+    /// What a thorough copy found missing or damaged and made good, sorted.
+    pub mended: Vec<Mended>,
     /// Referrers, tags and states that the filter left out, by artifact type. Without any referrers they are not read:
     /// types are those that the source lists, and a derived tag counts by its ending (`.sig`).
     pub left_out: BTreeMap<String, usize>,
@@ -82,6 +85,27 @@ pub enum TagAction {
     Kept {
         /// Why.
         reason: String,
+    },
+}
+
+/// Something that a thorough copy made good.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mended {
+    /// A blob.
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// Other bytes lay under its digest; otherwise it was not there.
+        damaged: bool,
+    },
+    /// A manifest that was not there, not listed, or damaged.
+    Manifest(Digest),
+    /// An entry of a list of referrers.
+    Entry {
+        /// Whose referrers.
+        subject: Digest,
+        /// What was wrong.
+        change: ListChange,
     },
 }
 
@@ -131,6 +155,7 @@ pub(super) struct Parts<'a> {
     pub(super) pushed: HashSet<Digest>,
     pub(super) new: HashSet<Digest>,
     pub(super) repaired: usize,
+    pub(super) entries: Vec<Mended>,
     pub(super) tags: Vec<TagOutcome>,
 }
 
@@ -147,6 +172,13 @@ impl CopyReport {
             if parts.new.contains(referrer.content.digest()) {
                 *referrers_new.entry(artifact_type()).or_default() += 1;
             }
+        }
+        let mut mended = parts.entries;
+        if parts.request.thorough {
+            let blobs = parts.brought.iter().filter(|b| b.outcome.is_new());
+            mended.extend(blobs.map(|b| Mended::Blob { digest: b.digest.clone(), damaged: b.damaged }));
+            mended.extend(parts.pushed.iter().cloned().map(Mended::Manifest));
+            mended.sort();
         }
         let elsewhere = parts.brought.iter().filter(|b| b.outcome == BlobOutcome::Elsewhere);
         let elsewhere =
@@ -177,6 +209,7 @@ impl CopyReport {
             repaired: parts.repaired,
             tags: parts.tags,
             skipped,
+            mended,
             left_out,
             children_left_out: closure.children_left_out,
         }

@@ -122,6 +122,11 @@ impl Graph {
         self.dangling.get(&subject.referrers_tag()).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Forget entries of the referrers list of `subject` whose manifests are not there.
+    pub(super) fn drop_dangling(&mut self, subject: &Digest) {
+        self.dangling.remove(&subject.referrers_tag());
+    }
+
     fn note(&mut self, descriptor: &Descriptor, node: &Node) {
         self.types.insert(descriptor.digest.clone(), descriptor.media_type.clone());
         self.damaged.remove(&descriptor.digest);

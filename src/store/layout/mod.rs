@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use self::files::Directory;
 use self::medium::{Medium, put_blob, read_blob};
 use self::pending::{Change, View};
-use super::{BlobReader, BlobSource, Failure, Manage, Store, StoreError};
+use super::{BlobReader, BlobSource, Failure, ListChange, Manage, Store, StoreError};
 use crate::oci::{
     Content, ContentError, Descriptor, Digest, Hasher, LayoutRef, MAX_MANIFEST_BYTES, Reference, Repository,
     Selector, Tag, media_type,
@@ -242,6 +242,16 @@ impl<M: Medium> Manage for Layout<M> {
         Ok(false)
     }
 
+    async fn mend_referrers(
+        &self,
+        subject: &Descriptor,
+        referrers: &[Content],
+    ) -> Result<Vec<ListChange>, StoreError> {
+        self.index_referrers(subject, referrers).await?;
+        let subject = subject.digest.clone();
+        self.run(format!("list referrers of {subject}"), move |i| i.mend_referrers(&subject)).await
+    }
+
     async fn flush(&self) -> Result<(), StoreError> {
         self.run("write index.json".into(), |i| {
             i.view().flush(&i.medium)?;
@@ -321,16 +331,30 @@ impl<M: Medium> Inner<M> {
         view.change(&self.medium, Change::Pushed(node, tag))
     }
 
-    fn index_referrers(&self, subject: &Digest, expected: &[Digest]) -> Result<(), Failure> {
+    /// Make the list of referrers anew from the manifests that are there; how it differed.
+    fn mend_referrers(&self, subject: &Digest) -> Result<Vec<ListChange>, Failure> {
         let mut view = self.view();
-        if let Some(foreign) = view.foreign_list(&self.medium, subject)? {
-            return Err(Failure::Foreign(format!(
+        self.no_foreign_list(&mut view, subject)?;
+        let changes = view.wrong_entries(&self.medium, subject)?;
+        view.change(&self.medium, Change::Mend(subject.clone()))?;
+        Ok(changes)
+    }
+
+    fn no_foreign_list(&self, view: &mut View, subject: &Digest) -> Result<(), Failure> {
+        match view.foreign_list(&self.medium, subject)? {
+            None => Ok(()),
+            Some(foreign) => Err(Failure::Foreign(format!(
                 "the tag {} names {} ({}), which is no list of referrers; it was not overwritten",
                 subject.referrers_tag(),
                 foreign.digest,
                 foreign.media_type
-            )));
+            ))),
         }
+    }
+
+    fn index_referrers(&self, subject: &Digest, expected: &[Digest]) -> Result<(), Failure> {
+        let mut view = self.view();
+        self.no_foreign_list(&mut view, subject)?;
         view.change(&self.medium, Change::Refer(subject.clone()))?;
         let (_, graph) = view.now(&self.medium)?;
         match expected.iter().find(|e| !graph.referrers(subject).any(|r| r.digest == **e)) {

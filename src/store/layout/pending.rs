@@ -10,7 +10,7 @@ use super::graph::{Graph, Node, Nodes, node, sound};
 use super::index::{Index, listing};
 use super::medium::{MAX_INDEX_BYTES, Medium, Stamp, put_blob};
 use crate::oci::{Content, Descriptor, Digest, MAX_MANIFEST_BYTES, Tag, media_type, sorted_json};
-use crate::store::Failure;
+use crate::store::{Failure, ListChange};
 
 /// One change, in the order in which it was made.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) enum Change {
     Pushed(Arc<Node>, Option<Tag>),
     /// The referrers list of this subject must be complete.
     Refer(Digest),
+    /// The same, and it lists nothing that is not there.
+    Mend(Digest),
     /// A tag names nothing any more.
     Untag(Tag),
     /// A manifest goes.
@@ -93,6 +95,38 @@ impl View {
         Ok((!ours).then_some(there))
     }
 
+    /// How the referrers list of `subject` differs from the manifests that are there. Without a list at the tag, what
+    /// `index.json` does not list itself.
+    pub(super) fn wrong_entries(
+        &mut self,
+        medium: &dyn Medium,
+        subject: &Digest,
+    ) -> Result<Vec<ListChange>, Failure> {
+        self.now(medium)?;
+        let there = self.index.lookup(&subject.referrers_tag())?;
+        let listed: Option<BTreeMap<Digest, Descriptor>> = match &there {
+            None => None,
+            Some(there) => {
+                let list = sound(node(medium, &mut self.nodes, there))?.ok().flatten();
+                let entries = list.iter().flat_map(|l| &l.children);
+                Some(entries.map(|e| (e.digest.clone(), e.clone())).collect())
+            }
+        };
+        let mut changes = Vec::new();
+        for own in self.graph.referrers(subject) {
+            match listed.as_ref().map(|l| l.get(&own.digest)) {
+                None if self.index.lists(&own.digest) => {}
+                None | Some(None) => changes.push(ListChange::Added(own.digest.clone())),
+                Some(Some(entry)) if entry != own => changes.push(ListChange::Corrected(own.digest.clone())),
+                Some(Some(_)) => {}
+            }
+        }
+        let right: HashSet<&Digest> = self.graph.referrers(subject).map(|own| &own.digest).collect();
+        let listed = listed.unwrap_or_default().into_keys();
+        changes.extend(listed.filter(|d| !right.contains(d)).map(ListChange::Dropped));
+        Ok(changes)
+    }
+
     /// Bring all changes into `index.json`, merged with what it holds now.
     pub(super) fn flush(&mut self, medium: &dyn Medium) -> Result<(), Failure> {
         if self.changes.is_empty() {
@@ -130,6 +164,7 @@ impl View {
                 self.graph.walk(medium, &mut self.nodes, &node.listed, &self.gone)?;
             }
             Change::Refer(_) => {}
+            Change::Mend(subject) => self.graph.drop_dangling(subject),
             Change::Untag(tag) => self.index.remove_tag(tag.as_str(), |_| true),
             Change::Delete(digest) => {
                 self.gone.insert(digest.clone());
@@ -145,6 +180,7 @@ impl View {
         let mut pushed: BTreeMap<&Digest, &Arc<Node>> = BTreeMap::new();
         let mut subjects: BTreeSet<Digest> = BTreeSet::new();
         let mut gone = HashSet::new();
+        let mut mended: HashSet<&Digest> = HashSet::new();
         for change in &self.changes {
             match change {
                 Change::Pushed(node, tag) => {
@@ -159,6 +195,10 @@ impl View {
                 }
                 Change::Refer(subject) => {
                     subjects.insert(subject.clone());
+                }
+                Change::Mend(subject) => {
+                    subjects.insert(subject.clone());
+                    mended.insert(subject);
                 }
                 Change::Untag(tag) => {
                     let nodes = &self.nodes;
@@ -185,6 +225,7 @@ impl View {
         for node in pushed.values() {
             graph.walk(medium, &mut self.nodes, &node.listed, &gone)?;
         }
+        mended.into_iter().for_each(|subject| graph.drop_dangling(subject));
         for subject in &subjects {
             relist(medium, &mut self.nodes, &mut index, &mut graph, subject, &gone)?;
         }

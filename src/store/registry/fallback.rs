@@ -93,6 +93,16 @@ impl AtTag {
         }
     }
 
+    /// The list as it stands.
+    pub(super) fn document(&self) -> Option<&Value> {
+        self.list().map(|list| &list.document)
+    }
+
+    /// The digest of the list.
+    pub(super) fn digest(&self) -> Option<&Digest> {
+        self.list().map(|list| &list.digest)
+    }
+
     fn list(&self) -> Option<&TagList> {
         match self {
             Self::List(list) => Some(list),
@@ -265,6 +275,38 @@ impl Registry {
         Ok(Merge::Put { list: list.digest().clone(), window })
     }
 
+    /// Write another list in place of the one that was `judged`; `false` when another one stands there by now.
+    /// [`Registry::settle`] must follow.
+    pub(super) async fn rewrite(
+        &self,
+        subject: &Digest,
+        wanted: &[Descriptor],
+        judged: Option<&Digest>,
+        document: Value,
+    ) -> Result<bool, Failure> {
+        let turn = self.memo.lists.turn(subject);
+        let _alone = turn.lock().await;
+        let tag = referrers_tag(subject)?;
+        let (now, read) = self.read_freshly(subject).await?;
+        if now.digest() != judged {
+            return Ok(false);
+        }
+        let list = merged(Some(document), std::iter::empty());
+        let patience = self.host.config().retry.settle;
+        let until = (!patience.is_zero()).then(|| read.asked + read.good_for);
+        match self.put_list(&list, &tag, self.condition(&now), until).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(Failure::Interrupted(_)) if until.is_some_and(|until| Instant::now() >= until) => {
+                return Ok(false);
+            }
+            Err(e) => return Err(e),
+        }
+        let window = patience.max(read.asked.elapsed() * 2).min(LONGEST);
+        self.memo.lists.written(subject, wanted, list.digest().clone(), window);
+        Ok(true)
+    }
+
     /// What stands at the tag, not much longer ago than reading takes.
     async fn read_freshly(&self, subject: &Digest) -> Result<(AtTag, Read), Failure> {
         let patience = self.host.config().retry.settle;
@@ -340,7 +382,7 @@ fn referrers_tag(subject: &Digest) -> Result<Tag, Failure> {
     subject.referrers_tag().parse().map_err(|e: crate::oci::ReferenceError| Failure::Protocol(e.to_string()))
 }
 
-fn always_written(subject: &Digest) -> Failure {
+pub(super) fn always_written(subject: &Digest) -> Failure {
     let text = format!("the list of the referrers of {} is written by others all the time", subject.short());
     Failure::Lost(text)
 }

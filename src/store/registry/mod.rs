@@ -14,6 +14,7 @@ mod feed;
 mod gate;
 mod http;
 mod logins;
+mod mend;
 mod mounts;
 mod notices;
 mod pace;
@@ -43,7 +44,7 @@ pub use notices::{Notice, Notices};
 pub use retry::RetryPolicy;
 pub use warnings::Warning;
 
-use super::{BlobReader, BlobSource, Failure, Listing, Manage, Store, StoreError};
+use super::{BlobReader, BlobSource, Failure, ListChange, Listing, Manage, Store, StoreError};
 use crate::oci::{Content, Descriptor, Digest, Reference, RegistryRef, Repository, Selector, Tag};
 use auth::{Access, Scopes};
 use http::Host;
@@ -308,6 +309,15 @@ impl Manage for Registry {
         self.mount_blob(blob, from)
             .await
             .map_err(|f| self.error(format!("mount blob {} from {from}", blob.digest), f))
+    }
+
+    async fn mend_referrers(
+        &self,
+        subject: &Descriptor,
+        referrers: &[Content],
+    ) -> Result<Vec<ListChange>, StoreError> {
+        let mended = self.mend_list(subject, referrers).await;
+        mended.map_err(|f| self.error(format!("mend the list of referrers of {}", subject.digest), f))
     }
 
     async fn flush(&self) -> Result<(), StoreError> {

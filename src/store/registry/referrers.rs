@@ -155,6 +155,15 @@ impl Registry {
         Ok(Some(own))
     }
 
+    /// How a manifest should be listed, and what it refers to; `None` when it is not there.
+    pub(super) async fn looked_up(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<(Descriptor, Option<Digest>)>, Failure> {
+        let seen = self.look(digest).await?;
+        Ok(seen.map(|seen| (seen.entry.clone(), seen.subject.clone())))
+    }
+
     async fn look(&self, digest: &Digest) -> Result<Option<Arc<Seen>>, Failure> {
         let known = self.memo.seen.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
         if known.is_some() {
