@@ -29,6 +29,7 @@ mod soak;
 mod stores;
 mod transport;
 mod transport_auth;
+mod transport_field;
 mod transport_lists;
 mod transport_pace;
 mod transport_push;

@@ -52,6 +52,7 @@ async fn what_is_listed_is_found_again() {
         Quirks { fold_fallback_tag: true, ..Quirks::default() },
         Quirks { referrers_lag: 2, ..Quirks::default() },
         no_api(),
+        Quirks { subject_claimed: true, ..no_api() },
         Quirks { gitlab_alias: true, ..no_api() },
         Quirks { writes_fallback_tag: true, ..no_api() },
         Quirks { no_content_digest: true, no_location: true, ..no_api() },

@@ -181,7 +181,7 @@ impl CredentialSources {
 
     /// The file that is named by a variable, else the first that exists, else docker's.
     fn own_file(&self) -> Result<PathBuf, Failure> {
-        let there = || self.files.iter().find(|f| f.is_file()).or(self.files.last());
+        let there = || self.files.iter().find(|f| f.is_file()).or_else(|| self.files.last());
         let file = self.named.as_ref().or_else(there);
         let none = "no file for credentials: none of REGISTRY_AUTH_FILE, DOCKER_CONFIG and HOME is set";
         file.cloned().ok_or_else(|| Failure::Setup(none.into()))
@@ -248,7 +248,7 @@ async fn write(file: PathBuf, document: Value) -> Result<(), Failure> {
 /// Replace the file at once, for its owner only; where it is a link, the file that it names.
 fn write_now(file: &Path, document: &Value) -> std::io::Result<()> {
     let file = behind_links(file)?;
-    let dir = file.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = file.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     make_dir(dir)?;
     let mut text = Zeroizing::new(Vec::new());
     let format = serde_json::ser::PrettyFormatter::with_indent(b"\t");
@@ -270,7 +270,7 @@ fn behind_links(file: &Path) -> std::io::Result<PathBuf> {
         match std::fs::symlink_metadata(&at) {
             Ok(meta) if meta.file_type().is_symlink() => {
                 let target = std::fs::read_link(&at)?;
-                at = at.parent().unwrap_or(Path::new("")).join(target);
+                at = at.parent().unwrap_or_else(|| Path::new("")).join(target);
             }
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
             _ => return Ok(at),
@@ -406,7 +406,10 @@ mod tests {
         {
             let file = dir.path().join("c.json");
             std::fs::write(&file, config).unwrap();
-            let s = CredentialSources { helper_path: Some(dir.path().into()), ..sources(&[file.clone()]) };
+            let s = CredentialSources {
+                helper_path: Some(dir.path().into()),
+                ..sources(std::slice::from_ref(&file))
+            };
             assert_eq!(s.forget(&scope("none.example")).await, Ok(None));
             let there = Kept::Helper { program: "docker-credential-t".into(), file: file.clone() };
             assert_eq!(s.keep(&scope("ex.com"), "me", "s3cret").await, Ok(there.clone()));
@@ -426,7 +429,10 @@ mod tests {
         std::fs::write(&helper, "#!/bin/sh\ncat >&2; echo s3cret; exit 1\n").unwrap();
         let file = dir.path().join("c.json");
         std::fs::write(&file, r#"{"credsStore":"t"}"#).unwrap();
-        let s = CredentialSources { helper_path: Some(dir.path().into()), ..sources(&[file.clone()]) };
+        let s = CredentialSources {
+            helper_path: Some(dir.path().into()),
+            ..sources(std::slice::from_ref(&file))
+        };
         let e = s.keep(&scope("ex.com"), "me", "s3cret").await.unwrap_err();
         assert!(matches!(&e, Failure::Setup(t) if t.contains("failed") && !t.contains("s3cret")), "{e}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), r#"{"credsStore":"t"}"#);

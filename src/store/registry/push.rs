@@ -12,6 +12,9 @@ use super::http::Call;
 use crate::oci::{Algorithm, Content, Digest, MAX_MANIFEST_BYTES, Selector, Tag};
 use crate::store::Failure;
 
+/// How often a manifest is put again whose blobs the registry says it does not have.
+const UNSEEN: u32 = 2;
+
 impl Registry {
     /// PUT a manifest at its tag, or else at its digest; bytes as they are.
     pub(super) async fn put_manifest(&self, manifest: &Content, tag: Option<&Tag>) -> Result<(), Failure> {
@@ -54,7 +57,17 @@ impl Registry {
 
     async fn put_at(&self, manifest: &Content, name: &str) -> Result<(), Failure> {
         let call = self.put_call(manifest, name)?;
-        let answer = self.host.small(&call, &self.scopes(Access::Write), MAX_ERROR_BYTES).await?;
+        let mut tries = 0;
+        let answer = loop {
+            let answer = self.host.small(&call, &self.scopes(Access::Write), MAX_ERROR_BYTES).await?;
+            tries += 1;
+            // docker-registry, while somebody else pushes the same blob, does not see what it had a moment ago.
+            if tries > UNSEEN || !answer.status.is_client_error() || !answer.has_code("MANIFEST_BLOB_UNKNOWN")
+            {
+                break answer;
+            }
+            tokio::time::sleep(self.host.config().retry.backoff(tries)).await;
+        };
         put_answered(&answer, manifest)?;
         self.memo.note_subject(answer.header("oci-subject").is_some());
         Ok(())
