@@ -308,7 +308,8 @@ impl Committer<'_> {
             None => None,
             Some(r) => match judge(&r.files) {
                 Ok(whole) => Some(whole),
-                // Keys were rotated since: the floors fall with them (TUF specification 5.3.11).
+                // Keys were rotated since: the floors fall with them (TUF specification 5.3.11). Role files whose own keys
+                // still stand are kept, see below.
                 Err(_) if r.verified_under < Some(chain.last().version()) => None,
                 Err(e) => return Err(WorkError::Remembered(e)),
             },
@@ -338,7 +339,14 @@ impl Committer<'_> {
         roles.extend(base.roles().clone());
         let single_writer = chain.last().extra().is_some_and(|x| x.single_writer);
         let listed = if single_writer { Vec::new() } else { self.list(found.is_some()).await? };
-        let (seen, not_looked_at) = self.look(&roles, &listed, ledger).await?;
+        let (mut seen, not_looked_at) = self.look(&roles, &listed, ledger).await?;
+        let fallen = remembered.as_ref().filter(|r| memory.is_none() && r.verified_under.is_some());
+        let outlived = fallen.map(|r| self.outlived(r, &roles)).unwrap_or_default();
+        for file in &outlived {
+            if seen.iter().all(|s| s.lineage.hash() != file.lineage.hash()) {
+                seen.push(file.clone());
+            }
+        }
         let known: Vec<&Whole> = live.iter().chain(&memory).collect();
         let seen = self.with_their_files(seen, &known, ledger);
         Ok(Round {
@@ -352,8 +360,24 @@ impl Committer<'_> {
             single_writer,
             listed,
             seen,
+            outlived,
             not_looked_at,
         })
+    }
+
+    /// Role files of a memory that fell with the online keys, as far as the keys of their own roles still stand: no entry is
+    /// lost because somebody else rotated a key. They are folded like what was submitted.
+    fn outlived(&self, memory: &Remembered, roles: &BTreeMap<RoleName, RoleAt>) -> Vec<Submission> {
+        let mut targets = memory.files.clone();
+        targets.retain(|_| false);
+        let name = self.collection.to_string();
+        let still = |(role, at): (&RoleName, &RoleAt)| {
+            let (_, bytes) = memory.files.metadata().iter().find(|(file, _)| file.role() == role)?;
+            let kept = Submission::of(role, &at.keys, bytes, targets.clone()).ok()?;
+            kept.file.check_collection(role, &name).and_then(|()| at.check_paths(role, &kept.file)).ok()?;
+            (kept.file.bytes() != at.file.bytes()).then_some(kept)
+        };
+        roles.iter().filter_map(still).collect()
     }
 
     /// The live state's manifest. Some registries show the old one for a while after a PUT: before an own commit counts as

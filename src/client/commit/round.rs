@@ -36,6 +36,8 @@ pub(super) struct Round {
     pub(super) single_writer: bool,
     pub(super) listed: Vec<SubmissionTag>,
     pub(super) seen: Vec<Submission>,
+    /// Files of a memory that no longer stands as a whole; they are in `seen` too.
+    pub(super) outlived: Vec<Submission>,
     pub(super) not_looked_at: Vec<SubmissionTag>,
 }
 
@@ -141,6 +143,13 @@ impl Committer<'_> {
             for file in [live].into_iter().chain(remembered) {
                 chosen.again.extend(self.lost(role, at, file, &folded, round)?);
             }
+            let pending = |s: &&Submission| {
+                let verdict = folded.verdicts.get(s.lineage.hash());
+                verdict.is_some_and(|v| matches!(v, Verdict::Fork | Verdict::FastForward))
+            };
+            let outlived =
+                round.outlived.iter().filter(|s| s.role == *role && !round.listed.contains(&s.tag));
+            chosen.again.extend(outlived.filter(pending).cloned());
             let files = [live].into_iter().chain(remembered).chain(submissions.iter().map(|s| &s.file));
             let newest = match folded.view.file() {
                 Some(hash) => files.clone().find(|f| f.digest().hex() == hash),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
-use crate::client::fixture::{DAY, Home, World, image, name};
+use crate::client::fixture::{DAY, Home, World, image, key, name};
 use crate::client::publish::PublishError;
 use crate::client::renew::Status;
 use crate::client::state::pack;
@@ -15,8 +15,8 @@ use crate::oci::{Descriptor, Repository, Selector};
 use crate::store::memory::MemoryStore;
 use crate::store::{BlobReader, BlobSource, Manage};
 use crate::trust::Verdict;
-use crate::tuf::FileName;
 use crate::tuf::lineage::next;
+use crate::tuf::{Draft, Extra, FileName, FilePin, Heading, Signers};
 
 async fn world() -> World {
     World::new(Arc::new(MemoryStore::new(name().as_repository().clone()))).await
@@ -343,4 +343,56 @@ async fn a_state_with_a_damaged_file_is_repaired_from_memory() {
     let renewed = world.renew(&world.owner, &[]).await.unwrap();
     assert!(renewed.repaired && renewed.commits == 1, "{renewed:?}");
     assert!(world.has(image.digest()).await);
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_a_role_outlives_the_online_keys() {
+    const NEW: u8 = 9;
+    let world = world().await;
+    let (first, second) = (image(&*world.store, "first").await, image(&*world.store, "second").await);
+    world.publish(&world.owner, &[(&first.digest().to_string(), &[])]).await.unwrap();
+    let before = world.live().await;
+    world.publish(&world.owner, &[(&second.digest().to_string(), &[])]).await.unwrap();
+
+    // The holder of the root gives snapshot and timestamp to another key, on a state from before; submissions are gone.
+    let (signer, now) = (Home::new(&[Home::ROOT, NEW]), world.clock.now());
+    let heading = |version: Version| Heading {
+        version,
+        expires: now.plus(30 * DAY),
+        extra: Extra::new(name().to_string(), now),
+    };
+    let of = |k: u8| Signers { keys: vec![key(k).public_key().clone()], threshold: 1 };
+    let roles = BTreeMap::from([
+        (RoleName::root(), of(Home::ROOT)),
+        (RoleName::targets(), of(Home::TARGETS)),
+        (RoleName::snapshot(), of(NEW)),
+        (RoleName::timestamp(), of(NEW)),
+    ]);
+    let sign = crate::client::signing::sign;
+    let two = Version::new(2).unwrap();
+    let draft = Draft::root(&heading(two), &roles);
+    let old = before.trusted().root().role().root_keys();
+    let mut files = before.files().clone();
+    files.put(root(2), sign(&signer.keys, &RoleName::root(), old, &draft).await.unwrap());
+    let chain = walk_on(&world.root, &name(), None, &[&files], &Limits::default()).unwrap();
+    let keys = chain.last().role();
+    let version = Version::new(u64::try_from(now.secs()).unwrap() + 1000).unwrap();
+    let draft = Draft::snapshot(&heading(version), before.trusted().snapshot().role().pins());
+    let snapshot = sign(&signer.keys, &RoleName::snapshot(), keys.snapshot_keys(), &draft).await.unwrap();
+    let draft = Draft::timestamp(&heading(version), &FilePin::of(version, &snapshot));
+    let timestamp = sign(&signer.keys, &RoleName::timestamp(), keys.timestamp_keys(), &draft).await.unwrap();
+    files.retain(|f| !["snapshot", "timestamp"].contains(&f.role().as_str()));
+    files.put(FileName::versioned(RoleName::snapshot(), version), snapshot);
+    files.put(FileName::timestamp(), timestamp);
+    put(&world, &files).await;
+    for tag in world.store.tags(None).await.unwrap() {
+        if tag.as_str().starts_with(&name().submission_prefix()) {
+            assert!(world.store.delete(&Selector::Tag(tag)).await.unwrap());
+        }
+    }
+    assert!(world.has(first.digest()).await && !world.has(second.digest()).await);
+
+    world.renew(&world.home(&[Home::RELEASES, NEW]), &[]).await.unwrap();
+    assert!(world.has(first.digest()).await);
+    assert!(world.has(second.digest()).await, "what only the memory knew is in again");
 }
