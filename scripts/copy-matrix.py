@@ -103,17 +103,19 @@ class LayoutPlace:
 
 
 class ArchivePlace(LayoutPlace):
-    """The same in a tar file, read in place."""
+    """The same in a tar file."""
 
     def __init__(self, path):
-        self.path, self.ref = pathlib.Path(path), f"oci-archive:{path}"
+        self.path, self.ref, self.files, self.seen = pathlib.Path(path), f"oci-archive:{path}", {}, None
 
     def read(self, name):
-        with tarfile.open(self.path) as tar:
-            for wanted in (name, "./" + name):
-                with contextlib.suppress(KeyError):
-                    return tar.extractfile(wanted).read()
-        raise KeyError(name)
+        # The file is written once more for each tag that is copied into it.
+        about = self.path.stat()
+        if self.seen != (about.st_ino, about.st_size, about.st_mtime_ns):
+            self.seen = (about.st_ino, about.st_size, about.st_mtime_ns)
+            with tarfile.open(self.path) as tar:
+                self.files = {os.path.normpath(m.name): tar.extractfile(m).read() for m in tar if m.isfile()}
+        return self.files[name]
 
 
 class Inventory:
