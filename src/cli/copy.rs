@@ -183,6 +183,13 @@ async fn work(
             rows.push((end, Some(ended)));
         }
     }
+    for (archive, error) in copier.finish().await {
+        // What was copied into it is not there.
+        let into = rows.iter_mut().filter(|(end, _)| end.destination.at(None) == archive);
+        for (_, ended) in into.filter(|(_, ended)| matches!(ended, Some(Ok(Ended::Copied(_))))) {
+            *ended = Some(Err(error.clone().into()));
+        }
+    }
     rows
 }
 

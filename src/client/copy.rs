@@ -70,6 +70,8 @@ struct Learnt {
     session: Session,
     tags: HashMap<String, Result<Vec<Tag>, StoreError>>,
     destinations: HashMap<String, Arc<dyn Manage>>,
+    /// Those of them that [`Copier::finish`] writes.
+    archives: Vec<(Reference, Arc<dyn Manage>)>,
     /// Ends between which the states went already.
     states: HashSet<(String, String)>,
     /// Tags that went along with a bundle, by destination.
@@ -125,7 +127,7 @@ impl<'a> Copier<'a> {
         Self { settings, collections: meant.unwrap_or_default(), learnt: Learnt::default() }
     }
 
-    /// Copy one bundle. Run again, it finishes what an interrupted copy left.
+    /// Copy one bundle. Run again, it finishes what an interrupted copy left. An archive is written by [`Copier::finish`].
     ///
     /// # Errors
     /// Something could not be read or written, or was not there when it was read back. "Not trusted" and "could not
@@ -144,7 +146,8 @@ impl<'a> Copier<'a> {
         }
         if self.learnt.destinations.contains_key(&job.source.to_string()) {
             // What was written is not what was read before.
-            self.learnt = Learnt::default();
+            let archives = std::mem::take(&mut self.learnt.archives);
+            self.learnt = Learnt { archives, ..Learnt::default() };
         }
         let source = self.source(&job.source).await?;
         let source_tags = self.tags(&job.source, &*source).await;
@@ -172,6 +175,7 @@ impl<'a> Copier<'a> {
             filter: self.settings.filter.clone(),
             dry_run: self.settings.dry_run,
             thorough: self.settings.repair,
+            hold: matches!(job.destination, Reference::Archive(_)),
             ..CopyRequest::new(selector)
         };
         let copied =
@@ -183,6 +187,18 @@ impl<'a> Copier<'a> {
         self.learnt.states.insert(ends);
         let unlisted = states.unlisted;
         Ok(Outcome::Copied(Box::new(Copied { report, verified, confirmation, unlisted })))
+    }
+
+    /// Write the archives, each once with everything that was copied into it; those that could not be, and why.
+    pub async fn finish(&mut self) -> Vec<(Reference, CopyError)> {
+        let mut failed = Vec::new();
+        for (place, archive) in std::mem::take(&mut self.learnt.archives) {
+            archive.hold(false);
+            if let Err(error) = archive.flush().await {
+                failed.push((place, CopyError::Store { side: Side::Destination, error }));
+            }
+        }
+        failed
     }
 
     /// Whether what this job is about went along with a bundle that was copied before.
@@ -281,6 +297,9 @@ impl<'a> Copier<'a> {
             (true, false) => self.settings.places.open(place).await,
         };
         let store = opened.map_err(|error| CopyError::Store { side: Side::Destination, error })?;
+        if matches!(place, Reference::Archive(_)) && !self.settings.dry_run {
+            self.learnt.archives.push((place.clone(), store.clone()));
+        }
         self.learnt.destinations.insert(key, store.clone());
         Ok((store, manifest))
     }

@@ -1,5 +1,6 @@
 //! Blobs as streams: opened at an offset as often as retries need, checked while they pass.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -31,6 +32,12 @@ pub type BlobReader = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Sen
 pub trait BlobSource: Send + Sync {
     /// The bytes from `offset` on.
     async fn open(&self, offset: u64) -> Result<BlobReader, StoreError>;
+
+    /// The file that holds the blob and nothing else, if there is one here: it may be linked instead of copied, and is
+    /// not trusted any more than the bytes are.
+    fn file(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Bytes in memory, for small blobs.
@@ -58,6 +65,10 @@ pub struct StoreBlob<'a> {
 impl BlobSource for StoreBlob<'_> {
     async fn open(&self, offset: u64) -> Result<BlobReader, StoreError> {
         self.store.fetch(&self.blob, offset).await
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        self.store.file_of(&self.blob)
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) use blob::Sum;
 pub use blob::{BlobReader, BlobSource, BytesSource, StoreBlob, checked, collect, fetch_small};
 pub use error::{Failure, StoreError};
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 
 use crate::oci::{Content, Descriptor, Digest, Reference, Repository, Selector, Tag};
@@ -58,6 +60,11 @@ pub trait Store: Send + Sync {
     /// An entry may be gone, or refer to something else.
     async fn listing(&self, subject: &Digest) -> Result<Listing, StoreError> {
         Ok(Listing { entries: self.referrers(subject, None).await?, by_tag: false })
+    }
+
+    /// The file that holds this blob and nothing else, if there is one here: it may be linked instead of copied.
+    fn file_of(&self, _blob: &Descriptor) -> Option<PathBuf> {
+        None
     }
 
     /// All tags, or those that sort after `after` where the store can tell. Unordered: filter always.
@@ -108,4 +115,8 @@ pub trait Manage: Store {
     /// Make what was written since the last call durable and visible: one sync a batch on a disk; on a registry without the
     /// referrers API one wait for slower writers, and the lists read back.
     async fn flush(&self) -> Result<(), StoreError>;
+
+    /// While held, [`Manage::flush`] may keep what was written to this value: a place that can only be written anew as a
+    /// whole is then written once, by the first flush after it was let go.
+    fn hold(&self, _held: bool) {}
 }

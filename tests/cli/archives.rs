@@ -61,6 +61,34 @@ async fn a_bundle_travels_in_a_tar_file_and_verifies() {
     by(home, "deployer", format!("verify {digest}")).await.ok();
 }
 
+/// Several sources in one run: the archive is written once, and a full disk fails all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_bundles_go_into_one_tar_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let at = |name: &str| home.join(name).display().to_string();
+    let build = OciDir::create(home.join("build")).await.unwrap();
+    let mut images = Vec::new();
+    for i in 0..5 {
+        let image = bundles::image(&build, &format!("many/{i}")).await;
+        build.push_manifest(&image, Some(&bundles::tag(&format!("v{i}")))).await.unwrap();
+        bundles::refer(&build, &image, "application/vnd.example.r", &format!("r{i}")).await;
+        images.push(image);
+    }
+    build.flush().await.unwrap();
+    let line = format!("copy --all-tags oci:{} oci-archive:{}", at("build"), at("all.tar"));
+    by(home, "user", line.clone()).await.ok();
+    let archive = bulla::store::archive::OciArchive::open(at("all.tar")).await.unwrap();
+    for (i, image) in images.iter().enumerate() {
+        let found = archive.resolve(&bundles::by_tag(&format!("v{i}"))).await.unwrap();
+        assert_eq!(found.as_ref(), Some(image));
+        assert_eq!(archive.referrers(image.digest(), None).await.unwrap().len(), 1);
+    }
+    let before = std::fs::read(at("all.tar")).unwrap();
+    by(home, "user", line).await.ok();
+    assert!(std::fs::read(at("all.tar")).unwrap() == before, "nothing is left to do");
+}
+
 /// Signing in the archive itself: every commit writes it anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_lives_in_a_tar_file() {

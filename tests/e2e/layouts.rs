@@ -466,3 +466,59 @@ async fn a_manifest_that_no_index_names_yet_does_not_count_as_there() {
     store.flush().await.unwrap();
     assert!(other.exists(bundle.descriptor()).await.unwrap());
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn from_layout_to_layout_blobs_are_linked_and_checked() {
+    use std::os::unix::fs::MetadataExt;
+
+    use bulla::store::copy::{CopyRequest, KeepExisting, Unobserved, copy};
+
+    let dir = scratch();
+    let from = OciDir::create(dir.path().join("from")).await.unwrap();
+    let all = rich(&from, "links").await;
+    let to = OciDir::create(dir.path().join("to")).await.unwrap();
+    let mut request = CopyRequest::new(by_tag("v1"));
+    request.tags = vec![tag("v1")];
+    copy(&from, &to, &request, &KeepExisting, &Unobserved).await.unwrap();
+    let blobs = bulla::oci::successors(&all.children[0]).unwrap().blobs;
+    let inode = |name: &str, d: &Descriptor| {
+        let path = dir.path().join(name).join("blobs/sha256").join(d.digest.hex());
+        std::fs::metadata(path).unwrap().ino()
+    };
+    for d in &blobs {
+        assert_eq!(inode("from", d), inode("to", d));
+    }
+    let names = std::fs::read_dir(dir.path().join("to/blobs/sha256")).unwrap();
+    assert!(names.flatten().all(|n| !n.file_name().to_string_lossy().starts_with('.')), "no second names");
+
+    // A damaged file is neither linked nor believed, and a blob that is written anew leaves the other layout's alone.
+    let damaged = dir.path().join("from/blobs/sha256").join(blobs[1].digest.hex());
+    let right = std::fs::read(&damaged).unwrap();
+    let mut wrong = right.clone();
+    wrong[7] ^= 1;
+    std::fs::remove_file(&damaged).unwrap();
+    std::fs::write(&damaged, &wrong).unwrap();
+    let third = OciDir::create(dir.path().join("third")).await.unwrap();
+    let e = copy(&from, &third, &request, &KeepExisting, &Unobserved).await.unwrap_err();
+    assert!(e.to_string().contains("source"), "{e}");
+    assert!(!third.exists(&blobs[1]).await.unwrap());
+    to.push_blob(
+        &blobs[0],
+        &BytesSource(
+            std::fs::read(dir.path().join("from/blobs/sha256").join(blobs[0].digest.hex())).unwrap().into(),
+        ),
+    )
+    .await
+    .unwrap();
+    assert_ne!(inode("from", &blobs[0]), inode("to", &blobs[0]));
+    assert_eq!(std::fs::read(dir.path().join("to/blobs/sha256").join(blobs[1].digest.hex())).unwrap(), right);
+
+    // A link, or a file of another size, is not taken over either.
+    std::fs::remove_file(&damaged).unwrap();
+    std::fs::write(dir.path().join("elsewhere"), &right).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("elsewhere"), &damaged).unwrap();
+    copy(&from, &third, &request, &KeepExisting, &Unobserved).await.unwrap();
+    let path = dir.path().join("third/blobs/sha256").join(blobs[1].digest.hex());
+    assert!(std::fs::symlink_metadata(path).unwrap().is_file());
+}

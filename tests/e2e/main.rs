@@ -15,6 +15,7 @@ mod copies_filtered;
 mod copies_refused;
 mod copies_tags;
 mod crashes;
+mod disks;
 mod faults;
 mod faulty;
 mod kills;

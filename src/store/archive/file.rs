@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::contents::{Contents, Spot};
@@ -25,6 +26,7 @@ pub struct TarFile {
     state: Mutex<State>,
     /// Told when a blob is kept or given up.
     settled: Condvar,
+    held: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -188,7 +190,14 @@ impl Medium for TarFile {
         }
     }
 
+    fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Release);
+    }
+
     fn commit(&self) -> Result<(), Failure> {
+        if self.held.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut state = self.state();
         while state.session.as_ref().is_some_and(|s| s.open > 0) {
             state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -212,8 +221,8 @@ impl TarFile {
     }
 
     /// The same on a disk of its own kind.
-    pub(super) fn on(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
-        Self { path, disk, state: Mutex::default(), settled: Condvar::new() }
+    pub(in crate::store) fn on(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self { path, disk, state: Mutex::default(), settled: Condvar::new(), held: AtomicBool::new(false) }
     }
 
     /// Check that there is an archive.
@@ -224,7 +233,7 @@ impl TarFile {
     }
 
     /// Take the lock of writers, and keep it until the commit.
-    pub(super) fn begin(&self) -> Result<(), Failure> {
+    pub(in crate::store) fn begin(&self) -> Result<(), Failure> {
         self.session(&mut self.state()).map(|_| ())
     }
 

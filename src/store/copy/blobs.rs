@@ -204,6 +204,10 @@ impl Shared {
 
 #[async_trait]
 impl BlobSource for Passing<'_> {
+    fn file(&self) -> Option<std::path::PathBuf> {
+        self.from.file()
+    }
+
     async fn open(&self, offset: u64) -> Result<BlobReader, StoreError> {
         *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // Not checked here: every store checks what it takes, and one hash is enough.

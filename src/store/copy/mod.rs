@@ -62,6 +62,8 @@ pub struct CopyRequest {
     pub dry_run: bool,
     /// Look for every blob and manifest, also where a tag says that the copy which set it was complete. For repairs.
     pub thorough: bool,
+    /// More copies to the same place follow: it is left to the caller to let it go ([`Manage::hold`]) and flush it.
+    pub hold: bool,
     /// Requests at a time at each end, at least 1.
     pub concurrency: usize,
 }
@@ -78,6 +80,7 @@ impl CopyRequest {
             filter: Filter::all(),
             dry_run: false,
             thorough: false,
+            hold: false,
             concurrency: 8,
         }
     }
@@ -165,6 +168,7 @@ impl Job<'_> {
         self.observer.event(Event::Phase(Phase::Tags));
         let tags = self.set_tags(&bundle, &closure, &extras, &before).await?;
         if !request.dry_run {
+            self.destination.hold(request.hold);
             self.destination.flush().await.map_err(CopyError::destination)?;
         }
         let parts = Parts {

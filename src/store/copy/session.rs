@@ -41,7 +41,12 @@ impl Session {
     ) -> Result<CopyReport, CopyError> {
         let (from, there) = (self.place(&source.place()), self.place(&destination.place()));
         let width = request.concurrency.max(1);
-        Job { source, destination, request, guard, observer, from, there, width }.run().await
+        let job = Job { source, destination, request, guard, observer, from, there, width };
+        // Its own lists are read back before the end: others need not see them yet.
+        destination.hold(!request.dry_run);
+        let done = job.run().await;
+        destination.hold(request.hold);
+        done
     }
 
     fn place(&self, place: &impl ToString) -> Arc<Place> {

@@ -56,6 +56,13 @@ pub(in crate::store) trait Disk: Debug + Send + Sync {
         fs::rename(from, to)
     }
 
+    /// A further name for a file, that nobody else has; removed when the path is dropped.
+    fn link(&self, from: &Path, dir: &Path) -> io::Result<TempPath> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(TEMPORARY).suffix(".tmp");
+        Ok(builder.make_in(dir, |path| fs::hard_link(from, path))?.into_parts().1)
+    }
+
     /// Take a name away.
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)

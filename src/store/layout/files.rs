@@ -13,7 +13,7 @@ use tempfile::TempPath;
 use super::disk::{Disk, System, TEMPORARY, Writer, read_failure, write_failure};
 use super::index::Index;
 use super::medium::{Extent, MAX_INDEX_BYTES, Medium, Slot, Stamp};
-use crate::oci::{Algorithm, Descriptor, Digest, sorted_json};
+use crate::oci::{Algorithm, Descriptor, Digest, Hasher, sorted_json};
 use crate::store::Failure;
 
 /// The lock of writers. The layout specification tolerates unknown files.
@@ -107,6 +107,45 @@ impl Medium for Directory {
         Ok(Box::new(NewFile { directory: self, writer, file, temporary, target }))
     }
 
+    fn file_of(&self, digest: &Digest) -> Option<PathBuf> {
+        let path = self.path(digest);
+        fs::symlink_metadata(&path).is_ok_and(|m| m.is_file()).then_some(path)
+    }
+
+    fn adopt(&self, blob: &Descriptor, file: &Path) -> Result<bool, Failure> {
+        let target = self.path(&blob.digest);
+        let beside = target.parent().unwrap_or(&self.dir);
+        self.make_dir(beside)?;
+        // Another file system, or one without links (FAT).
+        let Ok(linked) = self.disk.link(file, beside) else { return Ok(false) };
+        let Some(opened) = open_regular(&linked)? else { return Ok(false) };
+        let m = opened.metadata().map_err(|e| read_failure(&linked, &e))?;
+        if m.len() != blob.size || !is_ours(&m, beside) {
+            return Ok(false);
+        }
+        let opened = Arc::new(opened);
+        let bytes =
+            Extent { file: opened.clone(), path: linked.to_path_buf().into(), from: 0, length: m.len() };
+        let mut hasher = Hasher::new(blob.digest.algorithm());
+        let mut at = 0;
+        while at < m.len() {
+            let piece = bytes.piece(at)?;
+            if piece.is_empty() {
+                return Ok(false);
+            }
+            hasher.update(&piece);
+            at += piece.len() as u64;
+        }
+        if hasher.finish() != blob.digest {
+            return Ok(false);
+        }
+        self.disk.sync(&opened, &linked).map_err(|e| write_failure(&self.dir, &e))?;
+        // Where the blob has this name already, nothing happens, and the other name goes with `linked`.
+        self.disk.rename(&linked, &target).map_err(|e| write_failure(&self.dir, &e))?;
+        self.unsynced.store(true, Ordering::Release);
+        Ok(true)
+    }
+
     fn remove_blob(&self, digest: &Digest) {
         // Gone already is as good.
         let _ = self.disk.remove(&self.path(digest));
@@ -157,7 +196,7 @@ impl Directory {
     /// Make a layout where there is none yet, and nothing else.
     pub(super) fn make(&self) -> Result<(), Failure> {
         let dir = &self.dir;
-        self.disk.create_dir_all(dir).map_err(|e| write_failure(dir, &e))?;
+        self.make_dir(dir)?;
         let made = || read_small(&self.marker(), MAX_MARKER_BYTES).map(|m| m.is_some());
         // Looked at before anything is written: a lock file in somebody's home directory would be litter.
         if !made()? && (!self.strangers()?.is_empty() || !self.begun_at_most()?) {
@@ -172,8 +211,10 @@ impl Directory {
         let _lock = self.lock()?;
         if !made()? {
             let blobs = self.blobs(Algorithm::Sha256);
-            self.disk.create_dir_all(&blobs).map_err(|e| write_failure(dir, &e))?;
+            self.make_dir(&blobs)?;
             self.replace(&self.index(), &Index::empty().to_bytes())?;
+            // The marker comes last: where it is, the rest is.
+            self.sync_dir(dir)?;
             self.replace(&self.marker(), &marker())?;
             self.sync_dir(dir)?;
         }
@@ -209,11 +250,30 @@ impl Directory {
         let beside = target.parent().unwrap_or(&self.dir);
         let made = match self.disk.temporary(beside) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                self.disk.create_dir_all(beside).and_then(|()| self.disk.temporary(beside))
+                self.make_dir(beside)?;
+                self.disk.temporary(beside)
             }
             other => other,
         };
         made.map_err(|e| write_failure(&self.dir, &e))
+    }
+
+    /// Make a directory and what is above it, durably.
+    fn make_dir(&self, dir: &Path) -> Result<(), Failure> {
+        let missing: Vec<&Path> = dir.ancestors().take_while(|d| !is_here(d)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.disk.create_dir_all(dir).map_err(|e| write_failure(&self.dir, &e))?;
+        for made in missing.iter().rev() {
+            let above = made.parent().filter(|p| !p.as_os_str().is_empty());
+            match self.disk.sync_dir(above.unwrap_or_else(|| Path::new("."))) {
+                // A directory above that may not be read cannot be synced by us.
+                Err(e) if e.kind() == ErrorKind::PermissionDenied => {}
+                synced => synced.map_err(|e| write_failure(&self.dir, &e))?,
+            }
+        }
+        Ok(())
     }
 
     /// Make a temporary file durable and give it its name.
@@ -349,6 +409,23 @@ pub(in crate::store) fn open_regular(path: &Path) -> Result<Option<File>, Failur
         Err(e) if is_absent(&e) => Ok(None),
         Err(e) => Err(read_failure(path, &e)),
     }
+}
+
+fn is_here(dir: &Path) -> bool {
+    // What follows a relative path's first name is the current directory.
+    dir.as_os_str().is_empty() || dir.exists()
+}
+
+/// Whether a file belongs to whom the directory belongs to: another owner could change it after it was checked.
+#[cfg(unix)]
+fn is_ours(file: &fs::Metadata, dir: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(dir).is_ok_and(|d| d.uid() == file.uid())
+}
+
+#[cfg(not(unix))]
+fn is_ours(_file: &fs::Metadata, _dir: &Path) -> bool {
+    true
 }
 
 fn not_regular(path: &Path) -> Failure {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::fs::{File, Metadata};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -41,6 +41,20 @@ pub trait Medium: Debug + Send + Sync + 'static {
 
     /// Room for a blob. It counts from [`Slot::keep`] on; dropped before, it was never there.
     fn begin_blob(&self, blob: &Descriptor) -> Result<Box<dyn Slot + '_>, Failure>;
+
+    /// The file that holds this blob and nothing else, if there is one.
+    fn file_of(&self, _digest: &Digest) -> Option<PathBuf> {
+        None
+    }
+
+    /// Take a blob over from a file without copying it. `false` when that cannot be, or the file is not what the
+    /// descriptor says.
+    fn adopt(&self, _blob: &Descriptor, _file: &Path) -> Result<bool, Failure> {
+        Ok(false)
+    }
+
+    /// Whether commits are put off, where each costs as much as the whole.
+    fn hold(&self, _held: bool) {}
 
     /// Remove a blob, if it is there.
     fn remove_blob(&self, digest: &Digest);

@@ -5,12 +5,16 @@
 //! list of the referrers tag schema under that tag; both forms are read, both are written. A referrer is only what its
 //! own `subject` makes one. `index.json` is written by [`Manage::flush`], merged under a lock with what others wrote.
 
+#[cfg(test)]
+mod crashes;
 pub(in crate::store) mod disk;
 pub(in crate::store) mod files;
 mod graph;
 pub(in crate::store) mod index;
 pub(in crate::store) mod medium;
 mod pending;
+#[cfg(test)]
+mod replay;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -161,6 +165,13 @@ impl<M: Medium> Store for Layout<M> {
     }
 
     async fn push_blob(&self, blob: &Descriptor, source: &dyn BlobSource) -> Result<(), StoreError> {
+        if let Some(file) = source.file() {
+            let d = blob.clone();
+            let adopt = move |i: &Inner<M>| i.medium.adopt(&d, &file);
+            if self.run(format!("write blob {}", blob.digest), adopt).await? {
+                return Ok(());
+            }
+        }
         let (give, take) = mpsc::channel(PIECES_IN_FLIGHT);
         let d = blob.clone();
         let writing = self.run(format!("write blob {}", blob.digest), move |i| i.write_blob(&d, take));
@@ -209,6 +220,10 @@ impl<M: Medium> Store for Layout<M> {
         .await
     }
 
+    fn file_of(&self, blob: &Descriptor) -> Option<PathBuf> {
+        self.inner.medium.file_of(&blob.digest)
+    }
+
     async fn tags(&self, after: Option<&str>) -> Result<Vec<Tag>, StoreError> {
         let after = after.map(str::to_owned);
         self.run("list tags".into(), move |i| {
@@ -250,6 +265,10 @@ impl<M: Medium> Manage for Layout<M> {
         self.index_referrers(subject, referrers).await?;
         let subject = subject.digest.clone();
         self.run(format!("list referrers of {subject}"), move |i| i.mend_referrers(&subject)).await
+    }
+
+    fn hold(&self, held: bool) {
+        self.inner.medium.hold(held);
     }
 
     async fn flush(&self) -> Result<(), StoreError> {
