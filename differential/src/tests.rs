@@ -1,0 +1,329 @@
+//! The comparison, and a test for each difference that it meets.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::clients::{Ours, Outcome, Theirs};
+use crate::mutate::mutate;
+use crate::world::{Changes, NOW, Rng, World, id, public, time};
+
+/// Where bulla is stricter: the test that shows it, and what bulla says then.
+const STRICTER: [(&str, &[&str]); 10] = [
+    ("duplicate_signatures_of_strangers", &["two signatures under the key id"]),
+    ("names_twice_and_numbers_that_are_no_integers", &["not strict JSON"]),
+    ("versions_that_are_no_versions", &["a version is between"]),
+    ("the_second_of_expiry", &["expired at"]),
+    ("dates_of_another_form", &["is not a time of the form"]),
+    (
+        "what_timestamp_and_snapshot_list",
+        &["must list exactly snapshot.json", "is no metadata file", "a malformed role name"],
+    ),
+    (
+        "hashes_that_cannot_be_checked",
+        &["no hash of a known algorithm", "lower-case hex digits", "lists none", "has no hash"],
+    ),
+    (
+        "malformed_delegations",
+        &[
+            "delegation to the top-level role",
+            "two delegations to",
+            "needs exactly one of",
+            "malformed path pattern",
+            "missing field `terminating`",
+            "\"keys\" is missing",
+            "\"roles\" is missing",
+            "malformed hash prefix",
+            "not a role name",
+            "a threshold of 0",
+            "\"keys\": invalid type: null",
+        ],
+    ),
+    ("one_key_under_two_ids", &["signatures by distinct authorised keys"]),
+    ("roots_that_lack_a_role", &["no role \""]),
+];
+/// Where sigstore-tuf is stricter, and what it says then.
+const LAXER: [(&str, &[&str]); 1] = [("malformed_parts_that_nobody_uses", &["failed to parse JSON"])];
+
+/// The test that explains the difference between two verdicts; `None` when they agree or when nothing explains it.
+fn explain(
+    ours: &Outcome,
+    theirs: &Outcome,
+    served: &str,
+    rotated: bool,
+) -> Result<Vec<&'static str>, String> {
+    let mut out = Vec::new();
+    let mut pairs: Vec<(Option<String>, Option<String>)> =
+        vec![(ours.refresh.clone().err(), theirs.refresh.clone().err())];
+    if ours.refresh.is_ok() && theirs.refresh.is_ok() {
+        if ours.refresh != theirs.refresh && rotated {
+            return Ok(vec!["floors_when_a_key_joins"]);
+        }
+        if ours.refresh != theirs.refresh {
+            return Err(format!("{:?} and {:?}", ours.refresh, theirs.refresh));
+        }
+        for (a, b) in ours.found.iter().zip(&theirs.found) {
+            if let (Ok(a), Ok(b)) = (a, b)
+                && a != b
+            {
+                return Err(format!("found {a:?} and {b:?}"));
+            }
+            pairs.push((a.clone().err(), b.clone().err()));
+        }
+    }
+    for pair in pairs {
+        let (list, said): (&[(&'static str, &[&str])], _) = match &pair {
+            (Some(ours), None) => (&STRICTER, ours),
+            (None, Some(theirs)) => (&LAXER, theirs),
+            _ => continue,
+        };
+        let test =
+            list.iter().find(|(_, words)| words.iter().any(|w| said.contains(w))).map(|(test, _)| *test);
+        let proven = match test {
+            // Only with the second itself, and only with a key that stands there twice.
+            Some("the_second_of_expiry") => said.matches(&time(NOW)).count() == 2,
+            Some("one_key_under_two_ids") => served.contains("\"alias\""),
+            Some(_) => true,
+            None => false,
+        };
+        match test.filter(|_| proven) {
+            Some(test) => out.push(test),
+            None => return Err(format!("{pair:?}")),
+        }
+    }
+    Ok(out)
+}
+
+#[test]
+fn no_unexplained_difference_over_random_states() {
+    let states: u64 = std::env::var("STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(3000);
+    let (mut refused, mut accepted, mut unexplained) = (0u64, 0u64, Vec::new());
+    let mut explained: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..states {
+        let mut rng = Rng::new(seed);
+        let mut world = World::random(&mut rng);
+        for _ in 0..rng.below(3) {
+            world.rotate(&mut rng);
+        }
+        let first = world.serve(&Changes::default());
+        let root = first["1.root.json"].clone();
+        let (mut ours, mut theirs) = (Ours::new(&root), Theirs::new(&root));
+        let remembers = rng.percent(60);
+        let mut rotated = false;
+        if remembers {
+            let (a, b) = (ours.run(&first, NOW - 100), theirs.run(&first, NOW - 100));
+            if let Err(e) = explain(&a, &b, "", false) {
+                unexplained.push(format!("{seed}, unchanged: {e}"));
+            }
+            let before = online_keys(&world);
+            world = world.later(&mut rng);
+            rotated = before != online_keys(&world);
+        }
+        let mut changes = Changes::default();
+        let what: Vec<String> = (0..rng.below(4)).map(|_| mutate(&world, &mut changes, &mut rng)).collect();
+        let served = world.serve(&changes);
+        let (a, b) = (ours.run(&served, NOW), theirs.run(&served, NOW));
+        if b.refresh.is_err() || b.found.iter().any(Result::is_err) {
+            refused += 1;
+        } else {
+            accepted += 1;
+        }
+        let text: String = served.values().map(|b| String::from_utf8_lossy(b)).collect();
+        match explain(&a, &b, &text, rotated) {
+            Ok(tests) => tests.into_iter().for_each(|t| *explained.entry(t).or_default() += 1),
+            Err(e) => unexplained.push(format!("{seed} remembers={remembers} {what:?}: {e}")),
+        }
+    }
+    println!(
+        "{states} states, {refused} refused and {accepted} accepted by sigstore-tuf; explained: {explained:?}"
+    );
+    for u in &unexplained {
+        println!("  {u}");
+    }
+    assert!(refused >= states / 3 && accepted >= states / 4, "{refused} refused, {accepted} accepted");
+    assert!(unexplained.is_empty(), "{} differences are not explained", unexplained.len());
+}
+
+/// Both clients on a plain repository with one change; `Ok` says that the target was found.
+fn verdicts(
+    stage: &str,
+    file: &str,
+    change: impl Fn(&mut Value) + 'static,
+) -> (Result<bool, String>, Result<bool, String>) {
+    let world = World::plain();
+    let mut changes = Changes::default();
+    let list = if stage == "signed" { &mut changes.signed } else { &mut changes.envelope };
+    list.entry(file.to_owned()).or_default().push(Box::new(change));
+    both(&world, &changes)
+}
+
+fn both(world: &World, changes: &Changes) -> (Result<bool, String>, Result<bool, String>) {
+    let good = world.serve(&Changes::default());
+    let served = world.serve(changes);
+    let verdict = |o: Outcome| o.refresh.and_then(|_| o.found[0].clone()).map(|t| t.is_some());
+    let root = &good["1.root.json"];
+    (verdict(Ours::new(root).run(&served, NOW)), verdict(Theirs::new(root).run(&served, NOW)))
+}
+
+/// Only bulla refuses, with these words.
+fn stricter((ours, theirs): (Result<bool, String>, Result<bool, String>), words: &str) {
+    assert!(ours.as_ref().is_err_and(|e| e.contains(words)), "{ours:?}, not {words}");
+    assert!(theirs.is_ok(), "{theirs:?}");
+}
+
+/// Who signs timestamp and snapshot under the last root.
+fn online_keys(world: &World) -> [Value; 2] {
+    let roles = &world.roots.last().unwrap().signed["roles"];
+    ["timestamp", "snapshot"].map(|role| roles[role]["keyids"].clone())
+}
+
+/// A key joins the timestamp role: bulla lets the floors fall (specification 5.3.11), sigstore-tuf keeps what still verifies.
+#[test]
+fn floors_when_a_key_joins() {
+    let before = World::plain();
+    let first = before.serve(&Changes::default());
+    let (mut ours, mut theirs) = (Ours::new(&first["1.root.json"]), Theirs::new(&first["1.root.json"]));
+    for outcome in [ours.run(&first, NOW - 100), theirs.run(&first, NOW - 100)] {
+        assert_eq!(outcome.refresh, Ok([1, 2, 2]));
+    }
+    let mut world = before.clone();
+    let mut root = before.roots[0].clone();
+    root.signed["version"] = json!(2);
+    root.signed["keys"][id(7)] = public(7).to_tuf();
+    root.signed["roles"]["timestamp"]["keyids"] = json!([id(1), id(7)]);
+    world.roots.push(root);
+    world.snapshot.signed["version"] = json!(3);
+    let served = world.serve(&Changes::default());
+    assert_eq!(ours.run(&served, NOW).refresh, Ok([2, 2, 3]));
+    assert_eq!(theirs.run(&served, NOW).refresh, Ok([2, 2, 2]));
+}
+
+#[test]
+fn they_agree_on_a_plain_repository() {
+    assert_eq!(both(&World::plain(), &Changes::default()), (Ok(true), Ok(true)));
+}
+
+#[test]
+fn duplicate_signatures_of_strangers() {
+    for file in ["timestamp", "targets", "A"] {
+        let twice = |f: &mut Value| {
+            let stranger = json!({"keyid": "stranger", "sig": "00"});
+            f["signatures"].as_array_mut().unwrap().extend([stranger.clone(), stranger]);
+        };
+        stricter(verdicts("envelope", file, twice), "two signatures under the key id");
+    }
+}
+
+#[test]
+fn names_twice_and_numbers_that_are_no_integers() {
+    let mut changes = Changes::default();
+    let twice = |bytes: Vec<u8>| Some([b"{\"signed\":{},", &bytes[1..]].concat());
+    let mut world = World::plain();
+    world.pinned = false;
+    changes.bytes.entry("targets".into()).or_default().push(Box::new(twice));
+    stricter(both(&world, &changes), "not strict JSON");
+}
+
+#[test]
+fn versions_that_are_no_versions() {
+    // 0, and what a reader of doubles would round.
+    stricter(verdicts("signed", "timestamp", |t| t["version"] = json!(0)), "a version is between");
+    stricter(verdicts("signed", "timestamp", |t| t["version"] = json!(1u64 << 53)), "a version is between");
+}
+
+#[test]
+fn the_second_of_expiry() {
+    stricter(verdicts("signed", "timestamp", |t| t["expires"] = json!(time(NOW))), "expired at");
+    let (ours, theirs) = verdicts("signed", "timestamp", |t| t["expires"] = json!(time(NOW - 1)));
+    assert!(ours.is_err() && theirs.is_err());
+}
+
+#[test]
+fn dates_of_another_form() {
+    for date in ["2100-01-01T00:00:00+00:00", "2100-01-01T00:00:00.5Z"] {
+        stricter(
+            verdicts("signed", "targets", move |t| t["expires"] = json!(date)),
+            "is not a time of the form",
+        );
+    }
+}
+
+#[test]
+fn what_timestamp_and_snapshot_list() {
+    let pin = || json!({"version": 1});
+    stricter(verdicts("signed", "timestamp", move |t| t["meta"]["x.json"] = pin()), "must list exactly");
+    stricter(verdicts("signed", "snapshot", move |s| s["meta"]["x"] = pin()), "is no metadata file");
+}
+
+#[test]
+fn hashes_that_cannot_be_checked() {
+    // sigstore-tuf looks when the file is used, bulla when the list is read: here the file is never used.
+    for hashes in [json!({}), json!({"md5": "00"}), json!({"sha256": "00"})] {
+        let pin = move |s: &mut Value| s["meta"]["B.json"] = json!({"version": 1, "hashes": hashes});
+        let (ours, theirs) = verdicts("signed", "snapshot", pin);
+        assert!(ours.is_err() && theirs == Ok(true), "{ours:?} {theirs:?}");
+    }
+    // Capitals are not what the specification's hex digests are.
+    let capitals = |s: &mut Value| {
+        let hash = s["meta"]["A.json"]["hashes"]["sha256"].as_str().unwrap().to_uppercase();
+        s["meta"]["A.json"]["hashes"]["sha256"] = json!(hash);
+    };
+    stricter(verdicts("signed", "snapshot", capitals), "lower-case hex digits");
+}
+
+#[test]
+fn malformed_delegations() {
+    let with = |change: fn(&mut Value)| {
+        verdicts("signed", "targets", move |t| {
+            let mut other = t["delegations"]["roles"][0].clone();
+            other["name"] = json!("B");
+            change(&mut other);
+            t["delegations"]["roles"].as_array_mut().unwrap().push(other);
+        })
+    };
+    stricter(with(|d| d["name"] = json!("root")), "delegation to the top-level role");
+    stricter(with(|d| d["name"] = json!("A")), "two delegations to");
+    stricter(with(|d| d["name"] = json!("")), "role name");
+    stricter(with(|d| d["path_hash_prefixes"] = json!(["0"])), "needs exactly one of");
+    stricter(with(|d| drop(d.as_object_mut().unwrap().remove("paths"))), "needs exactly one of");
+    stricter(with(|d| drop(d.as_object_mut().unwrap().remove("terminating"))), "missing field `terminating`");
+    stricter(with(|d| d["threshold"] = json!(0)), "a threshold of 0");
+    stricter(with(|d| d["paths"] = json!(["[x]/*"])), "malformed path pattern");
+}
+
+#[test]
+fn one_key_under_two_ids() {
+    let mut world = World::plain();
+    let top = &mut world.roles.get_mut("targets").unwrap().signed["delegations"];
+    top["keys"]["alias"] = public(4).to_tuf();
+    top["roles"][0]["keyids"] = json!([id(4), "alias"]);
+    top["roles"][0]["threshold"] = json!(2);
+    let mut changes = Changes::default();
+    let alias = |f: &mut Value| {
+        let mut again = f["signatures"][0].clone();
+        again["keyid"] = json!("alias");
+        f["signatures"].as_array_mut().unwrap().push(again);
+    };
+    changes.envelope.entry("A".into()).or_default().push(Box::new(alias));
+    stricter(both(&world, &changes), "signatures by distinct authorised keys");
+}
+
+#[test]
+fn roots_that_lack_a_role() {
+    // A root on the way that names no keys for a role: sigstore-tuf misses it only when it is needed.
+    let mut world = World::plain();
+    let mut rng = Rng::new(3);
+    world.rotate(&mut rng);
+    world.rotate(&mut rng);
+    let mut changes = Changes::default();
+    let lack = |r: &mut Value| drop(r["roles"].as_object_mut().unwrap().remove("snapshot"));
+    changes.signed.entry("2.root.json".into()).or_default().push(Box::new(lack));
+    stricter(both(&world, &changes), "no role \"snapshot\"");
+}
+
+#[test]
+fn malformed_parts_that_nobody_uses() {
+    // A key that no role names need not make sense to bulla; sigstore-tuf reads every key.
+    let (ours, theirs) = verdicts("signed", "targets", |t| t["delegations"]["keys"]["unused"] = json!({}));
+    assert!(ours == Ok(true) && theirs.is_err(), "{ours:?} {theirs:?}");
+}
