@@ -263,7 +263,7 @@ fn local(s: &str) -> Result<Option<(PathBuf, Option<Selector>)>, ReferenceError>
     };
     // `C:\dir` is a path: what follows the last colon is a tag only if it could be one.
     let (path, tag) = match rest.rsplit_once(':').map(|(path, tag)| (path, tag.parse::<Tag>())) {
-        Some((path, Ok(tag))) if !path.is_empty() => (path, Some(tag)),
+        Some((path, Ok(tag))) => (path, Some(tag)),
         Some((path, Err(e))) if !rest[path.len() + 1..].contains(['/', '\\']) => return Err(e),
         _ => (rest, None),
     };
