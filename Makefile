@@ -39,7 +39,7 @@ lint: ## format, clippy, documentation, crates and licences, test layouts, the p
 interop: ## against other people's registries, copiers and TUF clients (Debian's docker-registry, skopeo, apache2-utils)
 	cargo test --locked --no-run
 	scripts/interop.py
-	cargo test --manifest-path differential/Cargo.toml
+	cargo test --locked --manifest-path tests/differential/Cargo.toml --target-dir target/differential
 	scripts/copy-matrix.py
 	PATH="$${BULLA_INTEROP_CACHE:-$$HOME/.cache/bulla-interop}/ferro/bin:$$PATH" scripts/interop-registry
 
