@@ -7,7 +7,7 @@ use bulla::store::{Manage, Store};
 
 use super::bundles::{Rich, blob, by_tag, image, index, noise, referrer, rich, scratch, tag};
 use super::copies::{is_whole, request};
-use crate::registry::{Config, Quirks, Registry as Server};
+use crate::registry::{Config, Fault, Nth, Quirks, Registry as Server};
 use crate::servers::repository;
 
 async fn server(quirks: Quirks) -> Server {
@@ -182,6 +182,44 @@ async fn a_blob_that_vanished_under_a_tag_comes_back_with_a_thorough_copy() {
         let report = copy(&source, &end, &again, &KeepExisting, &Unobserved).await.unwrap();
         assert_eq!(report.blobs_moved, 1);
         is_whole(&end, &all).await;
+    }
+}
+
+/// What the first bundle's settled tag made the run believe is looked for again where another bundle needs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_lost_under_a_settled_tag_comes_back_with_a_new_tag_of_the_same_run() {
+    let (from, to) = (server(Quirks::default()).await, server(Quirks::default()).await);
+    let source = repository(&from, "a");
+    let mut images = Vec::new();
+    for n in 0..2 {
+        let content = image(&source, &format!("shared/{n}")).await;
+        source.push_manifest(&content, Some(&tag(&format!("v{n}")))).await.unwrap();
+        images.push(bulla::oci::successors(&content).unwrap().blobs);
+    }
+    let shared = images[0].iter().find(|b| images[1].contains(b)).unwrap().digest.to_string();
+    copy(&source, &repository(&to, "a"), &request("v0", &[]), &KeepExisting, &Unobserved).await.unwrap();
+    to.store(|s| s.repo("a").blobs.remove(&shared)).unwrap();
+    let (session, end) = (Session::default(), repository(&to, "a"));
+    for (at, moved) in [("v0", 0), ("v1", 3)] {
+        let request = request(at, &[]);
+        let report = session.copy(&source, &end, &request, &KeepExisting, &Unobserved).await.unwrap();
+        assert_eq!(report.blobs_moved, moved, "{at}");
+    }
+    assert!(to.store(|s| s.repo("a").blobs.contains_key(&shared)));
+}
+
+/// One wrong "not there" of a registry behind a cache does not lose a signature.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_referrer_that_is_missed_once_is_asked_for_again() {
+    let (from, to) = (server(Quirks::default()).await, server(Quirks::default()).await);
+    let source = repository(&from, "a");
+    let root = tree(&source, 1).await;
+    let listed = source.referrers(root.digest(), None).await.unwrap();
+    let path = format!("/v2/a/manifests/{}", listed[0].digest);
+    for (nth, found) in [(Nth::Only(1), 1), (Nth::First(2), 0)] {
+        from.fault(Fault::on("GET", &path).nth(nth).status(404));
+        let report = plain(&repository(&from, "a"), &repository(&to, &format!("b{found}"))).await;
+        assert_eq!((report.referrers.values().sum::<usize>(), report.skipped.len()), (found, 1 - found));
     }
 }
 

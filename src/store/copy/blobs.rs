@@ -70,7 +70,9 @@ impl Ends<'_> {
             }
             (false, false) => self.choose(&wanted).await?,
         };
-        *there = outcome != BlobOutcome::Elsewhere;
+        // What is only believed, because this bundle's tags were settled, says nothing for the next bundle.
+        let believed = wanted.there && outcome == BlobOutcome::Present;
+        *there |= outcome != BlobOutcome::Elsewhere && !believed;
         self.job.observer.event(Event::Blob(&digest, size, outcome));
         Ok(Brought { digest, size, outcome, damaged })
     }

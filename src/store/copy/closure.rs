@@ -16,6 +16,8 @@ const MAX_DEPTH: usize = 64;
 const MAX_MANIFESTS: usize = 100_000;
 /// Most bytes of manifests in one copy; they are held in memory.
 const MAX_BYTES: u64 = 512 * 1024 * 1024;
+/// Most entries in all lists of referrers of one copy, whether or not they are looked at.
+const MAX_LISTED: u64 = 1_000_000;
 /// Most bytes of blobs in one copy; so that sums of sizes that only claim to be cannot overflow.
 const MAX_BLOB_BYTES_IN_ALL: u64 = 1 << 53;
 /// The tags that cosign derives from a digest; asked for one by one where the source does not list its tags.
@@ -98,30 +100,53 @@ struct Found {
     children_left_out: Vec<ChildLeftOut>,
 }
 
-/// Room for manifests: what does not fit ends the copy at once, before the rest of its level comes.
+/// Room for manifests and lists: what does not fit ends the copy at once, before the rest of its level comes.
 pub(super) struct Room {
+    bytes: Budget,
+    listed: Budget,
+}
+
+struct Budget {
     left: AtomicU64,
     most: u64,
 }
 
-impl Room {
-    /// Of as many bytes as one copy may hold.
-    pub(super) fn new() -> Self {
-        Self::of(MAX_BYTES)
-    }
-
+impl Budget {
     fn of(most: u64) -> Self {
         Self { left: AtomicU64::new(most), most }
     }
 
+    /// Take so much of it; whether there was so much.
+    fn take(&self, amount: u64) -> bool {
+        let less = |left: u64| left.checked_sub(amount);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
+impl Room {
+    /// Of as many bytes and entries as one copy may hold.
+    pub(super) fn new() -> Self {
+        Self::of(MAX_BYTES, MAX_LISTED)
+    }
+
+    fn of(bytes: u64, listed: u64) -> Self {
+        Self { bytes: Budget::of(bytes), listed: Budget::of(listed) }
+    }
+
     /// Take in a manifest that was just fetched.
     pub(super) fn take(&self, source: &dyn Store, content: &Content) -> Result<(), CopyError> {
-        let smaller = |left: u64| left.checked_sub(content.descriptor().size);
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, smaller);
-        taken.map(|_| ()).map_err(|_| CopyError::TooLarge {
-            place: source.place().to_string(),
-            limit: format!("{} bytes of manifests", self.most),
-        })
+        match self.bytes.take(content.descriptor().size) {
+            true => Ok(()),
+            false => Err(too_large(source, format!("{} bytes of manifests", self.bytes.most))),
+        }
+    }
+
+    /// Take in a list of referrers.
+    fn take_list(&self, source: &dyn Store, list: &Listing) -> Result<(), CopyError> {
+        match self.listed.take(list.entries.len() as u64) {
+            true => Ok(()),
+            false => Err(too_large(source, format!("{} entries in lists of referrers", self.listed.most))),
+        }
     }
 }
 
@@ -198,20 +223,26 @@ impl Walk<'_> {
     async fn look(&self, digest: Digest, want: Want) -> Result<Seen, CopyError> {
         let (source, filter) = (self.source, self.filter);
         let listing = || async {
-            let listed = source.listing(&digest).await.map_err(CopyError::source)?;
+            let mut listed = source.listing(&digest).await.map_err(CopyError::source)?;
             let own = digest.referrers_tag().parse().ok();
             let shown = own.is_some_and(|own: Tag| self.tags.is_some_and(|tags| tags.contains(&own)));
-            match listed.entries.is_empty() && shown {
+            if listed.entries.is_empty() && shown {
                 // The tags say that there is a list: one wrong "not there" shall not lose all that hangs here.
-                true => source.listing(&digest).await.map_err(CopyError::source),
-                false => Ok(listed),
+                listed = source.listing(&digest).await.map_err(CopyError::source)?;
             }
+            self.room.take_list(source, &listed)?;
+            Ok(listed)
         };
         let content = async {
             if want.content.is_some() {
                 return Ok(want.content);
             }
-            let found = source.resolve(&Selector::Digest(digest.clone())).await.map_err(CopyError::source)?;
+            let at = Selector::Digest(digest.clone());
+            let mut found = source.resolve(&at).await.map_err(CopyError::source)?;
+            if found.is_none() && !want.required {
+                // It is listed: one wrong "not there" shall not lose it.
+                found = source.resolve(&at).await.map_err(CopyError::source)?;
+            }
             found.iter().try_for_each(|content| self.room.take(source, content))?;
             Ok::<_, CopyError>(found)
         };
@@ -365,8 +396,12 @@ impl Walk<'_> {
     }
 
     fn too_large(&self, limit: String) -> CopyError {
-        CopyError::TooLarge { place: self.source.place().to_string(), limit }
+        too_large(self.source, limit)
     }
+}
+
+fn too_large(source: &dyn Store, limit: String) -> CopyError {
+    CopyError::TooLarge { place: source.place().to_string(), limit }
 }
 
 /// The sum of what the blobs claim to be.
@@ -524,9 +559,9 @@ mod tests {
             store.push_manifest(&referrer, None).await.unwrap();
         }
         store.flush().await.unwrap();
-        let walk = async |most| {
+        let walk = async |bytes, listed| {
             let tags: BTreeSet<Tag> = store.tags(None).await.unwrap().into_iter().collect();
-            let (room, filter) = (Room::of(most), Filter::all());
+            let (room, filter) = (Room::of(bytes, listed), Filter::all());
             let walk = Walk {
                 source: &store,
                 tags: Some(&tags),
@@ -537,11 +572,13 @@ mod tests {
             };
             walk.discover(vec![root.clone()]).await
         };
-        assert_eq!(walk(15_000).await.unwrap().nodes.len(), 4);
+        assert_eq!(walk(15_000, 3).await.unwrap().nodes.len(), 4);
         let limit = "10000 bytes of manifests".to_owned();
-        assert!(matches!(walk(10_000).await, Err(CopyError::TooLarge { limit: l, .. }) if l == limit));
+        assert!(matches!(walk(10_000, 3).await, Err(CopyError::TooLarge { limit: l, .. }) if l == limit));
+        let limit = "2 entries in lists of referrers".to_owned();
+        assert!(matches!(walk(15_000, 2).await, Err(CopyError::TooLarge { limit: l, .. }) if l == limit));
         let tag = format!("{}.sig", root.digest().referrers_tag()).parse().unwrap();
         store.push_manifest(&large(9).build(), Some(&tag)).await.unwrap();
-        assert!(matches!(walk(15_000).await, Err(CopyError::TooLarge { .. })));
+        assert!(matches!(walk(15_000, 3).await, Err(CopyError::TooLarge { .. })));
     }
 }

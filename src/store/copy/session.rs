@@ -55,7 +55,7 @@ impl Session {
 }
 
 impl Place {
-    /// The turn to bring a blob here; `true` in it once it is here.
+    /// The turn to bring a blob here; `true` in it once it was seen here, or brought.
     pub(super) fn blob(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<bool>> {
         lock(&self.blobs).entry(digest.clone()).or_default().clone()
     }

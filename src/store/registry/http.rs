@@ -283,7 +283,9 @@ impl Host {
         if own {
             self.warnings.note(&self.authority, response.headers());
         }
-        let answer = read_small(&self.config, response, call, super::answer::MAX_ERROR_BYTES).await;
+        let whole = read_small(&self.config, response, call, super::answer::MAX_ERROR_BYTES);
+        let read = tokio::time::timeout(self.config.timeouts.request, whole).await;
+        let answer = read.unwrap_or_else(|_| Err(Trouble::Broken("no whole answer in time".into())));
         self.noted(answer.map_err(Trouble::failure)?, scopes).await
     }
 
@@ -492,6 +494,8 @@ pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -507,6 +511,32 @@ mod tests {
         }
         let plain = Url::parse("http://r.example/").unwrap();
         assert!(resolve(&plain, "https://r.example/x").is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_upload_does_not_wait_for_ever_for_an_answer_that_trickles() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let server = tokio::spawn(async move {
+            let (mut to, _) = listener.accept().await.unwrap();
+            let _ = to.read(&mut [0; 4096]).await;
+            let _ = to.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 60000\r\n\r\n").await;
+            while to.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let mut config = RegistryConfig { plain_http: true, ..RegistryConfig::default() };
+        config.timeouts.request = Duration::from_millis(300);
+        let config = Arc::new(config);
+        let clients = Arc::new(Clients::new(config.clone()));
+        let host = Host::new(config, clients, authority.clone(), vec![], Arc::default());
+        let call = Call::new(Method::PUT, Url::parse(&format!("http://{authority}/v2/a/u")).unwrap());
+        let (body, scopes, watch) = (Body::from("x"), Scopes::nothing(), Progress::of(1));
+        let sent = host.upload(&call, body, &scopes, &watch);
+        let e = tokio::time::timeout(Duration::from_secs(30), sent).await.unwrap().err().unwrap();
+        assert!(matches!(&e, Failure::Interrupted(t) if t.contains("no whole answer")), "{e}");
+        server.abort();
     }
 
     #[test]

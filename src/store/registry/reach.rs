@@ -85,8 +85,10 @@ fn literal(host: &str) -> Host<'_> {
     Host::Name(host)
 }
 
-/// Whether a registry (host with or without port) itself lies in a private network, by its address or what its name
-/// resolves to. A name that does not resolve here, as behind a proxy, counts as public.
+/// Whether a registry (host with or without port) itself lies in a private network, by its address or all that its name
+/// resolves to: one private address beside a public one opens nothing. A name that does not resolve here, as behind a
+/// proxy, counts as public. A name that is public now and private at another look-up (rebinding), or the other way
+/// round, is not found out here.
 pub(super) async fn registry_is_inside(registry: &str) -> bool {
     let Ok(url) = Url::parse(&format!("https://{registry}/")) else { return false };
     match literal(url.host_str().unwrap_or_default()) {
@@ -94,9 +96,14 @@ pub(super) async fn registry_is_inside(registry: &str) -> bool {
         Host::Own => true,
         Host::Name(name) => {
             let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 443))).await;
-            found.is_ok_and(|all| all.is_ok_and(|mut all| all.any(|a| is_private(a.ip()))))
+            found.is_ok_and(|all| all.is_ok_and(|all| all_private(all.map(|a| a.ip()))))
         }
     }
+}
+
+fn all_private(addresses: impl Iterator<Item = IpAddr>) -> bool {
+    let mut addresses = addresses.peekable();
+    addresses.peek().is_some() && addresses.all(is_private)
 }
 
 /// The refusal of `url`.
@@ -220,6 +227,14 @@ mod tests {
         assert!(proxy.resolve("localhost".parse().unwrap()).await.is_ok());
         assert!(registry_is_inside("10.0.0.1:5000").await && registry_is_inside("[::1]:5000").await);
         assert!(!registry_is_inside("1.1.1.1").await && !registry_is_inside("registry.invalid").await);
+    }
+
+    #[test]
+    fn one_private_address_beside_a_public_one_does_not_make_a_registry_an_inner_one() {
+        let inside = |all: &[&str]| all_private(all.iter().map(|a| a.parse().unwrap()));
+        assert!(inside(&["10.0.0.1"]) && inside(&["127.0.0.1", "::1"]));
+        assert!(!inside(&["1.1.1.1", "10.0.0.1"]) && !inside(&["10.0.0.1", "1.1.1.1"]));
+        assert!(!inside(&["1.1.1.1"]) && !inside(&[]));
     }
 
     proptest::proptest! {

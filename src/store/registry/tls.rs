@@ -1,6 +1,6 @@
 //! HTTP clients, built when a host is first asked: a machine without CA certificates can still verify OCI layouts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +12,8 @@ use crate::store::Failure;
 
 /// Largest certificate or key file that is read, in bytes.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// Most other hosts that one registry may name in a run: each costs a client, with its connections.
+const MAX_LED: usize = 64;
 
 /// Which client a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +30,8 @@ pub(super) struct Clients {
     built: Mutex<HashMap<Key, Client>>,
     /// Whether a registry lies inside a private network.
     inside: Mutex<HashMap<String, bool>>,
+    /// The other hosts that each registry has named.
+    led: Mutex<HashMap<String, HashSet<String>>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -44,7 +48,7 @@ struct Key {
 impl Clients {
     /// Clients under this configuration, none built yet.
     pub(super) fn new(config: Arc<RegistryConfig>) -> Self {
-        Self { config, built: Mutex::default(), inside: Mutex::default() }
+        Self { config, built: Mutex::default(), inside: Mutex::default(), led: Mutex::default() }
     }
 
     /// The client for `url`. The user's client certificate is shown only to a host that is the user's `own` choice.
@@ -55,16 +59,30 @@ impl Clients {
         )
     }
 
-    /// The client for a `url` on another host that the `registry` named: one outside does not lead inside.
+    /// The client for a `url` on another host that the `registry` named: one outside does not lead inside, and none leads
+    /// to more than [`MAX_LED`].
     pub(super) async fn led(&self, registry: &str, url: &Url, pool: Pool) -> Result<Client, Failure> {
         let public = !self.is_inside(registry).await;
         if public && reach::is_inside(url) {
             return Err(reach::refused(registry, url));
         }
+        self.count(registry, authority(url))?;
         self.kept(
             Key { authority: authority(url), tls: url.scheme() == "https", pool, own: false, public },
             url,
         )
+    }
+
+    fn count(&self, registry: &str, other: String) -> Result<(), Failure> {
+        let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = led.entry(registry.to_owned()).or_default();
+        if others.len() >= MAX_LED && !others.contains(&other) {
+            return Err(Failure::Protocol(format!(
+                "{registry} sends this client on to more than {MAX_LED} other hosts; {other} is not followed"
+            )));
+        }
+        others.insert(other);
+        Ok(())
     }
 
     async fn is_inside(&self, registry: &str) -> bool {
@@ -228,6 +246,23 @@ mod tests {
         for other in ["localhost.example.com", "127.example.com", "10.0.0.1", "[::2]:5000", "1127.0.0.1"] {
             assert!(!is_loopback(other), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_registry_leads_to_so_many_other_hosts_and_no_more() {
+        let clients = Clients::new(Arc::new(RegistryConfig::default()));
+        let led = async |registry: &str, port: usize| {
+            let url = Url::parse(&format!("http://127.0.0.1:{port}/x")).unwrap();
+            clients.led(registry, &url, Pool::Bulk).await.map(drop)
+        };
+        for port in 1000..1000 + MAX_LED {
+            led("127.0.0.1:1", port).await.unwrap();
+        }
+        let e = led("127.0.0.1:1", 999).await.unwrap_err();
+        assert!(matches!(&e, Failure::Protocol(t) if t.contains("more than 64 other hosts")), "{e}");
+        // The known ones go on, and so do other registries.
+        led("127.0.0.1:1", 1000).await.unwrap();
+        led("127.0.0.1:2", 999).await.unwrap();
     }
 
     #[test]

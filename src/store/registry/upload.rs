@@ -63,7 +63,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    fn of(size: u64) -> Self {
+    pub(super) fn of(size: u64) -> Self {
         Self { sent: Arc::default(), size }
     }
 
