@@ -165,8 +165,8 @@ async fn a_batch_is_one_write_and_one_wait_however_many_subjects() {
     repo.flush().await.unwrap();
     assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
     assert!(before.elapsed() >= Duration::from_millis(200));
-    // One look for an API, and for each subject a look, a PUT and a read back.
-    assert_eq!((server.requests().len(), server.count("PUT", "*")), (1 + 3 * 20, 20), "{}", server.log());
+    // One look for an API, and for each subject two looks at nothing, a PUT and a read back.
+    assert_eq!((server.requests().len(), server.count("PUT", "*")), (1 + 4 * 20, 20), "{}", server.log());
     server.clear();
     repo.flush().await.unwrap();
     assert_eq!(server.requests().len(), 0, "nothing is open");
@@ -216,6 +216,77 @@ async fn what_cosign_copy_leaves_at_the_tag_is_replaced_and_told_and_gitlabs_ali
         assert!(server.manifest("a", &subject.digest().to_string()).is_some());
         add(&repo, &subject, "two").await.unwrap();
         assert_eq!(hosts.notices().take(), [], "told once");
+    }
+}
+
+#[tokio::test]
+async fn one_wrong_answer_that_nothing_is_at_the_tag_loses_nothing() {
+    for nth in 1..=4 {
+        let (server, subject, tag) = server(no_api()).await;
+        let theirs = add(&repository(&server, "a"), &subject, "theirs").await.unwrap();
+        let wrong = Fault::on("GET", &format!("*/manifests/{tag}")).nth(Nth::Only(nth)).status(404);
+        server.fault(wrong.clone());
+        let ours = add(&repository(&server, "a"), &subject, "ours").await.unwrap();
+        server.behave();
+        assert_eq!(listed(&server, &subject).await, sorted(vec![theirs.clone(), ours.clone()]), "read {nth}");
+        // The same while the list is mended.
+        server.fault(wrong);
+        let repo = repository(&server, "a");
+        let more = referrer(KIND, "more", subject.descriptor());
+        repo.push_manifest(&more, None).await.unwrap();
+        repo.mend_referrers(subject.descriptor(), std::slice::from_ref(&more)).await.unwrap();
+        repo.flush().await.unwrap();
+        server.behave();
+        assert_eq!(listed(&server, &subject).await, sorted(vec![theirs, ours, more.digest().clone()]));
+    }
+}
+
+#[tokio::test]
+async fn an_entry_whose_manifest_was_not_found_once_stays_listed() {
+    let (server, subject, _) = server(no_api()).await;
+    let theirs = add(&repository(&server, "a"), &subject, "theirs").await.unwrap();
+    let wrong = Fault::on("GET", &format!("*/manifests/{theirs}")).nth(Nth::Only(1)).status(404);
+    server.fault(wrong.clone());
+    assert_eq!(listed(&server, &subject).await, [theirs.clone()]);
+    server.behave();
+    server.fault(wrong);
+    let repo = repository(&server, "a");
+    assert_eq!(repo.mend_referrers(subject.descriptor(), &[]).await, Ok(vec![]));
+    assert_eq!(server.count("GET", &format!("*/manifests/{theirs}")), 4, "{}", server.log());
+    server.behave();
+    assert_eq!(listed(&server, &subject).await, [theirs]);
+}
+
+#[tokio::test]
+async fn a_squatter_that_mending_replaces_is_told_and_one_that_cannot_be_told_from_an_alias_stays() {
+    for squatter in [true, false] {
+        let (server, subject, tag) = server(Quirks { gitlab_alias: !squatter, ..no_api() }).await;
+        if squatter {
+            place(&server, "a", Some(&tag), &subject);
+        }
+        let one = referrer(KIND, "one", subject.descriptor());
+        let mend = async |hosts: &Hosts| {
+            let repo = hosts.repository(&format!("{}/a", server.host()).parse().unwrap());
+            repo.push_manifest(&one, None).await.unwrap();
+            repo.mend_referrers(subject.descriptor(), std::slice::from_ref(&one)).await?;
+            repo.flush().await
+        };
+        server.fault(Fault::on("GET", "*/tags/list*").status(403));
+        let e = mend(&Hosts::new(config())).await.unwrap_err();
+        assert!(matches!(e.failure, Failure::Denied(_)), "{e}");
+        assert_eq!(server.count("PUT", &format!("*/manifests/{tag}")), 0);
+        server.behave();
+        let hosts = Hosts::new(config());
+        mend(&hosts).await.unwrap();
+        assert_eq!(listed(&server, &subject).await, [one.digest().clone()]);
+        let told = hosts.notices().take();
+        if squatter {
+            let place = format!("{}/a", server.host());
+            let named = subject.digest().clone();
+            assert_eq!(told, [Notice::TagTaken { place, tag: tag.parse().unwrap(), named }]);
+        } else {
+            assert_eq!(told, []);
+        }
     }
 }
 

@@ -163,12 +163,46 @@ async fn an_unknown_repository_has_no_referrers_and_says_nothing_about_the_api()
     let repo = repository(&server, "new");
     let subject = artifact("a/b", "subject");
     assert_eq!(repo.referrers(subject.digest(), None).await, Ok(vec![]));
-    assert_eq!(server.requests().len(), 1, "no look at a tag: {}", server.log());
+    assert_eq!(server.requests().len(), 3, "asked twice, and a look at the tag: {}", server.log());
     server.put_blob("new", "{}");
     repo.push_manifest(&subject, None).await.unwrap();
     let all = hang(&repo, &subject, 1).await;
     assert_eq!(digests(&repo.referrers(subject.digest(), None).await.unwrap()), of(&all));
     assert!(server.tags("new").is_empty(), "the API was used");
+}
+
+#[tokio::test]
+async fn a_wrong_word_that_there_is_no_repository_hides_no_referrers() {
+    let body = r#"{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}"#;
+    let unknown = Action::Answer { status: 404, content_type: "application/json".into(), body: body.into() };
+    for (quirks, nth) in [(Quirks::default(), Nth::Only(1)), (no_api(), Nth::Only(1)), (no_api(), Nth::Every)]
+    {
+        let server = server(quirks.clone()).await;
+        let subject = artifact("a/b", "subject");
+        place(&server, "a", Some("v1"), &subject);
+        let all = hang(&repository(&server, "a"), &subject, 2).await;
+        server.fault(Fault::on("GET", "*/referrers/*").nth(nth).action(unknown.clone()));
+        let repo = repository(&server, "a");
+        let found = repo.referrers(subject.digest(), None).await.unwrap();
+        assert_eq!(digests(&found), of(&all), "{quirks:?} {nth:?}");
+        // An API that answered before is not forgotten for it.
+        if !quirks.no_referrers_api {
+            server.fault(Fault::on("GET", "*/referrers/*").action(unknown.clone()));
+            let e = repo.referrers(subject.digest(), None).await.unwrap_err();
+            assert!(matches!(&e.failure, Failure::Protocol(t) if t.contains("answered before")), "{e}");
+        }
+    }
+    // While it is said for ever, nothing is listed at a tag: the API may be there.
+    let server = server(Quirks::default()).await;
+    let subject = artifact("a/b", "subject");
+    place(&server, "a", Some("v1"), &subject);
+    server.fault(Fault::on("GET", "*/referrers/*").action(unknown));
+    let repo = repository(&server, "a");
+    let one = referrer(KIND, "x", subject.descriptor());
+    repo.push_manifest(&one, None).await.unwrap();
+    let e = repo.index_referrers(subject.descriptor(), &[one]).await.unwrap_err();
+    assert!(matches!(e.failure, Failure::Lost(_)), "{e}");
+    assert_eq!(server.tags("a").len(), 1, "{:?}", server.tags("a"));
 }
 
 #[tokio::test]
@@ -197,7 +231,7 @@ async fn lost_referrers_are_put_again_and_then_reported() {
 }
 
 #[tokio::test]
-async fn the_missing_api_is_remembered_and_a_list_costs_four_requests() {
+async fn the_missing_api_is_remembered_and_a_new_list_costs_five_requests() {
     let server = server(no_api()).await;
     let subject = artifact("a/b", "subject");
     place(&server, "a", Some("v1"), &subject);
@@ -208,14 +242,14 @@ async fn the_missing_api_is_remembered_and_a_list_costs_four_requests() {
     }
     server.clear();
     repo.index_referrers(subject.descriptor(), &all).await.unwrap();
-    // Is there an API, what stands at the tag, PUT, and, once for all that was written, the read back.
+    // Is there an API, what stands at the tag, really nothing, PUT, and, once for all that was written, the read back.
     repo.flush().await.unwrap();
-    assert_eq!(server.requests().len(), 4, "{}", server.log());
+    assert_eq!(server.requests().len(), 5, "{}", server.log());
     repo.index_referrers(subject.descriptor(), &all).await.unwrap();
     repo.flush().await.unwrap();
-    assert_eq!(server.requests().len(), 5, "nothing to do, one look: {}", server.log());
+    assert_eq!(server.requests().len(), 6, "nothing to do, one look: {}", server.log());
     assert_eq!(digests(&repo.referrers(subject.digest(), None).await.unwrap()), of(&all));
-    assert_eq!(server.requests().len(), 6, "own manifests are known: {}", server.log());
+    assert_eq!(server.requests().len(), 7, "own manifests are known: {}", server.log());
 }
 
 #[tokio::test]

@@ -50,6 +50,15 @@ struct Read {
     good_for: Duration,
 }
 
+/// What stood at the tag before a list is written there.
+struct Before {
+    tag: Tag,
+    now: AtTag,
+    read: Read,
+    /// The tag is a real one, and names the subject.
+    taken: bool,
+}
+
 #[derive(Default)]
 struct Conditions {
     seen: AtomicBool,
@@ -98,9 +107,13 @@ impl AtTag {
         self.list().map(|list| &list.document)
     }
 
-    /// The digest of the list.
-    pub(super) fn digest(&self) -> Option<&Digest> {
-        self.list().map(|list| &list.digest)
+    /// Whether both are the same list, or both the subject, or both nothing.
+    fn is_still(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::List(now), Self::List(before)) => now.digest == before.digest,
+            (Self::Nothing, Self::Nothing) | (Self::Subject, Self::Subject) => true,
+            _ => false,
+        }
     }
 
     fn list(&self) -> Option<&TagList> {
@@ -233,78 +246,91 @@ impl Registry {
 
     /// Read the list, and write it with what is missing.
     async fn merge(&self, subject: &Digest, wanted: &[Descriptor]) -> Result<Merge, Failure> {
-        let tag = referrers_tag(subject)?;
-        let (mut now, mut read) = self.read_freshly(subject).await?;
-        let mut taken = false;
-        if matches!(now, AtTag::Subject) {
-            taken = self.is_listed(&tag).await?;
-            (now, read) = self.read_freshly(subject).await?;
-        }
-        let missing = missing(wanted, &now);
-        if let (true, Some(list)) = (missing.is_empty(), now.list()) {
+        let before = self.read_to_write(subject).await?;
+        let missing = missing(wanted, &before.now);
+        if let (true, Some(list)) = (missing.is_empty(), before.now.list()) {
             return Ok(Merge::There(list.digest.clone()));
         }
         let ours = wanted.iter().filter(|w| missing.contains(&w.digest));
-        let (condition, before) = (self.condition(&now), now.list().map(|l| l.digest.clone()));
-        let document = match now {
-            AtTag::List(list) => Some(list.document),
-            AtTag::Nothing | AtTag::Subject => None,
-        };
-        let list = merged(document, ours);
-        let patience = self.host.config().retry.settle;
-        let until = (!patience.is_zero()).then(|| read.asked + read.good_for);
-        let conditional = condition.is_some();
-        match self.put_list(&list, &tag, condition, until).await {
-            Ok(true) => {}
-            Ok(false) => {
-                // Refused although nothing changed: the registry's conditions are not to be used.
-                let still = self.read_tag(subject).await?.list().map(|l| l.digest.clone()) == before;
-                self.memo.lists.conditions.broken.fetch_or(still && conditional, Ordering::Relaxed);
-                return Ok(Merge::Again);
-            }
-            Err(Failure::Interrupted(_)) if until.is_some_and(|until| Instant::now() >= until) => {
-                return Ok(Merge::Again);
-            }
-            Err(e) => return Err(e),
-        }
-        if taken {
-            let place = self.repository.to_string();
-            self.notices.add(Notice::TagTaken { place, tag, named: subject.clone() });
-        }
-        let window = patience.max(read.asked.elapsed() * 2).min(LONGEST);
-        Ok(Merge::Put { list: list.digest().clone(), window })
+        let list = merged(before.now.document().cloned(), ours);
+        Ok(match self.write_over(subject, &before, &list).await? {
+            Some(window) => Merge::Put { list: list.digest().clone(), window },
+            None => Merge::Again,
+        })
     }
 
-    /// Write another list in place of the one that was `judged`; `false` when another one stands there by now.
+    /// Write another list in place of what was `judged`; `false` when something else stands there by now.
     /// [`Registry::settle`] must follow.
     pub(super) async fn rewrite(
         &self,
         subject: &Digest,
         wanted: &[Descriptor],
-        judged: Option<&Digest>,
+        judged: &AtTag,
         document: Value,
     ) -> Result<bool, Failure> {
         let turn = self.memo.lists.turn(subject);
         let _alone = turn.lock().await;
-        let tag = referrers_tag(subject)?;
-        let (now, read) = self.read_freshly(subject).await?;
-        if now.digest() != judged {
+        let before = self.read_to_write(subject).await?;
+        if !before.now.is_still(judged) {
             return Ok(false);
         }
         let list = merged(Some(document), std::iter::empty());
+        let Some(window) = self.write_over(subject, &before, &list).await? else {
+            return Ok(false);
+        };
+        self.memo.lists.written(subject, wanted, list.digest().clone(), window);
+        Ok(true)
+    }
+
+    /// What a list is to be written over. One wrong 404 would lose all that others listed, so that nothing is there is
+    /// believed the second time; and of a tag that names the subject it is found out whether it is a real one.
+    async fn read_to_write(&self, subject: &Digest) -> Result<Before, Failure> {
+        let tag = referrers_tag(subject)?;
+        let (mut nothing, mut real) = (false, None);
+        loop {
+            let (now, read) = self.read_freshly(subject).await?;
+            match now {
+                AtTag::Nothing if !nothing => nothing = true,
+                AtTag::Subject if real.is_none() => real = Some(self.is_listed(&tag).await?),
+                now => {
+                    let taken = matches!(now, AtTag::Subject) && real == Some(true);
+                    return Ok(Before { tag, now, read, taken });
+                }
+            }
+        }
+    }
+
+    /// Write a list over what was read, if that was not too long ago, and how long slower writers are to be waited for;
+    /// `None` when it must be read anew.
+    async fn write_over(
+        &self,
+        subject: &Digest,
+        before: &Before,
+        list: &Content,
+    ) -> Result<Option<Duration>, Failure> {
+        let Before { tag, now, read, taken } = before;
         let patience = self.host.config().retry.settle;
         let until = (!patience.is_zero()).then(|| read.asked + read.good_for);
-        match self.put_list(&list, &tag, self.condition(&now), until).await {
+        let condition = self.condition(now);
+        let conditional = condition.is_some();
+        match self.put_list(list, tag, condition, until).await {
             Ok(true) => {}
-            Ok(false) => return Ok(false),
+            Ok(false) => {
+                // Refused although nothing changed: the registry's conditions are not to be used.
+                let still = self.read_tag(subject).await?.is_still(now);
+                self.memo.lists.conditions.broken.fetch_or(still && conditional, Ordering::Relaxed);
+                return Ok(None);
+            }
             Err(Failure::Interrupted(_)) if until.is_some_and(|until| Instant::now() >= until) => {
-                return Ok(false);
+                return Ok(None);
             }
             Err(e) => return Err(e),
         }
-        let window = patience.max(read.asked.elapsed() * 2).min(LONGEST);
-        self.memo.lists.written(subject, wanted, list.digest().clone(), window);
-        Ok(true)
+        if *taken {
+            let place = self.repository.to_string();
+            self.notices.add(Notice::TagTaken { place, tag: tag.clone(), named: subject.clone() });
+        }
+        Ok(Some(patience.max(read.asked.elapsed() * 2).min(LONGEST)))
     }
 
     /// What stands at the tag, not much longer ago than reading takes.

@@ -61,7 +61,7 @@ impl Registry {
             }
             let mut document = now.document().cloned().unwrap_or_else(|| json!({"schemaVersion": 2}));
             document["manifests"] = Value::Array(judged.entries);
-            if self.rewrite(digest, &wanted, now.digest(), document).await? {
+            if self.rewrite(digest, &wanted, &now, document).await? {
                 return Ok(judged.changes);
             }
         }

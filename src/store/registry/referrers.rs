@@ -44,6 +44,15 @@ const UNKNOWN: u8 = 0;
 const HAS_API: u8 = 1;
 const NO_API: u8 = 2;
 
+/// What the referrers API said.
+enum Answered {
+    Entries(Vec<Descriptor>),
+    /// There is none.
+    NoApi,
+    /// Twice that there is no such repository.
+    NoRepository,
+}
+
 /// A manifest as a referrers list should show it.
 struct Seen {
     subject: Option<Digest>,
@@ -115,10 +124,20 @@ impl Registry {
     /// What the API or the list at the tag names, before any of it is looked at.
     pub(super) async fn list_unjudged(&self, subject: &Digest) -> Result<Listing, Failure> {
         Ok(match self.ask_api(subject).await? {
-            Some(entries) => Listing { entries, by_tag: false },
-            None => {
+            Answered::Entries(entries) => Listing { entries, by_tag: false },
+            Answered::NoApi => {
                 let entries = self.read_tag(subject).await?.entries();
                 Listing { entries, by_tag: true }
+            }
+            Answered::NoRepository if self.memo.api.load(Ordering::Relaxed) == HAS_API => {
+                let text = "the referrers API answered before, and now says that there is no repository";
+                return Err(Failure::Protocol(text.into()));
+            }
+            // Where the repository is there after all, a list at the tag shows it.
+            Answered::NoRepository => {
+                let entries = self.read_tag(subject).await?.entries();
+                let by_tag = !entries.is_empty();
+                Listing { entries, by_tag }
             }
         })
     }
@@ -169,23 +188,29 @@ impl Registry {
         if known.is_some() {
             return Ok(known);
         }
-        let Some(content) = self.pull_manifest(&Selector::Digest(digest.clone())).await? else {
+        // Listed, and 404: asked once more, since one wrong answer would take it out of the list.
+        let by_digest = Selector::Digest(digest.clone());
+        let mut found = self.pull_manifest(&by_digest).await?;
+        if found.is_none() {
+            found = self.pull_manifest(&by_digest).await?;
+        }
+        let Some(content) = found else {
             return Ok(None);
         };
         let manifest = Manifest::parse(&content)?;
         Ok(Some(self.memo.note(&content, &manifest)))
     }
 
-    /// The answer of the referrers API; `None` when the repository has none. Only 404 says so: any other
-    /// refusal is an error, never an empty list.
-    async fn ask_api(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, Failure> {
+    /// The answer of the referrers API. Only 404 says that there is none: any other refusal is an error, never an empty
+    /// list.
+    async fn ask_api(&self, subject: &Digest) -> Result<Answered, Failure> {
         #[derive(serde::Deserialize)]
         struct Page {
             manifests: Option<Vec<Descriptor>>,
         }
         let api = &self.memo.api;
         if api.load(Ordering::Relaxed) == NO_API {
-            return Ok(None);
+            return Ok(Answered::NoApi);
         }
         // Not filtered by the registry: one that lists other types than the manifests have would filter by those.
         let path = self.path(&format!("referrers/{subject}"));
@@ -197,13 +222,15 @@ impl Registry {
             let answer = self.host.small(&call, &self.scopes(Access::Read), MAX_MANIFEST_BYTES).await?;
             match answer.status {
                 StatusCode::OK => {}
-                // The API is there, the repository is not.
-                StatusCode::NOT_FOUND if first && answer.has_code("NAME_UNKNOWN") => return Ok(Some(out)),
                 // Where there is no API, no registry answers with its own error document: the API is asked once more, since
                 // one wrong answer would lose all that hangs there.
                 StatusCode::NOT_FOUND if first && !asked_again && answer.has_errors() => {
                     asked_again = true;
                     continue;
+                }
+                // The repository is not there, and that says nothing about the API.
+                StatusCode::NOT_FOUND if first && answer.has_code("NAME_UNKNOWN") => {
+                    return Ok(Answered::NoRepository);
                 }
                 StatusCode::NOT_FOUND if first => {
                     // A registry may answer so for an unknown subject: that is no reason to forget its API.
@@ -216,7 +243,7 @@ impl Registry {
                             return Err(Failure::Protocol(text.into()));
                         }
                     }
-                    return Ok(None);
+                    return Ok(Answered::NoApi);
                 }
                 StatusCode::NOT_FOUND => {
                     return Err(Failure::Protocol("a page of the referrers list is missing".into()));
@@ -244,7 +271,7 @@ impl Registry {
             first = false;
             match pages.next(&answer, &self.host)? {
                 Some(next) => call = next,
-                None => return Ok(Some(out)),
+                None => return Ok(Answered::Entries(out)),
             }
         }
     }
@@ -268,8 +295,11 @@ impl Registry {
         if wanted.is_empty() {
             return Ok(());
         }
-        let Some(listed) = self.ask_api(&subject.digest).await? else {
-            return self.add_to_list(&subject.digest, &wanted).await;
+        let listed = match self.ask_api(&subject.digest).await? {
+            Answered::Entries(listed) => listed,
+            Answered::NoApi => return self.add_to_list(&subject.digest, &wanted).await,
+            // It was just pushed to: what is listed late is waited for below.
+            Answered::NoRepository => Vec::new(),
         };
         let mut missing = absent(&wanted, &listed);
         for round in 0..2 * READS {
@@ -284,8 +314,10 @@ impl Registry {
             } else {
                 tokio::time::sleep(self.host.config().retry.backoff(round % READS + 1)).await;
             }
-            let Some(listed) = self.ask_api(&subject.digest).await? else {
-                return Err(Failure::Protocol("the referrers API is gone".into()));
+            let listed = match self.ask_api(&subject.digest).await? {
+                Answered::Entries(listed) => listed,
+                Answered::NoApi => return Err(Failure::Protocol("the referrers API is gone".into())),
+                Answered::NoRepository => Vec::new(),
             };
             missing = absent(&wanted, &listed);
         }
