@@ -81,7 +81,7 @@ pub enum Failure {
     /// One name stands for two things.
     #[error("{0}")]
     Ambiguous(String),
-    /// Another process has held the lock for too long.
+    /// Another process has held the lock for too long, or changed the file without it.
     #[error("{0}")]
     Locked(String),
     /// A file operation failed.

@@ -1,8 +1,8 @@
 //! The tar file as the medium of a layout: read in place; written into a temporary file beside it, which is also the lock
 //! of writers and takes the archive's name at the end. Everything here blocks.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,9 @@ use crate::store::layout::disk::{Disk, System, Writer, fill_at, read_failure, wr
 use crate::store::layout::files::{MAX_MARKER_BYTES, check_marker, marker, open_regular};
 use crate::store::layout::index::Index;
 use crate::store::layout::medium::{Extent, MAX_INDEX_BYTES, Medium, Slot, Stamp};
+
+/// Largest archive that is written, in bytes: what one file on ext4 holds.
+const MAX_ARCHIVE_BYTES: u64 = 1 << 44;
 
 /// A tar file that holds an OCI layout, or will.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct TarFile {
 struct State {
     base: Option<Base>,
     session: Option<Session>,
+    /// Why nothing more is written: a commit failed, and what was pushed before it is gone.
+    broken: Option<Failure>,
 }
 
 /// The file as it is.
@@ -47,13 +52,16 @@ struct Base {
 #[derive(Debug)]
 struct Session {
     temporary: Temporary,
-    /// Where the next blob goes.
+    /// What it will replace, and what that was when it was read; `None` when nothing was there.
+    target: PathBuf,
+    was: Option<Stamp>,
+    /// The end of the last blob that was kept.
     end: u64,
+    /// Blobs that are being written: from where to where.
+    open: BTreeMap<u64, u64>,
     blobs: HashMap<Digest, Room>,
     removed: HashSet<Digest>,
     index: Option<Vec<u8>>,
-    /// Blobs that are being written.
-    open: usize,
     changed: bool,
 }
 
@@ -73,7 +81,6 @@ struct NewEntry<'a> {
     header: Vec<u8>,
     writer: Writer,
     file: Arc<File>,
-    kept: bool,
 }
 
 impl Slot for NewEntry<'_> {
@@ -91,8 +98,8 @@ impl Slot for NewEntry<'_> {
         put.map_err(|e| write_failure(self.tar.beside(), &e))?;
         session.removed.remove(&self.digest);
         session.blobs.insert(self.digest.clone(), self.room);
+        session.end = session.end.max(self.room.end);
         session.changed = true;
-        self.kept = true;
         Ok(())
     }
 }
@@ -100,10 +107,7 @@ impl Slot for NewEntry<'_> {
 impl Drop for NewEntry<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.tar.state().session.as_mut() {
-            session.open -= 1;
-            if !self.kept && session.end == self.room.end {
-                session.end = self.room.begin;
-            }
+            session.open.remove(&self.room.begin);
         }
         self.tar.settled.notify_all();
     }
@@ -165,21 +169,20 @@ impl Medium for TarFile {
         let mut state = self.state();
         let session = self.session(&mut state)?;
         let header = tar::header(&name_of(&blob.digest), blob.size);
-        let begin = session.end;
+        let begin = session.next();
         let data = begin + header.len() as u64;
         let end = data.checked_add(blob.size).and_then(|e| e.checked_add(padding(blob.size)));
-        let end = end.filter(|e| *e < i64::MAX.cast_unsigned()).ok_or_else(|| {
-            let limit = "what a file can hold".to_owned();
+        let end = end.filter(|e| *e <= MAX_ARCHIVE_BYTES).ok_or_else(|| {
+            let limit = "16 TiB for an archive".to_owned();
             Failure::TooLarge { what: format!("blob {}", blob.digest), limit }
         })?;
-        session.end = end;
-        session.open += 1;
+        session.open.insert(begin, end);
         let file = session.temporary.file().clone();
         let path = session.temporary.path().to_owned();
         let writer = Writer::new(self.disk.clone(), file.clone(), path, data);
         let room = Room { begin, data, size: blob.size, end };
         let digest = blob.digest.clone();
-        Ok(Box::new(NewEntry { tar: self, digest, room, header, writer, file, kept: false }))
+        Ok(Box::new(NewEntry { tar: self, digest, room, header, writer, file }))
     }
 
     fn remove_blob(&self, digest: &Digest) {
@@ -199,19 +202,20 @@ impl Medium for TarFile {
             return Ok(());
         }
         let mut state = self.state();
-        while state.session.as_ref().is_some_and(|s| s.open > 0) {
+        while state.session.as_ref().is_some_and(|s| !s.open.is_empty()) {
             state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let State { base, session } = &mut *state;
+        if let Some(failure) = &state.broken {
+            return Err(failure.clone());
+        }
+        let State { base, session, .. } = &mut *state;
         let Some(session) = session.as_mut().filter(|s| s.changed) else { return Ok(()) };
-        self.finish(base.as_ref(), session)?;
-        let target = self.target()?;
-        session.temporary.rename(&target).map_err(|e| write_failure(self.beside(), &e))?;
-        // It has another name now, and the lock with it.
+        let sealed = self.seal(base.as_ref(), session);
+        // It has another name now, and the lock with it; or its blobs may have been moved half way.
         state.session = None;
         state.base = None;
-        let dir = target.parent().unwrap_or(&target);
-        self.disk.sync_dir(dir).map_err(|e| write_failure(dir, &e))
+        state.broken = sealed.as_ref().err().cloned();
+        sealed
     }
 }
 
@@ -254,11 +258,56 @@ impl TarFile {
         Ok(())
     }
 
+    /// Finish the new file, and let it be the archive.
+    fn seal(&self, base: Option<&Base>, session: &mut Session) -> Result<(), Failure> {
+        // Looked at before the work, and again after it.
+        self.unchanged(session)?;
+        self.finish(base, session)?;
+        self.unchanged(session)?;
+        session.temporary.rename(&session.target).map_err(|e| write_failure(self.beside(), &e))?;
+        let dir = session.target.parent().unwrap_or(&session.target);
+        self.disk.sync_dir(dir).map_err(|e| write_failure(dir, &e))
+    }
+
+    /// Programs that know nothing of the lock write archives, too.
+    fn unchanged(&self, session: &Session) -> Result<(), Failure> {
+        let now = self.there(&session.target)?;
+        if now.map(|m| Stamp::of(&m)) == session.was { Ok(()) } else { Err(self.replaced()) }
+    }
+
+    /// What lies at the target; `None` when nothing does.
+    fn there(&self, target: &Path) -> Result<Option<Metadata>, Failure> {
+        match fs::symlink_metadata(target) {
+            Ok(m) => Ok(Some(m)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(read_failure(&self.path, &e)),
+        }
+    }
+
+    fn replaced(&self) -> Failure {
+        let path = self.path.display();
+        Failure::Locked(format!(
+            "another program changed {path} while it was written, and its file was left as it is"
+        ))
+    }
+
     /// The session of writing; begun if there is none.
     fn session<'a>(&self, state: &'a mut State) -> Result<&'a mut Session, Failure> {
+        if let Some(failure) = &state.broken {
+            return Err(failure.clone());
+        }
         if state.session.is_none() {
-            let temporary = Temporary::take(self.disk.clone(), &self.target()?, &self.path)?;
+            let target = self.target()?;
+            let temporary = Temporary::take(self.disk.clone(), &target, &self.path)?;
+            let there = self.there(&target)?;
+            if let Some(m) = &there {
+                temporary.protect(m).map_err(|e| write_failure(self.beside(), &e))?;
+            }
+            let was = there.map(|m| Stamp::of(&m));
             let base = self.load()?;
+            if base.as_ref().is_some_and(|b| Some(&b.stamp) != was.as_ref()) {
+                return Err(self.replaced());
+            }
             if let Some(odd) = base.as_ref().and_then(|b| b.contents.odd.as_ref()) {
                 return Err(Failure::NotALayout(format!(
                     "{} holds {odd}, which is not carried over; copy to a new file",
@@ -268,11 +317,13 @@ impl TarFile {
             state.base = base;
             state.session = Some(Session {
                 temporary,
+                target,
+                was,
                 end: 0,
+                open: BTreeMap::new(),
                 blobs: HashMap::new(),
                 removed: HashSet::new(),
                 index: None,
-                open: 0,
                 changed: false,
             });
         }
@@ -407,6 +458,11 @@ impl TarFile {
 }
 
 impl Session {
+    /// Where the next blob goes. Room that was given back is used again, but not that of a blob that somebody may read.
+    fn next(&self) -> u64 {
+        self.open.values().copied().fold(self.end, u64::max)
+    }
+
     /// Move blobs down over the room of those that did not arrive.
     fn close_gaps(&mut self, disk: &dyn Disk, archive: &Path) -> Result<(), Failure> {
         let mut rooms: Vec<&mut Room> = self.blobs.values_mut().collect();
@@ -447,3 +503,6 @@ fn zeros(n: u64) -> &'static [u8] {
 fn gone() -> Failure {
     Failure::Interrupted("the archive was written by another task meanwhile".into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::oci::Digest;
 use crate::store::Failure;
-use crate::store::layout::disk::{Disk, TEMPORARY, write_failure};
+use crate::store::layout::disk::{Disk, TEMPORARY, same_file, write_failure};
 use crate::store::layout::files::lock;
 
 /// Removed when it is dropped without having become the archive.
@@ -30,13 +30,15 @@ impl Temporary {
             if fs::symlink_metadata(&path).is_ok_and(|m| !m.is_file()) {
                 return Err(foreign(&path));
             }
-            let file = disk.open_or_create(&path).map_err(|e| failed(&e))?;
+            // Until it has the permissions of the archive that it replaces, nobody else opens it.
+            let private = target.exists();
+            let file = disk.open_or_create(&path, private).map_err(|e| failed(&e))?;
             lock(&file, named)?;
             let m = file.metadata().map_err(|e| failed(&e))?;
             // Whoever held the lock before has renamed or removed the file: then the name is another file's by now, or
             // nobody's. A link that was put there in between is no match either.
             match fs::symlink_metadata(&path) {
-                Ok(there) if there.is_file() && same(&there, &m) => {}
+                Ok(there) if there.is_file() && same_file(&there, &m) => {}
                 Ok(there) if !there.is_file() => return Err(foreign(&path)),
                 _ => continue,
             }
@@ -54,6 +56,19 @@ impl Temporary {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Let nobody read it who may not read the archive that it replaces. The owner can write it in any case, or the next
+    /// writer could not take over what a killed one left.
+    #[cfg(unix)]
+    pub(super) fn protect(&self, archive: &fs::Metadata) -> io::Result<()> {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        self.file.set_permissions(fs::Permissions::from_mode((archive.mode() & 0o777) | 0o600))
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn protect(&self, _archive: &fs::Metadata) -> io::Result<()> {
+        Ok(())
     }
 
     /// Let it be the file at `target`.
@@ -83,18 +98,6 @@ fn path_for(target: &Path) -> PathBuf {
 fn foreign(path: &Path) -> Failure {
     let reason = format!("{} is something else than the temporary file that belongs there", path.display());
     Failure::Io { kind: io::ErrorKind::AlreadyExists, reason }
-}
-
-#[cfg(unix)]
-fn same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-/// An open file cannot be renamed or removed here.
-#[cfg(not(unix))]
-fn same(_a: &fs::Metadata, _b: &fs::Metadata) -> bool {
-    true
 }
 
 #[cfg(unix)]

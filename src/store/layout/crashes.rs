@@ -82,9 +82,9 @@ impl Disk for Fat {
         Ok(made)
     }
 
-    fn open_or_create(&self, path: &Path) -> std::io::Result<std::fs::File> {
+    fn open_or_create(&self, path: &Path, private: bool) -> std::io::Result<std::fs::File> {
         fit(path)?;
-        System.open_or_create(path)
+        System.open_or_create(path, private)
     }
 
     fn write_at(&self, file: &std::fs::File, path: &Path, at: u64, bytes: &[u8]) -> std::io::Result<()> {

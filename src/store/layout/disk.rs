@@ -31,9 +31,15 @@ pub(in crate::store) trait Disk: Debug + Send + Sync {
         Ok(builder.tempfile_in(dir)?.into_parts())
     }
 
-    /// A file that is made when it is not there, and left as it is when it is.
-    fn open_or_create(&self, path: &Path) -> io::Result<File> {
-        File::options().read(true).write(true).create(true).truncate(false).open(path)
+    /// A file that is made when it is not there, for nobody else to read if it is `private`, and left as it is when it is.
+    fn open_or_create(&self, path: &Path, private: bool) -> io::Result<File> {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, if private { 0o600 } else { 0o666 });
+        #[cfg(not(unix))]
+        let _ = private;
+        options.open(path)
     }
 
     /// Write at a place of a file.
@@ -176,6 +182,19 @@ fn write_all_at(file: &File, mut at: u64, mut bytes: &[u8]) -> io::Result<()> {
         (at, bytes) = (at + n as u64, &bytes[n..]);
     }
     Ok(())
+}
+
+/// Whether both are one file, under whatever names.
+#[cfg(unix)]
+pub(in crate::store) fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Not to be told here. An open file cannot be renamed or removed either.
+#[cfg(not(unix))]
+pub(in crate::store) fn same_file(_a: &fs::Metadata, _b: &fs::Metadata) -> bool {
+    true
 }
 
 /// A failed write, in words that say what to do.

@@ -4,13 +4,13 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tempfile::TempPath;
 
-use super::disk::{Disk, System, TEMPORARY, Writer, read_failure, write_failure};
+use super::disk::{Disk, System, TEMPORARY, Writer, read_failure, same_file, write_failure};
 use super::index::Index;
 use super::medium::{Extent, MAX_INDEX_BYTES, Medium, Slot, Stamp};
 use crate::oci::{Algorithm, Descriptor, Digest, Hasher, sorted_json};
@@ -32,6 +32,8 @@ pub struct Directory {
     disk: Arc<dyn Disk>,
     /// Blobs were written whose names are not durable yet.
     unsynced: AtomicBool,
+    /// Permissions of a blob's file that is written here.
+    mode: OnceLock<u32>,
 }
 
 /// A blob's file that has no name yet.
@@ -118,9 +120,14 @@ impl Medium for Directory {
         self.make_dir(beside)?;
         // Another file system, or one without links (FAT).
         let Ok(linked) = self.disk.link(file, beside) else { return Ok(false) };
+        // The file may have become a symbolic link meanwhile, and then `linked` is a second name for that.
+        if !fs::symlink_metadata(&linked).is_ok_and(|m| m.is_file()) {
+            return Ok(false);
+        }
         let Some(opened) = open_regular(&linked)? else { return Ok(false) };
         let m = opened.metadata().map_err(|e| read_failure(&linked, &e))?;
-        if m.len() != blob.size || !is_ours(&m, beside) {
+        let is_it = || fs::symlink_metadata(&linked).is_ok_and(|l| l.is_file() && same_file(&l, &m));
+        if !is_it() || m.len() != blob.size || !self.is_as_ours(&m, &target) {
             return Ok(false);
         }
         let opened = Arc::new(opened);
@@ -140,6 +147,9 @@ impl Medium for Directory {
             return Ok(false);
         }
         self.disk.sync(&opened, &linked).map_err(|e| write_failure(&self.dir, &e))?;
+        if !is_it() {
+            return Ok(false);
+        }
         // Where the blob has this name already, nothing happens, and the other name goes with `linked`.
         self.disk.rename(&linked, &target).map_err(|e| write_failure(&self.dir, &e))?;
         self.unsynced.store(true, Ordering::Release);
@@ -163,7 +173,7 @@ impl Directory {
 
     /// The same on a disk of its own kind.
     pub(super) fn on(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { dir, disk, unsynced: AtomicBool::new(false) }
+        Self { dir, disk, unsynced: AtomicBool::new(false), mode: OnceLock::new() }
     }
 
     /// Check that there is a layout.
@@ -256,6 +266,24 @@ impl Directory {
             other => other,
         };
         made.map_err(|e| write_failure(&self.dir, &e))
+    }
+
+    /// Whether a file has the owner and the permissions of one that is written at `target`, and nobody but the owner can
+    /// change it after it was checked.
+    #[cfg(unix)]
+    fn is_as_ours(&self, file: &fs::Metadata, target: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let owner = target.parent().and_then(|dir| fs::metadata(dir).ok()).map(|d| d.uid());
+        // Only a file that was made tells what the umask and the directory make of it.
+        let fresh = || Some(self.temporary(target).ok()?.0.metadata().ok()?.mode());
+        let mode = self.mode.get().copied().or_else(fresh);
+        let Some(mode) = mode.map(|m| *self.mode.get_or_init(|| m)) else { return false };
+        owner == Some(file.uid()) && file.mode() == mode && mode & 0o022 == 0
+    }
+
+    #[cfg(not(unix))]
+    fn is_as_ours(&self, _file: &fs::Metadata, _target: &Path) -> bool {
+        true
     }
 
     /// Make a directory and what is above it, durably.
@@ -416,18 +444,6 @@ fn is_here(dir: &Path) -> bool {
     dir.as_os_str().is_empty() || dir.exists()
 }
 
-/// Whether a file belongs to whom the directory belongs to: another owner could change it after it was checked.
-#[cfg(unix)]
-fn is_ours(file: &fs::Metadata, dir: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(dir).is_ok_and(|d| d.uid() == file.uid())
-}
-
-#[cfg(not(unix))]
-fn is_ours(_file: &fs::Metadata, _dir: &Path) -> bool {
-    true
-}
-
 fn not_regular(path: &Path) -> Failure {
     let reason = format!("{} is no regular file", path.display());
     Failure::Io { kind: ErrorKind::InvalidData, reason }
@@ -437,3 +453,6 @@ fn not_regular(path: &Path) -> Failure {
 fn is_absent(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
+
+#[cfg(all(test, unix))]
+mod tests;

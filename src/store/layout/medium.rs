@@ -77,12 +77,13 @@ pub trait Slot {
 pub struct Stamp {
     length: u64,
     modified: Option<SystemTime>,
-    inode: u64,
+    /// Device and number.
+    file: (u64, u64),
 }
 
 impl Stamp {
     pub(in crate::store) fn of(m: &Metadata) -> Self {
-        Self { length: m.len(), modified: m.modified().ok(), inode: inode(m) }
+        Self { length: m.len(), modified: m.modified().ok(), file: file(m) }
     }
 }
 
@@ -139,11 +140,12 @@ pub(in crate::store) fn put_blob(medium: &dyn Medium, content: &Content) -> Resu
 }
 
 #[cfg(unix)]
-fn inode(m: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(m)
+fn file(m: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (m.dev(), m.ino())
 }
 
 #[cfg(not(unix))]
-fn inode(_m: &Metadata) -> u64 {
-    0
+fn file(_m: &Metadata) -> (u64, u64) {
+    (0, 0)
 }

@@ -202,10 +202,10 @@ impl Disk for Recorder {
         Ok((file, path))
     }
 
-    fn open_or_create(&self, path: &Path) -> io::Result<File> {
+    fn open_or_create(&self, path: &Path, private: bool) -> io::Result<File> {
         self.room()?;
         let known = path.exists() && self.log().names.contains_key(path);
-        let file = System.open_or_create(path)?;
+        let file = System.open_or_create(path, private)?;
         if !known {
             self.created(path);
         }
