@@ -12,7 +12,7 @@ use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::Outcome;
 use super::verify::next_step;
-use crate::client::copy::{Copier, Job, Onto, Outcome as Ended, Settings, Trouble};
+use crate::client::copy::{Copier, Job, Onto, Outcome as Ended, Settings, Trouble, is_one_place};
 use crate::oci::Platform;
 use crate::store::copy::Filter;
 use crate::trust::Subject;
@@ -183,9 +183,20 @@ async fn work(
             rows.push((end, Some(ended)));
         }
     }
+    for (from, to, confirmation) in copier.confirm().await {
+        let row = rows.iter_mut().find_map(|(end, ended)| match ended {
+            Some(Ok(Ended::Copied(copied))) if (&end.source, &end.destination) == (&from, &to) => {
+                Some(copied)
+            }
+            _ => None,
+        });
+        if let Some(copied) = row {
+            copied.confirmation = confirmation;
+        }
+    }
     for (archive, error) in copier.finish().await {
         // What was copied into it is not there.
-        let into = rows.iter_mut().filter(|(end, _)| end.destination.at(None) == archive);
+        let into = rows.iter_mut().filter(|(end, _)| is_one_place(&end.destination, &archive));
         for (_, ended) in into.filter(|(_, ended)| matches!(ended, Some(Ok(Ended::Copied(_))))) {
             *ended = Some(Err(error.clone().into()));
         }

@@ -3,6 +3,7 @@
 //! the bundle at the source is a trusted release.
 
 mod guard;
+mod listed;
 mod nowhere;
 mod plan;
 mod unconfirmed;
@@ -14,15 +15,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use self::guard::NewerState;
+use self::guard::{Moved, NewerState};
+use self::listed::Listed;
 use self::nowhere::Nowhere;
 use self::plan::{is_derived, is_list};
 use super::places::Places;
+use super::stores::spot;
 use super::tree::state_tags;
 use super::verify::{Verifier, VerifyError};
 use crate::oci::{Content, Digest, Reference, Selector, Tag};
 use crate::store::copy::{CopyError, CopyReport, CopyRequest, Filter, Observer, Session, Side, TagAction};
-use crate::store::{Failure, Manage, Store, StoreError};
+use crate::store::{Manage, Store, StoreError};
 use crate::time::UnixTime;
 use crate::trust::{Report, Subject, TrustFile, Verdict};
 use crate::tuf::CollectionName;
@@ -62,6 +65,7 @@ pub struct Copier<'a> {
     /// The collections whose states are meant; empty: all.
     collections: BTreeSet<CollectionName>,
     learnt: Learnt,
+    done: Done,
 }
 
 /// What the copies of a run know of the places, by name.
@@ -70,12 +74,42 @@ struct Learnt {
     session: Session,
     tags: HashMap<String, Result<Vec<Tag>, StoreError>>,
     destinations: HashMap<String, Arc<dyn Manage>>,
-    /// Those of them that [`Copier::finish`] writes.
-    archives: Vec<(Reference, Arc<dyn Manage>)>,
-    /// Ends between which the states went already.
-    states: HashSet<(String, String)>,
+    /// Ends between which the states went already, and whether all tags of the source were listed then.
+    states: HashSet<(String, String, bool)>,
     /// Tags that went along with a bundle, by destination.
     along: HashSet<(String, Tag)>,
+}
+
+/// What the copies of a run did, and what is to be done at its end.
+#[derive(Default)]
+struct Done {
+    /// Archives, which [`Copier::finish`] writes.
+    archives: Vec<(Reference, Arc<dyn Manage>)>,
+    /// What was copied, by destination.
+    arrived: HashMap<String, Arrived>,
+    /// States that came to a destination.
+    states: Vec<Brought>,
+}
+
+/// What was copied to a destination.
+#[derive(Default)]
+struct Arrived {
+    /// The tags of bundles.
+    own: BTreeMap<Tag, Digest>,
+    /// All tags.
+    tags: BTreeSet<Tag>,
+}
+
+/// States that one copy brought.
+struct Brought {
+    from: Reference,
+    to: Reference,
+    source: Arc<dyn Manage>,
+    destination: Arc<dyn Manage>,
+    /// Those that were newer than the destination's.
+    moved: BTreeMap<Tag, Moved>,
+    /// The tags of those that are new there.
+    new: Vec<Tag>,
 }
 
 /// What became of one bundle.
@@ -94,9 +128,9 @@ pub struct Copied {
     pub report: CopyReport,
     /// Why it is trusted, when that was asked.
     pub verified: Option<Report>,
-    /// What a newer state says of the tags at the destination.
+    /// What a newer state says of the tags at the destination: [`Copier::confirm`] tells, when all are copied.
     pub confirmation: Confirmation,
-    /// The source does not list its tags: other states than those asked for by name may lie there.
+    /// The source does not list its tags, or not all: other states than those asked for by name may lie there.
     pub unlisted: Option<StoreError>,
 }
 
@@ -111,12 +145,6 @@ pub enum Trouble {
     Verify(#[from] VerifyError),
 }
 
-/// The states of a source.
-struct States {
-    tags: Vec<Tag>,
-    unlisted: Option<StoreError>,
-}
-
 impl<'a> Copier<'a> {
     /// Nothing is opened before the first copy.
     pub fn new(settings: Settings<'a>) -> Self {
@@ -124,7 +152,12 @@ impl<'a> Copier<'a> {
             let anchored = settings.trust.covering(named).map(|a| a.collection.clone());
             anchored.chain([CollectionName::from(named.repository.clone())]).collect()
         });
-        Self { settings, collections: meant.unwrap_or_default(), learnt: Learnt::default() }
+        Self {
+            settings,
+            collections: meant.unwrap_or_default(),
+            learnt: Learnt::default(),
+            done: Done::default(),
+        }
     }
 
     /// Copy one bundle. Run again, it finishes what an interrupted copy left. An archive is written by [`Copier::finish`].
@@ -144,33 +177,24 @@ impl<'a> Copier<'a> {
             }
             verified = Some(report);
         }
-        if self.learnt.destinations.contains_key(&job.source.to_string()) {
+        if self.learnt.destinations.contains_key(&key(&job.source)) {
             // What was written is not what was read before.
-            let archives = std::mem::take(&mut self.learnt.archives);
-            self.learnt = Learnt { archives, ..Learnt::default() };
+            self.learnt = Learnt::default();
         }
         let source = self.source(&job.source).await?;
-        let source_tags = self.tags(&job.source, &*source).await;
-        let (destination, manifest) = self.destination(&job.destination, &*source, &selector).await?;
-        let ends = (job.source.to_string(), job.destination.to_string());
-        let states = match self.learnt.states.contains(&ends) {
-            true => States { tags: Vec::new(), unlisted: None },
-            false => self.states(&*source, &source_tags).await?,
-        };
-        let guard = NewerState {
-            trust: self.settings.trust,
-            memory: self.settings.memory,
-            now: self.settings.now,
-            collections: &self.collections,
-            source: &*source,
-            destination: &*destination,
-            moved: Mutex::default(),
-        };
+        let answer = self.tags(&job.source, &*source).await;
+        let (destination, mut manifest) = self.destination(&job.destination, &*source, &selector).await?;
+        let listed = Listed::judge(answer, &*source, &job.selector, &selector, &mut manifest).await?;
+        let ends = (key(&job.source), key(&job.destination), listed.unlisted.is_none());
+        let went = self.learnt.states.contains(&ends);
+        let states = if went { Vec::new() } else { self.states(&*source, &listed).await? };
+        let guard = self.guard(&*source, &*destination);
         let request = CopyRequest {
             manifest,
             tags: job.tags.clone(),
-            extra_tags: states.tags.iter().chain(&job.guarded).cloned().collect(),
-            source_tags: source_tags.ok(),
+            extra_tags: states.iter().chain(&job.guarded).cloned().collect(),
+            source_unlisted: listed.unlisted.is_some(),
+            source_tags: listed.unlisted.is_none().then_some(listed.tags),
             concurrency: self.settings.concurrency,
             filter: self.settings.filter.clone(),
             dry_run: self.settings.dry_run,
@@ -181,18 +205,49 @@ impl<'a> Copier<'a> {
         let copied =
             self.learnt.session.copy(&*source, &*destination, &request, &guard, self.settings.observer);
         let report = copied.await?;
-        let confirmation = confirm(&guard, &report, &job.tags).await;
+        let mut moved = guard.moved.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // A tag that stayed after all moved no state.
+        moved.retain(|tag, _| report.tags.iter().any(|t| t.tag == *tag && t.action == TagAction::Replaced));
+        let new = report.tags.iter().filter(|t| t.action == TagAction::Set).map(|t| &t.tag);
+        let new: Vec<Tag> = new.filter(|t| t.as_str().starts_with("bulla.")).cloned().collect();
+        if !(moved.is_empty() && new.is_empty()) {
+            let (from, to) = (job.from(), job.to());
+            self.done.states.push(Brought { from, to, source, destination, moved, new });
+        }
+        let arrived = self.done.arrived.entry(ends.1.clone()).or_default();
+        arrived.own.extend(job.tags.iter().map(|t| (t.clone(), report.bundle.digest.clone())));
+        arrived.tags.extend(report.tags.iter().map(|t| t.tag.clone()).chain(job.tags.iter().cloned()));
         let along = report.tags.iter().map(|t| (ends.1.clone(), t.tag.clone()));
         self.learnt.along.extend(along.filter(|(_, tag)| is_derived(tag)));
         self.learnt.states.insert(ends);
-        let unlisted = states.unlisted;
+        let (unlisted, confirmation) = (listed.unlisted.filter(|_| !went), Confirmation::default());
         Ok(Outcome::Copied(Box::new(Copied { report, verified, confirmation, unlisted })))
     }
 
-    /// Write the archives, each once with everything that was copied into it; those that could not be, and why.
+    /// What the states that the run brought say of the tags at their destinations, each with the source and destination
+    /// of the copy that brought it. For when all is copied: later bundles of a run are what the state of the first speaks
+    /// of. Nothing is asked when no state came.
+    pub async fn confirm(&mut self) -> Vec<(Reference, Reference, Confirmation)> {
+        let mut out = Vec::new();
+        for mut brought in std::mem::take(&mut self.done.states) {
+            let nothing = Arrived::default();
+            let arrived = self.done.arrived.get(&key(&brought.to.at(None))).unwrap_or(&nothing);
+            let moved = std::mem::take(&mut brought.moved);
+            let guard = self.guard(&*brought.source, &*brought.destination);
+            let confirmation = confirm(&guard, moved, &brought.new, arrived).await;
+            out.push((brought.from, brought.to, confirmation));
+        }
+        out
+    }
+
+    /// Write the archives, each once with everything that was copied into it; those that could not be, and why. One into
+    /// which nothing was copied stays as it was.
     pub async fn finish(&mut self) -> Vec<(Reference, CopyError)> {
         let mut failed = Vec::new();
-        for (place, archive) in std::mem::take(&mut self.learnt.archives) {
+        for (place, archive) in std::mem::take(&mut self.done.archives) {
+            if !self.done.arrived.contains_key(&key(&place)) {
+                continue;
+            }
             archive.hold(false);
             if let Err(error) = archive.flush().await {
                 failed.push((place, CopyError::Store { side: Side::Destination, error }));
@@ -203,7 +258,7 @@ impl<'a> Copier<'a> {
 
     /// Whether what this job is about went along with a bundle that was copied before.
     pub fn went_along(&self, job: &Job) -> bool {
-        let at = |tag: &Tag| (job.destination.to_string(), tag.clone());
+        let at = |tag: &Tag| (key(&job.destination), tag.clone());
         job.guarded.as_ref().is_some_and(|tag| self.learnt.along.contains(&at(tag)))
     }
 
@@ -257,7 +312,7 @@ impl<'a> Copier<'a> {
 
     /// The tags of a source, asked for once.
     async fn tags(&mut self, place: &Reference, source: &dyn Store) -> Result<Vec<Tag>, StoreError> {
-        let key = place.to_string();
+        let key = key(place);
         if let Some(known) = self.learnt.tags.get(&key) {
             return known.clone();
         }
@@ -276,7 +331,7 @@ impl<'a> Copier<'a> {
         source: &dyn Store,
         selector: &Selector,
     ) -> Result<(Arc<dyn Manage>, Option<Content>), CopyError> {
-        let key = place.to_string();
+        let key = key(place);
         if let Some(known) = self.learnt.destinations.get(&key) {
             return Ok((known.clone(), None));
         }
@@ -298,40 +353,43 @@ impl<'a> Copier<'a> {
         };
         let store = opened.map_err(|error| CopyError::Store { side: Side::Destination, error })?;
         if matches!(place, Reference::Archive(_)) && !self.settings.dry_run {
-            self.learnt.archives.push((place.clone(), store.clone()));
+            self.done.archives.push((place.clone(), store.clone()));
         }
         self.learnt.destinations.insert(key, store.clone());
         Ok((store, manifest))
     }
 
+    fn guard<'g>(&'g self, source: &'g dyn Store, destination: &'g dyn Store) -> NewerState<'g> {
+        NewerState {
+            trust: self.settings.trust,
+            memory: self.settings.memory,
+            now: self.settings.now,
+            collections: &self.collections,
+            source,
+            destination,
+            moved: Mutex::default(),
+        }
+    }
+
     /// The tags at which the states of the source lie. Where it does not list its tags, those of the collections that are
     /// anchored or named are asked for.
-    async fn states(
-        &self,
-        source: &dyn Store,
-        tags: &Result<Vec<Tag>, StoreError>,
-    ) -> Result<States, CopyError> {
-        let denied = match tags {
-            Ok(tags) => {
-                let tags = state_tags(&tags.iter().cloned().collect());
-                return Ok(States { tags, unlisted: None });
-            }
-            Err(e) => match e.failure {
-                Failure::Denied(_) | Failure::Unauthorized(_) | Failure::Refused { .. } => e.clone(),
-                _ => return Err(at_source(e.clone())),
-            },
-        };
+    async fn states(&self, source: &dyn Store, listed: &Listed) -> Result<Vec<Tag>, CopyError> {
+        let mut tags = state_tags(&listed.tags.iter().cloned().collect());
+        if listed.unlisted.is_none() {
+            return Ok(tags);
+        }
         let anchored = self.settings.trust.anchors.iter().map(|a| &a.collection);
         let known: BTreeSet<Tag> = match self.collections.is_empty() {
             true => anchored.map(CollectionName::state_tag).collect(),
             false => self.collections.iter().map(CollectionName::state_tag).collect(),
         };
-        let mut tags = Vec::new();
         for tag in known {
-            let there = source.resolve(&Selector::Tag(tag.clone())).await.map_err(at_source)?;
-            tags.extend(there.map(|_| tag));
+            if !tags.contains(&tag) {
+                let there = source.resolve(&Selector::Tag(tag.clone())).await.map_err(at_source)?;
+                tags.extend(there.map(|_| tag));
+            }
         }
-        Ok(States { tags, unlisted: Some(denied) })
+        Ok(tags)
     }
 }
 
@@ -339,34 +397,54 @@ fn at_source(error: StoreError) -> CopyError {
     CopyError::Store { side: Side::Source, error }
 }
 
-/// What the states that this copy moved say of the tags at the destination. Nothing is asked when none moved.
-async fn confirm(guard: &NewerState<'_>, report: &CopyReport, own: &[Tag]) -> Confirmation {
-    let mut moved = guard.moved.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    // A tag that stayed after all moved no state.
-    moved.retain(|tag, _| report.tags.iter().any(|t| t.tag == *tag && t.action == TagAction::Replaced));
-    let new = report.tags.iter().filter(|t| t.action == TagAction::Set);
-    let new: Vec<&Tag> = new.map(|t| &t.tag).filter(|t| t.as_str().starts_with("bulla.")).collect();
-    if !new.is_empty() {
-        // At a new repository there is nothing that could be unconfirmed, but what was just copied.
-        let tags = guard.destination.tags(None).await;
-        let others = tags.is_ok_and(|tags| {
-            tags.iter().any(|t| !own.contains(t) && report.tags.iter().all(|set| set.tag != *t))
-        });
-        for tag in new.into_iter().filter(|_| others) {
-            if let Ok(Some(manifest)) = guard.source.resolve(&Selector::Tag(tag.clone())).await
-                && let Some(judged) = guard.judge_new(tag, &manifest).await
-            {
-                moved.insert(tag.clone(), judged);
+/// Whether two references name one place, however its path is written.
+pub fn is_one_place(one: &Reference, other: &Reference) -> bool {
+    key(&one.at(None)) == key(&other.at(None))
+}
+
+/// The name of a place by which it is known here, however its path is written.
+fn key(place: &Reference) -> String {
+    match place {
+        Reference::Registry(_) => place.to_string(),
+        Reference::Layout(layout) => format!("oci:{}", spot(&layout.dir).display()),
+        Reference::Archive(archive) => format!("oci-archive:{}", spot(&archive.file).display()),
+    }
+}
+
+/// What the states that a copy brought say of the tags at the destination.
+async fn confirm(
+    guard: &NewerState<'_>,
+    mut moved: BTreeMap<Tag, Moved>,
+    new: &[Tag],
+    arrived: &Arrived,
+) -> Confirmation {
+    let mut out = Confirmation::default();
+    // At a new repository there is nothing that could be unconfirmed, but what was just copied.
+    let others = !new.is_empty()
+        && match guard.destination.tags(None).await {
+            Ok(tags) => tags.iter().any(|t| !arrived.tags.contains(t)),
+            Err(e) if e.is_not_found() => false,
+            Err(e) => {
+                out.unknown.push(e.to_string());
+                false
             }
+        };
+    for tag in new.iter().filter(|_| others) {
+        match guard.source.resolve(&Selector::Tag(tag.clone())).await {
+            Ok(Some(manifest)) => {
+                let judged = guard.judge_new(tag, &manifest).await;
+                moved.extend(judged.map(|judged| (tag.clone(), judged)));
+            }
+            Ok(None) => {}
+            Err(e) => out.unknown.push(e.to_string()),
         }
     }
-    let set: BTreeMap<Tag, Digest> = own.iter().map(|t| (t.clone(), report.bundle.digest.clone())).collect();
-    let mut out = Confirmation::default();
     for state in moved.values() {
-        let found = unconfirmed::look(guard.destination, state, &set).await;
+        let found = unconfirmed::look(guard.destination, state, &arrived.own).await;
         out.unconfirmed.extend(found.unconfirmed);
         out.unknown.extend(found.unknown);
     }
+    out.unknown.dedup();
     out
 }
 

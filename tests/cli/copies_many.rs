@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::bundles::{self, Rich};
 use crate::places::run;
-use crate::registry::{Config, Fault, Registry};
+use crate::registry::{Action, Config, Fault, Registry};
 use crate::releases::Stage;
 use crate::run::{Bulla, Ran};
 
@@ -306,6 +306,83 @@ async fn a_source_that_does_not_list_its_tags() {
     assert_eq!(all.json()["result"]["copies"][0]["error"]["code"], "registry.forbidden", "{all:#?}");
 }
 
+/// A list that cannot be whole is not believed: signatures and states would be lost without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_tags_that_cannot_be_whole_is_not_believed() {
+    let scene = Scene::new().await;
+    let team = scene.at("team/app");
+    scene.copy(format!("{}:v1 {team}", scene.dir("layout"))).await.ok();
+    let answer = |tags: &str| Action::Answer {
+        status: 200,
+        content_type: "application/json".into(),
+        body: format!("{{\"name\": \"team/app\", \"tags\": {tags}}}").into(),
+    };
+    let fault = || Fault::on("GET", "/v2/team/app/tags/list*");
+    let by_digest = format!("{team}@{}", scene.rich.root.digest());
+    let by_tag = format!("{team}:v1");
+    for (n, (fault, reference)) in [
+        (fault().status(404), &by_tag),
+        (fault().action(answer("[]")), &by_tag),
+        (fault().action(answer("[\"v0\"]")), &by_tag),
+        (fault().status(404), &by_digest),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        scene.registry.fault(fault);
+        let name = format!("stick-{n}");
+        let ran = scene.copy(format!("{reference} {}", scene.dir(&name))).await;
+        assert!(ran.exit == 0 && ran.err.contains("(copy.tags-unlisted)"), "{n}: {ran:#?}");
+        let tags = OciDir::open(scene.home.path().join(&name)).await.unwrap().tags(None).await.unwrap();
+        assert!(tags.contains(&scene.rich.sig_tag), "{n}: {tags:?}");
+        scene.registry.behave();
+    }
+    let whole = scene.copy(format!("{by_tag} {}", scene.dir("whole"))).await;
+    assert!(!whole.err.contains("tags-unlisted"), "{whole:#?}");
+
+    // The states of anchored collections are asked for by name.
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    stage.deployer().await;
+    stage.registry.fault(Fault::on("GET", "/v2/team/app/tags/list*").status(404));
+    let ran = stage.by("deployer", format!("copy {}:v1 oci:{}", stage.at(), stage.path("stick"))).await;
+    assert!(ran.exit == 0 && ran.out.contains("states 1   tags 2"), "{ran:#?}");
+}
+
+/// One archive under two names is one archive; one into which nothing was copied stays as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_known_by_its_place_and_left_alone_when_nothing_arrived() {
+    let scene = Scene::new().await;
+    let layout = scene.dir("layout");
+    let (file, home) = (scene.home.path().join("old.tar"), scene.home.path().display().to_string());
+    let lines = format!("{layout}:v1 oci-archive:{home}/x.tar\n{layout}:v2 oci-archive:{home}/./x.tar\n");
+    let begun = std::time::Instant::now();
+    let ran = scene.with_list(&lines, "--format json").await;
+    assert_eq!((ran.exit, list(&ran.json(), "status")), (0, vec!["copied", "copied"]), "{ran:#?}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "nobody waits for a lock of his own");
+    for tag in ["v1", "v2"] {
+        run(Bulla::at(scene.home.path()), format!("inspect oci-archive:{home}/x.tar:{tag}")).await.ok();
+    }
+
+    let plain = OciDir::create(scene.home.path().join("plain")).await.unwrap();
+    let image = bundles::image(&plain, "else").await;
+    plain.push_manifest(&image, Some(&bundles::tag("v9"))).await.unwrap();
+    plain.flush().await.unwrap();
+    scene.copy(format!("{}:v9 oci-archive:{home}/old.tar", scene.dir("plain"))).await.ok();
+    let before = std::fs::read(&file).unwrap();
+    let team = scene.at("team/app");
+    scene.copy(format!("{layout}:v1 {team}")).await.ok();
+    let hash = bulla::oci::Digest::sha256(&bundles::noise("many", 700_000));
+    scene.registry.fault(Fault::on("GET", &format!("/v2/team/app/blobs/{hash}")).status(500));
+    for name in ["old.tar", "new.tar"] {
+        let ran = scene.copy(format!("{team}:v1 oci-archive:{home}/{name}")).await;
+        assert_eq!(ran.exit, 3, "{ran:#?}");
+    }
+    assert!(std::fs::read(&file).unwrap() == before, "it is as it was");
+    assert!(!scene.home.path().join("new.tar").exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_trusted_is_copied_and_the_rest_is_said() {
     let stage = Stage::new().await;
@@ -424,6 +501,31 @@ async fn tags_that_a_newer_state_does_not_confirm_are_named() {
     // The copy of v2 mends it.
     stage.by("deployer", format!("copy {at}:v2 {mirror}")).await.ok();
     stage.later("deployer", later, format!("verify {mirror}:v2")).await.ok();
+}
+
+/// The look comes when all is copied: what the same run brings is not called unconfirmed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_brings_all_tags_leaves_none_unconfirmed() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    stage.publish("v2").await.ok();
+    stage.deployer().await;
+    let (at, mirror) = (stage.at(), format!("{}/mirror/app", stage.registry.host()));
+    stage.by("deployer", format!("copy --all-tags {at} {mirror}")).await.ok();
+    stage.by("publisher", format!("publish --from oci:{}:v1 {at} --tag v2", stage.path("build"))).await.ok();
+    let ran = stage.by("deployer", format!("copy {at}:v1 {at}:v2 {mirror} --format json")).await;
+    let json = ran.json();
+    let copies = json["result"]["copies"].as_array().unwrap();
+    assert_eq!(copies[0]["states"][0]["action"], "replaced", "{json:#}");
+    assert!(copies.iter().all(|c| c["unconfirmed"] == serde_json::json!([])), "{json:#}");
+    assert!(!ran.out.contains("copy.tag-un"), "{json:#}");
+
+    // Where the destination does not list its tags, that is said.
+    let far = format!("{}/far/app", stage.registry.host());
+    stage.registry.fault(Fault::on("GET", "/v2/far/app/tags/list*").status(403));
+    let ran = stage.by("deployer", format!("copy {at}:v1 {far} --format json")).await;
+    assert!(ran.exit == 0 && ran.out.contains("copy.tag-unchecked"), "{ran:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -195,7 +195,7 @@ impl Row {
             cx.note(
                 "copy.tags-unlisted",
                 format!(
-                    "{place} does not let its tags be listed ({}): of the states only those of anchored or named \
+                    "{place} does not list its tags, or not all ({}): of other states only those of anchored or named \
                      collections were asked for, of cosign's tags only .sig, .att and .sbom",
                     denied.failure
                 ),
@@ -212,7 +212,8 @@ impl Row {
                 "copy.tag-unconfirmed",
                 format!(
                     "a newer state of {} is at {place} now, and does not confirm the tag {} there: it {says}. \
-                     Copy the release of that tag too, or take the tag away; bulla verify refuses it",
+                     Copy the release of that tag too, or take the tag away; bulla verify refuses it (a tag that moved \
+                     to another release: from ten minutes after the move on)",
                     u.collection, u.tag
                 ),
             );

@@ -1,5 +1,5 @@
 //! Tags at the destination that a newer state, which a copy brought, does not confirm: whoever verifies there by tag is
-//! refused from now on.
+//! refused, where the tag moved to another release ten minutes after that.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -56,6 +56,8 @@ pub struct CopyRequest {
     pub extra_tags: Vec<Tag>,
     /// The tags of the source, if the caller has listed them already.
     pub source_tags: Option<Vec<Tag>>,
+    /// The source does not list its tags, as the caller knows: those derived from digests are asked for one by one.
+    pub source_unlisted: bool,
     /// What is left out.
     pub filter: Filter,
     /// Write nothing; the report says what would be done. Only reads are made of the destination.
@@ -77,6 +79,7 @@ impl CopyRequest {
             tags: Vec::new(),
             extra_tags: Vec::new(),
             source_tags: None,
+            source_unlisted: false,
             filter: Filter::all(),
             dry_run: false,
             thorough: false,
@@ -192,6 +195,9 @@ impl Job<'_> {
     }
 
     async fn source_tags(&self) -> Result<Option<&BTreeSet<Tag>>, CopyError> {
+        if self.request.source_unlisted {
+            return Ok(None);
+        }
         self.from.tags(self.source).await.map_err(CopyError::source)
     }
 
