@@ -252,6 +252,9 @@ impl From<WorkError> for CliError {
             WorkError::Unrelated { .. } => Self::failed("state.unrelated", "the live state and the memory have no common history; nothing was signed")
                 .reason(e)
                 .next("find out which of the two is right before anything is signed"),
+            WorkError::Damaged { .. } => Self::failed("state.damaged", "the live state is damaged and newer than what is remembered here; nothing was signed")
+                .reason(e)
+                .next("run bulla renew where the newest state is remembered, or put the missing files back"),
             WorkError::TargetFile { .. } => {
                 Self::new(Exit::No, "state.invalid", "the live state is incomplete; nothing was signed").reason(e)
             }

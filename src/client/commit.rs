@@ -1,5 +1,6 @@
 //! The committing loop of publish, renew and (later) revoke: `work` of docs/adr/0003, whose names it keeps.
 
+mod damaged;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::known::Known;
 use super::memory::{Memory, MemoryError, is_newer};
 use super::signing::{KeyRing, SignError, can_sign};
-use super::state::{self, Kind, Oversize, StateError};
+use super::state::{self, Oversize, StateError};
 use super::submission::{Fetched, Submission, SubmissionTag, fetch};
 use super::whole::{RoleAt, Whole, is_own_file, walk_on};
 use crate::oci::{Content, Digest, Reference, Tag};
@@ -22,6 +23,7 @@ use crate::time::{Clock, UnixTime};
 use crate::tuf::lineage::{Change, Loser, RoleFile, Verdict, View, WINDOW};
 use crate::tuf::{CollectionName, Files, Limits, Remembered, RoleName, RootChain, TufError, Version};
 
+use damaged::{Found, not_newer};
 use round::Round;
 pub(super) use round::{signed_at, timestamp_due};
 
@@ -200,6 +202,18 @@ pub enum WorkError {
         /// The remembered version.
         remembered: Version,
     },
+    /// The live state is damaged, and newer than the memory: going on from the memory would undo what was committed since.
+    #[error(
+        "{role} has version {live} in the damaged live state and {remembered} in memory; what lies between would be lost"
+    )]
+    Damaged {
+        /// The role whose file can still be read.
+        role: RoleName,
+        /// Its version in the live state.
+        live: Version,
+        /// The remembered version.
+        remembered: Version,
+    },
     /// A target file of the collection lies nowhere.
     #[error("the file {path} of {role} is neither in the live state nor remembered")]
     TargetFile {
@@ -284,23 +298,9 @@ impl Committer<'_> {
     async fn read(&self, job: &Job<'_>, ledger: &mut Ledger) -> Result<Round, WorkError> {
         let read_at = self.clock.now();
         let remembered = self.remembered()?;
-        let found = self.resolve(ledger).await?;
-        let read = match &found {
-            None => None,
-            Some(manifest) => match state::read(self.place, manifest, Kind::State).await {
-                Ok(read) => {
-                    let files = read.files.metadata().values().chain(read.files.targets().values());
-                    self.place.learn(manifest, files);
-                    Some(Ok(read.files))
-                }
-                // A file that is not what the manifest says: the place was asked, and its state is damaged.
-                Err(StateError::Store(e)) if e.is_the_items_own() => Some(Err(e.into())),
-                Err(StateError::Store(e)) => return Err(e.into()),
-                Err(e @ StateError::Invalid { .. }) => Some(Err(WorkError::State(e))),
-            },
-        };
+        let Found { manifest: found, files, mut fault } = self.find(job, ledger).await?;
         let limits = Limits::default();
-        let sources: Vec<&Files> = read.iter().flatten().collect();
+        let sources: Vec<&Files> = files.iter().collect();
         let known = remembered.as_ref().map(|r| &r.files);
         let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
         let judge = |files: &Files| Whole::judge(&chain, files, self.collection, read_at, &limits);
@@ -319,16 +319,21 @@ impl Committer<'_> {
         if !floor && !self.without_memory {
             return Err(WorkError::NoMemory(self.collection.clone()));
         }
-        let live = match read {
+        let live = match files.as_ref().filter(|_| fault.is_none()).map(judge) {
             None => None,
-            Some(Ok(files)) => match judge(&files) {
-                Ok(whole) => Some(whole),
-                Err(_) if job.repair && memory.is_some() => None,
-                Err(e) => return Err(WorkError::Live(e)),
-            },
-            Some(Err(_)) if job.repair && memory.is_some() => None,
-            Some(Err(e)) => return Err(e),
+            Some(Ok(whole)) => Some(whole),
+            Some(Err(e)) => {
+                fault = Some(WorkError::Live(e));
+                None
+            }
         };
+        let left = files.as_ref().filter(|_| fault.is_some());
+        if let Some(fault) = fault.clone() {
+            let Some(memory) = memory.as_ref().filter(|_| job.repair) else { return Err(fault) };
+            if let Some(left) = left {
+                not_newer(&chain, left, memory)?;
+            }
+        }
         let Some(base) = live.clone().or_else(|| memory.clone()) else {
             let (collection, place) = (self.collection.clone(), self.place.place());
             return Err(WorkError::Absent { collection, place });
@@ -341,7 +346,10 @@ impl Committer<'_> {
         let listed = if single_writer { Vec::new() } else { self.list(found.is_some()).await? };
         let (mut seen, not_looked_at) = self.look(&roles, &listed, ledger).await?;
         let fallen = remembered.as_ref().filter(|r| memory.is_none() && r.verified_under.is_some());
-        let outlived = fallen.map(|r| self.outlived(r, &roles)).unwrap_or_default();
+        let mut outlived = fallen.map(|r| self.outlived(&r.files, &roles)).unwrap_or_default();
+        outlived.extend(
+            left.iter().flat_map(|l| self.outlived(l, &roles)).filter(|s| !s.file.is_expired(read_at)),
+        );
         for file in &outlived {
             if seen.iter().all(|s| s.lineage.hash() != file.lineage.hash()) {
                 seen.push(file.clone());
@@ -366,13 +374,13 @@ impl Committer<'_> {
     }
 
     /// Role files of a memory that fell with the online keys, as far as the keys of their own roles still stand: no entry is
-    /// lost because somebody else rotated a key. They are folded like what was submitted.
-    fn outlived(&self, memory: &Remembered, roles: &BTreeMap<RoleName, RoleAt>) -> Vec<Submission> {
-        let mut targets = memory.files.clone();
+    /// lost because somebody else rotated a key. So are those of a damaged live state. They are folded like what was submitted.
+    fn outlived(&self, files: &Files, roles: &BTreeMap<RoleName, RoleAt>) -> Vec<Submission> {
+        let mut targets = files.clone();
         targets.retain(|_| false);
         let name = self.collection.to_string();
         let still = |(role, at): (&RoleName, &RoleAt)| {
-            let (_, bytes) = memory.files.metadata().iter().find(|(file, _)| file.role() == role)?;
+            let (_, bytes) = files.metadata().iter().find(|(file, _)| file.role() == role)?;
             let kept = Submission::of(role, &at.keys, bytes, targets.clone()).ok()?;
             kept.file.check_collection(role, &name).and_then(|()| at.check_paths(role, &kept.file)).ok()?;
             (kept.file.bytes() != at.file.bytes()).then_some(kept)

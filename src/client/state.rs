@@ -208,6 +208,62 @@ pub async fn resolve_state(
 /// The store fails; or the manifest is of another kind, too large, names one file twice, or misses a blob.
 pub async fn read(store: &dyn Store, manifest: &Content, kind: Kind) -> Result<Read, StateError> {
     let digest = manifest.digest();
+    let layers = layers(store, manifest, kind).await?;
+    let fetch = |(name, layer): (String, Descriptor)| async move {
+        match fetch_small(store, &layer, MAX_STATE_FILES).await {
+            Ok(content) => Ok((name, layer, content)),
+            Err(e) if e.is_not_found() => {
+                Err(invalid(digest, format!("the file \"{name}\" ({}) is not there", layer.digest)))
+            }
+            Err(e) => Err(e.into()),
+        }
+    };
+    let fetched: Vec<_> =
+        stream::iter(layers.into_iter().map(fetch)).buffered(CONCURRENCY).try_collect().await?;
+    Ok(Read { manifest: manifest.clone(), files: named(fetched) })
+}
+
+/// The files of a state that can still be had: those that are there, and are what the manifest says.
+///
+/// # Errors
+/// The store fails.
+pub async fn intact(store: &dyn Store, manifest: &Content) -> Result<Files, StateError> {
+    let layers = match layers(store, manifest, Kind::State).await {
+        Ok(layers) => layers,
+        Err(StateError::Store(e)) if !e.is_the_items_own() && !e.is_not_found() => return Err(e.into()),
+        Err(_) => return Ok(Files::new()),
+    };
+    let fetch = |(name, layer): (String, Descriptor)| async move {
+        match fetch_small(store, &layer, MAX_STATE_FILES).await {
+            Ok(content) => Ok(Some((name, layer, content))),
+            Err(e) if e.is_not_found() || e.is_the_items_own() => Ok(None),
+            Err(e) => Err(StateError::Store(e)),
+        }
+    };
+    let fetched: Vec<_> =
+        stream::iter(layers.into_iter().map(fetch)).buffered(CONCURRENCY).try_collect().await?;
+    Ok(named(fetched.into_iter().flatten()))
+}
+
+fn named(fetched: impl IntoIterator<Item = (String, Descriptor, Content)>) -> Files {
+    let mut files = Files::new();
+    for (name, layer, content) in fetched {
+        if layer.media_type == media_type::TUF_TARGET {
+            files.put_target(name, content.bytes().clone());
+        } else if let Ok(name) = name.parse::<FileName>() {
+            files.put(name, content.bytes().clone());
+        }
+    }
+    files
+}
+
+/// The layers that are files, by name.
+async fn layers(
+    store: &dyn Store,
+    manifest: &Content,
+    kind: Kind,
+) -> Result<BTreeMap<String, Descriptor>, StateError> {
+    let digest = manifest.digest();
     let mut layers: BTreeMap<String, Descriptor> = BTreeMap::new();
     for part in parts(store, manifest, kind).await? {
         for layer in part.layers {
@@ -232,26 +288,7 @@ pub async fn read(store: &dyn Store, manifest: &Content, kind: Kind) -> Result<R
     if total.is_none_or(|t| t > MAX_STATE_FILES) {
         return Err(invalid(digest, format!("files of more than {MAX_STATE_FILES} bytes")));
     }
-    let fetch = |(name, layer): (String, Descriptor)| async move {
-        match fetch_small(store, &layer, MAX_STATE_FILES).await {
-            Ok(content) => Ok((name, layer, content)),
-            Err(e) if e.is_not_found() => {
-                Err(invalid(digest, format!("the file \"{name}\" ({}) is not there", layer.digest)))
-            }
-            Err(e) => Err(e.into()),
-        }
-    };
-    let fetched: Vec<_> =
-        stream::iter(layers.into_iter().map(fetch)).buffered(CONCURRENCY).try_collect().await?;
-    let mut files = Files::new();
-    for (name, layer, content) in fetched {
-        if layer.media_type == media_type::TUF_TARGET {
-            files.put_target(name, content.bytes().clone());
-        } else if let Ok(name) = name.parse::<FileName>() {
-            files.put(name, content.bytes().clone());
-        }
-    }
-    Ok(Read { manifest: manifest.clone(), files })
+    Ok(layers)
 }
 
 /// The manifests whose layers make up the artifact: itself, or the entries of an index.

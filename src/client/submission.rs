@@ -141,10 +141,11 @@ pub async fn fetch(
     now: UnixTime,
 ) -> Result<Fetched, StoreError> {
     let Some(name) = tag.tag(collection) else { return Ok(Fetched::Gone) };
-    let mut read = read_at(store, &name, left).await?;
-    if read.is_err() {
+    let mut charged = 0;
+    let mut read = read_at(store, &name, left, &mut charged).await?;
+    if matches!(read, Err(Fetched::Invalid(_))) {
         // One damaged answer shall not pass for what lies there.
-        read = read_at(store, &name, left).await?;
+        read = read_at(store, &name, left, &mut charged).await?;
     }
     let (manifest, files) = match read {
         Ok(read) => read,
@@ -158,11 +159,12 @@ pub async fn fetch(
     Ok(fetched)
 }
 
-/// The files at a tag, or why there are none.
+/// The files at a tag, or why there are none. `charged` is what `left` has paid for this tag already.
 async fn read_at(
     store: &Known<'_>,
     name: &Tag,
     left: &AtomicU64,
+    charged: &mut u64,
 ) -> Result<Result<(Content, Files), Fetched>, StoreError> {
     let manifest = match store.resolve(&Selector::Tag(name.clone())).await {
         Ok(Some(manifest)) => manifest,
@@ -171,10 +173,16 @@ async fn read_at(
     };
     let size = Manifest::parse(&manifest)
         .map_or(0, |m| m.layers.iter().fold(0, |sum: u64, l| sum.saturating_add(l.size)));
-    let took = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(size));
+    // Nobody reads it, so it costs the others nothing.
+    if size > state::MAX_STATE_FILES {
+        return Ok(Err(Fetched::Invalid(format!("files of {size} bytes"))));
+    }
+    let more = size.saturating_sub(*charged);
+    let took = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(more));
     if took.is_err() {
         return Ok(Err(Fetched::TooMuch));
     }
+    *charged += more;
     match state::read(store, &manifest, Kind::Submission).await {
         Ok(read) => Ok(Ok((manifest, read.files))),
         Err(StateError::Store(e)) => anybodys(e).map(Err),

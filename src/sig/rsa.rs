@@ -17,6 +17,9 @@ const ALGORITHM: &[u8] =
 /// Length of a SHA-256 digest.
 const HASH: u16 = 32;
 
+/// Lengths of salts that are tried beside the usual two: none, and the digests of SHA-1, SHA-384 and SHA-512.
+const SALTS: [u16; 4] = [0, 20, 48, 64];
+
 /// DER RSAPublicKey that is well-formed, of a size that counts, and has an odd public exponent from 3 up to 33 bits.
 pub(super) fn checked(der: &[u8]) -> Result<Vec<u8>, KeyError> {
     let malformed = KeyError::Malformed("not a DER RSAPublicKey with a sound modulus and exponent");
@@ -57,8 +60,9 @@ pub(super) fn modulus_bits(raw: &[u8]) -> Option<u32> {
     RsaParameters::public_modulus_len(raw).ok()
 }
 
-/// Whether `signature` over exactly `message` is this key's. The salt may have any length, as in python-tuf: as long as
-/// the digest (securesystemslib, PKCS#11, cloud services), as long as it fits (go-tuf, openssl), or another.
+/// Whether `signature` over exactly `message` is this key's. The salt may be as long as the digest (securesystemslib, PKCS#11,
+/// cloud services), as long as it fits (go-tuf, openssl), or of a length in [`SALTS`]. python-tuf takes any length; to find
+/// it out would cost a public-key operation for each that is possible, for every bad signature that anybody sends.
 pub(super) fn verify(raw: &[u8], message: &[u8], signature: &[u8]) -> bool {
     let Some(bits) = modulus_bits(raw) else { return false };
     if signature.len() != bits.div_ceil(8) as usize {
@@ -67,9 +71,7 @@ pub(super) fn verify(raw: &[u8], message: &[u8], signature: &[u8]) -> bool {
     // emLen - hLen - 2 (RFC 8017 9.1.1), emLen counted from modBits - 1.
     let longest = ((bits - 1).div_ceil(8) as u16).saturating_sub(HASH + 2);
     let digest = digest(&SHA256, message);
-    let usual = [HASH, longest];
-    usual.into_iter().any(|salt| verify_with(raw, &digest, signature, salt))
-        || (0..longest).filter(|n| *n != HASH).any(|salt| verify_with(raw, &digest, signature, salt))
+    [HASH, longest].iter().chain(&SALTS).any(|salt| verify_with(raw, &digest, signature, *salt))
 }
 
 fn verify_with(raw: &[u8], digest: &Digest, signature: &[u8], salt: u16) -> bool {

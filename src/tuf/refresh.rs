@@ -117,7 +117,8 @@ impl Refresh {
     /// still verifies is a floor, expired or not, and is used again where the new metadata still pins it.
     ///
     /// # Errors
-    /// As [`Refresh::start`].
+    /// As [`Refresh::start`]; or a kept timestamp or snapshot cannot be parsed. It was parsed when it was saved, so it was damaged
+    /// since, and a damaged floor is not the same as none. python-tuf goes on without it.
     pub fn resume(
         root: Metadata<Root>,
         collection: Option<&str>,
@@ -128,11 +129,17 @@ impl Refresh {
     ) -> Result<Self, TufError> {
         let mut refresh = Self::start(root, collection, None, expiry, now, limits)?;
         let (role, name) = (RoleName::timestamp(), FileName::timestamp());
+        if let Some(bytes) = kept.get(&name) {
+            Unverified::<Timestamp>::parse(&role, bytes, limits)?;
+        }
         let timestamp = kept.get(&name).and_then(|bytes| {
             refresh.verified::<Timestamp>(&role, refresh.root.role().timestamp_keys(), None, bytes).ok()
         });
-        let role = RoleName::snapshot();
-        let snapshot = kept.get(&FileName::unversioned(role.clone())).and_then(|bytes| {
+        let (role, name) = (RoleName::snapshot(), FileName::unversioned(RoleName::snapshot()));
+        if let Some(bytes) = kept.get(&name) {
+            Unverified::<Snapshot>::parse(&role, bytes, limits)?;
+        }
+        let snapshot = kept.get(&name).and_then(|bytes| {
             refresh.verified::<Snapshot>(&role, refresh.root.role().snapshot_keys(), None, bytes).ok()
         });
         refresh.floor = Some(Floor {

@@ -36,7 +36,7 @@ pub(super) struct Round {
     pub(super) single_writer: bool,
     pub(super) listed: Vec<SubmissionTag>,
     pub(super) seen: Vec<Submission>,
-    /// Files of a memory that no longer stands as a whole; they are in `seen` too.
+    /// Files of a memory or a live state that does not stand as a whole; they are in `seen` too.
     pub(super) outlived: Vec<Submission>,
     pub(super) not_looked_at: Vec<SubmissionTag>,
 }

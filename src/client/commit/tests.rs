@@ -1,6 +1,7 @@
 //! What a registry may serve to those who sign.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use super::*;
 use crate::client::fixture::{DAY, Home, World, image, key, name};
 use crate::client::publish::PublishError;
 use crate::client::renew::Status;
-use crate::client::state::pack;
+use crate::client::state::{Kind, pack};
 use crate::oci::{Descriptor, Repository, Selector};
 use crate::store::memory::MemoryStore;
 use crate::store::{BlobReader, BlobSource, Manage};
@@ -63,8 +64,14 @@ async fn revoke(world: &World, digest: &Digest) {
     assert_eq!(world.renew(&world.owner, &[]).await.unwrap().admitted.len(), 1);
 }
 
-/// A registry that deletes manifests and no tags, as distribution does.
-struct ByDigest(Arc<dyn Manage>);
+/// A registry that deletes manifests and no tags, as distribution does, and damages the next blob on demand.
+struct ByDigest(MemoryStore, AtomicBool);
+
+impl ByDigest {
+    fn new() -> Self {
+        Self(MemoryStore::new(name().as_repository().clone()), AtomicBool::new(false))
+    }
+}
 
 #[async_trait]
 impl Store for ByDigest {
@@ -77,6 +84,10 @@ impl Store for ByDigest {
     }
 
     async fn fetch(&self, blob: &Descriptor, offset: u64) -> Result<BlobReader, StoreError> {
+        if self.1.swap(false, Ordering::SeqCst) {
+            let junk = Bytes::from(vec![b'x'; blob.size as usize]);
+            return Ok(stream::once(async move { Ok(junk) }).boxed());
+        }
         self.0.fetch(blob, offset).await
     }
 
@@ -283,8 +294,7 @@ async fn what_only_looks_like_a_seal_is_none() {
 
 #[tokio::test]
 async fn a_bundle_at_the_tag_of_a_submission_is_not_deleted_with_it() {
-    let world =
-        World::new(Arc::new(ByDigest(Arc::new(MemoryStore::new(name().as_repository().clone()))))).await;
+    let world = World::new(Arc::new(ByDigest::new())).await;
     let bundle = image(&*world.store, "a").await;
     let what = bundle.digest().to_string();
     let done = world.publish(&world.owner, &[(&what, &["v1"])]).await.unwrap();
@@ -395,4 +405,96 @@ async fn what_is_remembered_of_a_role_outlives_the_online_keys() {
     world.renew(&world.home(&[Home::RELEASES, NEW]), &[]).await.unwrap();
     assert!(world.has(first.digest()).await);
     assert!(world.has(second.digest()).await, "what only the memory knew is in again");
+}
+
+/// A blob that is nobody's file.
+async fn other_blob(world: &World) -> Digest {
+    let other = Content::new("application/octet-stream", b"other".to_vec());
+    let source = crate::store::BytesSource(other.bytes().clone());
+    world.store.push_blob(other.descriptor(), &source).await.unwrap();
+    other.digest().clone()
+}
+
+/// Put the live state again without embedded files, and with another blob's digest for the file `lost`.
+async fn spread(world: &World, lost: Option<&str>) {
+    let live = world.store.resolve(&Selector::Tag(name().state_tag())).await.unwrap().unwrap();
+    let mut doc: serde_json::Value = serde_json::from_slice(live.bytes()).unwrap();
+    let other = other_blob(world).await;
+    for layer in doc["layers"].as_array_mut().unwrap() {
+        layer.as_object_mut().unwrap().remove("data");
+        let file = layer["annotations"][state::FILENAME].as_str().unwrap();
+        if lost.is_some_and(|lost| file.ends_with(lost)) {
+            layer["digest"] = json!(other);
+        }
+    }
+    let manifest = Content::new(live.descriptor().media_type.clone(), doc.to_string().into_bytes());
+    world.store.push_manifest(&manifest, Some(&name().state_tag())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_state_is_not_replaced_by_an_older_memory() {
+    let world = World::new(Arc::new(ByDigest::new())).await;
+    let bundle = image(&*world.store, "a").await;
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &[])]).await.unwrap();
+    let stale = world.home(&[Home::ONLINE]);
+    world.renew(&stale, &[]).await.unwrap();
+    let old = stale.memory().load(&world.root).unwrap();
+    revoke(&world, bundle.digest()).await;
+    let newest = world.live().await;
+    for lost in ["revocations.json", "snapshot.json"] {
+        put(&world, newest.files()).await;
+        spread(&world, Some(lost)).await;
+        let before = world.store.resolve(&Selector::Tag(name().state_tag())).await.unwrap();
+        let e = world.renew(&stale, &[]).await.unwrap_err();
+        assert!(e.to_string().contains("damaged live state"), "{lost}: {e}");
+        assert_eq!(stale.memory().load(&world.root).unwrap(), old);
+        assert_eq!(world.store.resolve(&Selector::Tag(name().state_tag())).await.unwrap(), before);
+    }
+    // Who remembers the newest one puts it right.
+    assert!(world.renew(&world.owner, &[]).await.unwrap().repaired);
+    let revocations = RoleName::revocations();
+    assert_eq!(
+        world.live().await.role(&revocations).unwrap().bytes(),
+        newest.role(&revocations).unwrap().bytes()
+    );
+}
+
+#[tokio::test]
+async fn one_damaged_answer_is_not_taken_for_the_state() {
+    let store = Arc::new(ByDigest::new());
+    let world = World::new(store.clone()).await;
+    let stale = world.home(&[Home::ONLINE]);
+    world.renew(&stale, &[]).await.unwrap();
+    let bundle = image(&*world.store, "a").await;
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &[])]).await.unwrap();
+    spread(&world, None).await;
+    store.1.store(true, Ordering::SeqCst);
+    let renewed = world.renew(&stale, &[]).await.unwrap();
+    assert!(!store.1.load(Ordering::SeqCst), "it was served");
+    assert!(!renewed.repaired);
+    assert!(world.has(bundle.digest()).await);
+}
+
+#[tokio::test]
+async fn junk_that_nobody_reads_costs_no_budget() {
+    let world = world().await;
+    let (live, other) = (world.live().await, other_blob(&world).await);
+    let (place, left) = (Known::new(&*world.store), AtomicU64::new(MAX_SUBMITTED_BYTES));
+    for (size, paid) in [(MAX_SUBMITTED_BYTES, 0), (state::MAX_STATE_FILES, state::MAX_STATE_FILES)] {
+        let mut doc = json!({"schemaVersion": 2, "mediaType": crate::oci::media_type::OCI_MANIFEST});
+        doc["artifactType"] = json!(Kind::Submission.artifact_type());
+        doc["config"] = json!(crate::oci::empty_descriptor());
+        doc["layers"] = json!([{
+            "mediaType": crate::oci::media_type::TUF_METADATA, "digest": other, "size": size,
+            "annotations": {state::FILENAME: "2.releases.json"},
+        }]);
+        let manifest = Content::new(crate::oci::media_type::OCI_MANIFEST, doc.to_string().into_bytes());
+        let tag =
+            SubmissionTag::of(&RoleName::releases(), Version::new(2).unwrap(), &doc.to_string().into_bytes());
+        world.store.push_manifest(&manifest, tag.tag(&name()).as_ref()).await.unwrap();
+        let before = left.load(Ordering::SeqCst);
+        let fetched = fetch(&place, &name(), &tag, live.roles(), &left, world.clock.now()).await.unwrap();
+        assert!(matches!(fetched, Fetched::Invalid(_)), "{fetched:?}");
+        assert_eq!(before - left.load(Ordering::SeqCst), paid, "once, although it was read twice");
+    }
 }

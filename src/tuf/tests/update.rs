@@ -128,6 +128,22 @@ fn t5_an_equal_version_with_other_content_is_dropped_and_what_it_names_is_not_as
 }
 
 #[test]
+fn a_kept_floor_that_was_damaged_is_an_error_and_not_no_floor() {
+    let sim = Sim::new();
+    for role in [RoleName::timestamp(), RoleName::snapshot()] {
+        let mut client = Client::new(&sim);
+        assert_eq!(client.update(&sim.files()).1, Ok(()));
+        let name = FileName::unversioned(role.clone());
+        let good = client.kept(role).unwrap().clone();
+        client.kept.put(name.clone(), good.slice(..good.len() / 2));
+        let (log, end) = client.update(&sim.files());
+        assert!(end.is_err() && log == ["need 2.root.json"], "{log:?} {end:?}");
+        client.kept.put(name, good);
+        assert_eq!(client.update(&sim.files()).1, Ok(()));
+    }
+}
+
+#[test]
 fn t4_t6_s5_t9_what_is_kept_is_a_floor_expired_or_not() {
     let mut sim = Sim::new();
     sim.at_version(5, NOW);
