@@ -10,7 +10,7 @@ use bulla::store::{BlobReader, BlobSource, BytesSource, Failure, Manage, Store, 
 use bytes::Bytes;
 use futures::StreamExt;
 
-use crate::registry::{Address, Auth, Config, Listener, Quirks, Registry as Server};
+use crate::registry::{Action, Address, Auth, Config, Fault, Listener, Nth, Quirks, Registry as Server};
 use crate::servers::{artifact, repository, repository_with};
 
 async fn server(quirks: Quirks) -> Server {
@@ -162,6 +162,23 @@ async fn uploads_are_repeated_whole() {
     let e = repo.push_blob(&blob(b"content"), &BytesSource("content".into())).await.unwrap_err();
     assert!(matches!(e.failure, Failure::Denied(_)), "{e}");
     assert_eq!(server.count("PUT", "*"), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_without_error_document_is_a_broken_line() {
+    let server = server(Quirks::default()).await;
+    let repo = repository(&server, "a");
+    let bytes = vec![7; 500_000];
+    let plain = Action::Answer { status: 400, content_type: "text/plain".into(), body: "Bad Request".into() };
+    server.fault(Fault::on("PUT", "*/blobs/*").nth(Nth::Only(1)).action(plain));
+    repo.push_blob(&blob(&bytes), &BytesSource(bytes.clone().into())).await.unwrap();
+    assert!(server.blob("a", &blob(&bytes).digest.to_string()).is_some());
+    server.behave();
+    server.fault("PUT */blobs/* status=400".parse().unwrap());
+    server.clear();
+    let other = vec![8; 500_000];
+    assert!(repo.push_blob(&blob(&other), &BytesSource(other.clone().into())).await.is_err());
+    assert_eq!(server.count("PUT", "*"), 1, "a registry's own refusal is final");
 }
 
 #[tokio::test]

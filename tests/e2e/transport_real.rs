@@ -145,12 +145,15 @@ async fn real_registry_goes_on_where_the_line_broke() {
     assert!(direct.exists(&blob).await.unwrap());
     assert!(sent < 60_000_000, "{sent} bytes for {}", bytes.len());
 
-    let (line, carried) = bad_line(4, 5_000_000).await;
+    // Without ranges each break costs one of the four tries; with them, tries begin anew with what arrives.
+    let ranges = var("BULLA_INTEROP_NO_RANGES").is_none();
+    let (breaks, most) = if ranges { (4, 30_000_000) } else { (3, 60_000_000) };
+    let (line, carried) = bad_line(breaks, 5_000_000).await;
     let through = known().repository(&at(&line));
     let got = fetch_small(&through, &blob, 1 << 30).await.unwrap();
     assert!(got.bytes()[..] == bytes);
     let read = carried.load(Ordering::SeqCst);
-    assert!(read < 30_000_000, "{read} bytes for {}", bytes.len());
+    assert!(read < most, "{read} bytes for {}", bytes.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

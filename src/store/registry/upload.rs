@@ -441,6 +441,8 @@ impl Upload<'_> {
                 Err(Miss::Again(error, asked))
             }
             status if is_transient(status) => self.broken(session, error, asked).await,
+            // No registry's word: its web server answers so to a body that broke off on the way (RFC 9112 section 8).
+            StatusCode::BAD_REQUEST if !answer.has_errors() => self.broken(session, error, asked).await,
             // The session is gone, not the repository: POST would have said so.
             StatusCode::NOT_FOUND | StatusCode::GONE => self.gone(),
             _ if answer.has_code("BLOB_UPLOAD_UNKNOWN") || answer.has_code("BLOB_UPLOAD_INVALID") => {
