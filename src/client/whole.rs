@@ -7,9 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::time::UnixTime;
+pub use crate::tuf::RoleAt;
+use crate::tuf::proposal::Base;
 use crate::tuf::{
-    CollectionName, Expiry, Fault, FileName, FilePin, Files, Limits, Metadata, Paths, RoleKeys, RoleName,
-    RootChain, RootStep, RootWalk, Target, Targets, Trusted, TufError,
+    CollectionName, Expiry, Fault, FileName, FilePin, Files, Limits, Metadata, RoleKeys, RoleName, RootChain,
+    RootStep, RootWalk, Target, Targets, Trusted, TufError,
 };
 
 /// Most targets roles that are followed in one state.
@@ -21,17 +23,6 @@ pub struct Whole {
     trusted: Trusted,
     files: Files,
     roles: BTreeMap<RoleName, RoleAt>,
-}
-
-/// A targets role in its place: who may sign it, and its file.
-#[derive(Debug, Clone)]
-pub struct RoleAt {
-    /// Keys and threshold, as the role that delegates to it (or the root) says.
-    pub keys: RoleKeys,
-    /// What it may speak for; top-level targets for everything.
-    pub paths: Option<Paths>,
-    /// The file.
-    pub file: Arc<Metadata<Targets>>,
 }
 
 /// Whether a target path is that of a file of the whole collection, which a state carries: no bundle and no link.
@@ -80,24 +71,6 @@ pub fn walk_on(
             }
             RootStep::Save(..) => walk.saved(),
             RootStep::Done => return Ok(walk.finish()),
-        }
-    }
-}
-
-impl RoleAt {
-    /// That `file` lists only what the role may speak for. Verifiers pass over the rest, but it may be the file of another
-    /// role with the same keys: role files do not say whose they are.
-    ///
-    /// # Errors
-    /// It lists something else.
-    pub fn check_paths(&self, role: &RoleName, file: &Metadata<Targets>) -> Result<(), TufError> {
-        let Some(paths) = &self.paths else { return Ok(()) };
-        match file.role().targets().keys().find(|path| !paths.cover(path)) {
-            Some(path) => {
-                let why = format!("it lists \"{path}\", for which the role may not speak");
-                Err(TufError::new(role, Fault::Format(why)))
-            }
-            None => Ok(()),
         }
     }
 }
@@ -164,6 +137,11 @@ impl Whole {
     /// The file of a targets role.
     pub fn role(&self, role: &RoleName) -> Option<&Arc<Metadata<Targets>>> {
         self.roles.get(role).map(|r| &r.file)
+    }
+
+    /// The published files that a proposal stands on.
+    pub fn base(&self, collection: &CollectionName) -> Base {
+        Base::new(collection.clone(), self.trusted.root().clone(), self.roles.clone())
     }
 
     /// Who may sign a role.

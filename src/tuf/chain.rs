@@ -177,4 +177,32 @@ impl RootChain {
     pub fn skipped(&self) -> &[TufError] {
         &self.skipped
     }
+
+    /// The chain with one root more.
+    ///
+    /// # Errors
+    /// It is not the next one, or not signed by a threshold of the last one and of itself.
+    pub fn extended(
+        &self,
+        root: &Bytes,
+        collection: Option<&str>,
+        limits: &Limits,
+    ) -> Result<Self, TufError> {
+        let walk = RootWalk {
+            collection: collection.map(str::to_owned),
+            limits: limits.clone(),
+            chain: vec![self.last().clone()],
+            saving: false,
+            done: false,
+            skipped: Vec::new(),
+        };
+        let next = walk.accept(self.last(), root)?;
+        if self.roots.len() > limits.root_rotations {
+            let fault = Fault::Cap { what: "root rotations", limit: limits.root_rotations };
+            return Err(TufError::new(&RoleName::root(), fault));
+        }
+        let mut roots = self.roots.clone();
+        roots.push(next);
+        Ok(Self { roots, skipped: self.skipped.clone() })
+    }
 }

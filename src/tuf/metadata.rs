@@ -142,6 +142,11 @@ impl RoleKeys {
         let known = self.keys.iter().filter_map(|(id, key)| key.as_ref().map(|key| (id, key)));
         known.filter(|(_, key)| !material.insert(*key)).map(|(id, _)| id).collect()
     }
+
+    /// How many distinct keys can sign.
+    pub fn distinct(&self) -> usize {
+        self.keys.values().flatten().collect::<BTreeSet<_>>().len()
+    }
 }
 
 impl<R: Role> Unverified<R> {
@@ -163,7 +168,12 @@ impl<R: Role> Unverified<R> {
         self.inner.extra.as_ref().map(|x| x.collection.as_str())
     }
 
-    /// The role's own fields, unchecked: only for a root that is to be checked against itself.
+    /// The expiry that the file claims.
+    pub fn claimed_expires(&self) -> UnixTime {
+        self.inner.expires
+    }
+
+    /// The role's own fields, unchecked: for a root that is to be checked against itself, and for drafts.
     pub(super) fn claimed(&self) -> &R {
         &self.inner.role
     }
@@ -214,6 +224,11 @@ impl<R> Metadata<R> {
     /// Expiry.
     pub fn expires(&self) -> UnixTime {
         self.expires
+    }
+
+    /// Who of `keys` signed.
+    pub fn count(&self, keys: &RoleKeys) -> SignatureCount {
+        count(&canonical(&self.signed), &self.signatures, keys)
     }
 
     /// Whether it is expired at `now`: from the second of expiry on (TUF specification: "expires" must be after now).
@@ -299,7 +314,12 @@ fn read<R: Role>(bytes: &Bytes, limits: &Limits) -> Result<Metadata<R>, Fault> {
     Ok(Metadata { bytes: bytes.clone(), signed, signatures, version, expires, extra, role })
 }
 
-fn count(message: &[u8], signatures: &BTreeMap<KeyId, Vec<u8>>, keys: &RoleKeys) -> SignatureCount {
+/// Who of `keys` signed `message`.
+pub(super) fn count(
+    message: &[u8],
+    signatures: &BTreeMap<KeyId, Vec<u8>>,
+    keys: &RoleKeys,
+) -> SignatureCount {
     let mut material = BTreeSet::new();
     let (mut signed, mut missing, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
     for (id, key) in &keys.keys {

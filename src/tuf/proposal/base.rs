@@ -1,0 +1,135 @@
+//! What is published: every role in its place, verified before. A proposal stands on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::tuf::{
+    Ancestor, CollectionName, Delegation, Fault, Metadata, Paths, RoleKeys, RoleName, Root, Targets, TufError,
+};
+
+/// Most ways to targets roles that are followed.
+const MAX_WAYS: usize = 1_024;
+
+/// A targets role in its place: who may sign it, and its file.
+#[derive(Debug, Clone)]
+pub struct RoleAt {
+    /// Keys and threshold, as the role that delegates to it (or the root) says.
+    pub keys: RoleKeys,
+    /// What it may speak for; top-level targets for everything.
+    pub paths: Option<Paths>,
+    /// The file.
+    pub file: Arc<Metadata<Targets>>,
+}
+
+/// The published files of a collection, verified.
+#[derive(Debug, Clone)]
+pub struct Base {
+    collection: CollectionName,
+    root: Option<Metadata<Root>>,
+    roles: BTreeMap<RoleName, RoleAt>,
+}
+
+/// One way to a targets role: who delegates to it, to whom, and for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) by: RoleName,
+    pub(super) keys: RoleKeys,
+    pub(super) paths: Option<Paths>,
+}
+
+impl RoleAt {
+    /// That `file` lists only what the role may speak for. Verifiers pass over the rest, but it may be the file of another
+    /// role with the same keys: role files do not say whose they are.
+    ///
+    /// # Errors
+    /// It lists something else.
+    pub fn check_paths(&self, role: &RoleName, file: &Metadata<Targets>) -> Result<(), TufError> {
+        within(role, self.paths.as_ref(), file.role())
+    }
+}
+
+/// That a role lists only what it may speak for.
+pub(super) fn within(role: &RoleName, paths: Option<&Paths>, content: &Targets) -> Result<(), TufError> {
+    let Some(paths) = paths else { return Ok(()) };
+    match content.targets().keys().find(|path| !paths.cover(path)) {
+        Some(path) => {
+            let why = format!("it lists \"{path}\", for which the role may not speak");
+            Err(TufError::new(role, Fault::Format(why)))
+        }
+        None => Ok(()),
+    }
+}
+
+impl Base {
+    /// The published files of a collection: its root, and every targets role that can be reached.
+    pub fn new(collection: CollectionName, root: Metadata<Root>, roles: BTreeMap<RoleName, RoleAt>) -> Self {
+        Self { collection, root: Some(root), roles }
+    }
+
+    /// A collection in the making: nothing is published.
+    pub fn nothing(collection: CollectionName) -> Self {
+        Self { collection, root: None, roles: BTreeMap::new() }
+    }
+
+    /// The collection.
+    pub fn collection(&self) -> &CollectionName {
+        &self.collection
+    }
+
+    /// The root; none for a collection in the making.
+    pub fn root(&self) -> Option<&Metadata<Root>> {
+        self.root.as_ref()
+    }
+
+    /// The targets roles.
+    pub fn roles(&self) -> &BTreeMap<RoleName, RoleAt> {
+        &self.roles
+    }
+
+    /// The file of a targets role.
+    pub fn role(&self, role: &RoleName) -> Option<&Arc<Metadata<Targets>>> {
+        self.roles.get(role).map(|at| &at.file)
+    }
+
+    /// Version and SHA-256 of a role's file.
+    pub fn file(&self, role: &RoleName) -> Option<Ancestor> {
+        match &self.root {
+            Some(root) if *role == RoleName::root() => Some(root.as_ancestor()),
+            _ => self.role(role).map(|file| file.as_ancestor()),
+        }
+    }
+
+    /// The delegations to `role`, with who made each.
+    pub fn delegations_to<'a>(
+        &'a self,
+        role: &'a RoleName,
+    ) -> impl Iterator<Item = (&'a RoleName, &'a Delegation)> {
+        self.roles.iter().filter_map(|(by, at)| at.file.role().delegation(role).map(|d| (by, d)))
+    }
+}
+
+/// Every way to every targets role, from top-level targets down; `content` is what each role's file says, where it has one.
+pub(super) fn ways<'a>(
+    top: &RoleKeys,
+    content: impl Fn(&RoleName) -> Option<&'a Targets>,
+) -> Result<BTreeMap<RoleName, Vec<Way>>, TufError> {
+    let targets = RoleName::targets();
+    let first = Way { by: RoleName::root(), keys: top.clone(), paths: None };
+    let mut out = BTreeMap::from([(targets.clone(), vec![first])]);
+    let (mut open, mut seen, mut count) = (vec![targets], BTreeSet::new(), 0);
+    while let Some(by) = open.pop() {
+        if !seen.insert(by.clone()) {
+            continue;
+        }
+        for d in content(&by).map(Targets::delegations).unwrap_or_default() {
+            count += 1;
+            if count > MAX_WAYS {
+                return Err(TufError::new(&by, Fault::Cap { what: "delegations", limit: MAX_WAYS }));
+            }
+            let way = Way { by: by.clone(), keys: d.keys.clone(), paths: Some(d.paths.clone()) };
+            out.entry(d.name.clone()).or_default().push(way);
+            open.push(d.name.clone());
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,549 @@
+//! The difference between what is published and the very bytes that are signed: never the proposal's own words.
+//!
+//! What this module knows is named in its own terms (keys, thresholds, delegations, targets); every other member that
+//! changed is named by its place. Nothing can be changed without an item that says so: what no item covers becomes one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use super::leaves::{Leaf, leaves, named};
+use super::{Base, Drafted, Proposal};
+use crate::oci::Digest;
+use crate::sig::PublicKey;
+use crate::tuf::{Ancestor, RoleName};
+
+/// Longest value that is shown in words, characters.
+const SHOWN: usize = 300;
+
+/// What a proposal changes, role by role, in the order in which it is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// One for each draft; root first.
+    pub files: Vec<FileDifference>,
+    /// Target files that come along: path, size, SHA-256, and the role that lists exactly these bytes.
+    pub along: Vec<Along>,
+}
+
+/// A target file that comes along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Along {
+    /// Its path.
+    pub path: String,
+    /// Size, bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub digest: Digest,
+    /// The drafts that list exactly these bytes.
+    pub listed_by: Vec<RoleName>,
+}
+
+/// What one draft changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileDifference {
+    /// The role.
+    pub role: RoleName,
+    /// The published file; none for a new role.
+    pub old: Option<Ancestor>,
+    /// The draft's version, as it says.
+    pub version: u64,
+    /// SHA-256 of the bytes that are signed.
+    pub message: Digest,
+    /// Every change.
+    pub items: Vec<Item>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its kind.
+    pub kind: ItemKind,
+    /// The role, path or member that it is about.
+    pub subject: String,
+    /// Its places in the signed value, each member by member; a delegation stands under its name.
+    pub at: Vec<Vec<String>>,
+    /// What is published; none where nothing is.
+    pub old: Option<Value>,
+    /// What would be; none where nothing would.
+    pub new: Option<Value>,
+    /// One line for people. Control characters are escaped.
+    pub text: String,
+}
+
+/// Kinds of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ItemKind {
+    /// The file's version.
+    Version,
+    /// When it was made.
+    At,
+    /// When it expires.
+    Expires,
+    /// A key may sign a role.
+    KeyAdded,
+    /// A key may no longer sign a role.
+    KeyRemoved,
+    /// The key that an id stands for.
+    KeyChanged,
+    /// How many keys must sign a role.
+    Threshold,
+    /// A role is delegated to.
+    DelegationAdded,
+    /// A role is no longer delegated to.
+    DelegationRemoved,
+    /// A role may speak for more.
+    PathsAdded,
+    /// A role may speak for less.
+    PathsRemoved,
+    /// Whether the search ends at a role.
+    Terminating,
+    /// The order of the delegations, which is their priority.
+    Order,
+    /// An entry is added.
+    TargetAdded,
+    /// An entry goes.
+    TargetRemoved,
+    /// An entry names other bytes, or says something else.
+    TargetChanged,
+    /// Which files it descends from, which withdrawals it knows.
+    Lineage,
+    /// Any other member.
+    Other,
+}
+
+impl ItemKind {
+    /// The word for machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::At => "at",
+            Self::Expires => "expires",
+            Self::KeyAdded => "key-added",
+            Self::KeyRemoved => "key-removed",
+            Self::KeyChanged => "key-changed",
+            Self::Threshold => "threshold",
+            Self::DelegationAdded => "delegation-added",
+            Self::DelegationRemoved => "delegation-removed",
+            Self::PathsAdded => "paths-added",
+            Self::PathsRemoved => "paths-removed",
+            Self::Terminating => "terminating",
+            Self::Order => "order",
+            Self::TargetAdded => "target-added",
+            Self::TargetRemoved => "target-removed",
+            Self::TargetChanged => "target-changed",
+            Self::Lineage => "lineage",
+            Self::Other => "other",
+        }
+    }
+
+    /// What every new version has: its number, its time, its ancestors.
+    pub fn is_routine(self) -> bool {
+        matches!(self, Self::Version | Self::At | Self::Lineage)
+    }
+}
+
+impl Proposal {
+    /// What is published, against the bytes that are signed.
+    pub fn difference(&self, base: &Base) -> Difference {
+        let one = |(role, draft): (&RoleName, &Drafted)| {
+            let old = match base.root() {
+                Some(root) if *role == RoleName::root() => Some(root.signed()),
+                _ => base.role(role).map(|file| file.signed()),
+            };
+            FileDifference {
+                role: role.clone(),
+                old: base.file(role),
+                version: draft.version().get(),
+                message: Digest::sha256(&draft.message()),
+                items: items(old, draft.signed()),
+            }
+        };
+        let mut files: Vec<_> = self.drafts().iter().map(one).collect();
+        files.sort_by_key(|f| (f.role != RoleName::root(), f.role != RoleName::targets(), f.role.clone()));
+        let along = self.files().iter().map(|(path, bytes)| {
+            let lists = |d: &Drafted| {
+                d.targets().and_then(|t| t.targets().get(path)).is_some_and(|t| t.check(bytes).is_ok())
+            };
+            Along {
+                path: path.clone(),
+                size: bytes.len() as u64,
+                digest: Digest::sha256(bytes),
+                listed_by: self.drafts().iter().filter(|(_, d)| lists(d)).map(|(r, _)| r.clone()).collect(),
+            }
+        });
+        Difference { files, along: along.collect() }
+    }
+}
+
+impl Difference {
+    /// For machines.
+    pub fn to_json(&self) -> Value {
+        let item = |i: &Item| {
+            json!({
+                "kind": i.kind.as_str(), "subject": i.subject,
+                "at": i.at.iter().map(|at| pointer(at)).collect::<Vec<_>>(),
+                "old": i.old, "new": i.new, "text": i.text,
+            })
+        };
+        let file = |f: &FileDifference| {
+            json!({
+                "role": f.role, "version": f.version, "signs": f.message,
+                "replaces": f.old.as_ref().map(|o| json!({"version": o.0, "sha256": o.1})),
+                "items": f.items.iter().map(item).collect::<Vec<_>>(),
+            })
+        };
+        let along =
+            |a: &Along| json!({"path": a.path, "size": a.size, "digest": a.digest, "listedBy": a.listed_by});
+        json!({
+            "files": self.files.iter().map(file).collect::<Vec<_>>(),
+            "along": self.along.iter().map(along).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// For people: a line a change, what every new version has at the end of its file's lines.
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for file in &self.files {
+            let old = file.old.as_ref().map_or_else(|| "new".to_owned(), |o| format!("{} ->", o.0));
+            writeln!(f, "{} {old} {}", plain(file.role.as_str()), file.version)?;
+            let (routine, rest): (Vec<_>, Vec<_>) = file.items.iter().partition(|i| i.kind.is_routine());
+            for item in &rest {
+                writeln!(f, "  {}", item.text)?;
+            }
+            if rest.is_empty() {
+                writeln!(f, "  the same, signed again")?;
+            }
+            let routine: Vec<&str> = routine.iter().map(|i| i.text.as_str()).collect();
+            writeln!(f, "  ({})", routine.join("; "))?;
+            writeln!(f, "  signs {}", file.message)?;
+        }
+        for a in &self.along {
+            let by: Vec<String> = a.listed_by.iter().map(|r| plain(r.as_str())).collect();
+            let by = if by.is_empty() {
+                "no draft lists it".to_owned()
+            } else {
+                format!("listed by {}", by.join(", "))
+            };
+            writeln!(f, "file {}: {} bytes, {}, {by}", plain(&a.path), a.size, a.digest)?;
+        }
+        Ok(())
+    }
+}
+
+/// Foreign text on one line: nothing in it can move a terminal's cursor or reorder what is read.
+pub fn plain(text: &str) -> String {
+    let odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if odd(c) {
+            out.extend(c.escape_unicode())
+        } else {
+            out.push(c)
+        }
+        out
+    })
+}
+
+/// Every change from `old` to `new`. Without an old file everything is new.
+pub(super) fn items(old: Option<&Value>, new: &Value) -> Vec<Item> {
+    let nothing = Value::Object(Map::new());
+    let old = old.unwrap_or(&nothing);
+    let mut out = Vec::new();
+    heading(old, new, &mut out);
+    let (roles, others) = (top_roles(old), top_roles(new));
+    keys_and_roles(&[], (&old["keys"], &roles), (&new["keys"], &others), &mut out);
+    let (a, b) = (&old["delegations"], &new["delegations"]);
+    delegations(a, b, &mut out);
+    targets(&old["targets"], &new["targets"], &mut out);
+    // Whatever no item above says: nothing changes in silence.
+    let said: BTreeSet<Vec<String>> =
+        out.iter().filter(|i| i.kind != ItemKind::Order).flat_map(|i| i.at.clone()).collect();
+    let ordered = out.iter().any(|i| i.kind == ItemKind::Order);
+    for leaf in leaves(old, new) {
+        let covered = match leaf.order {
+            true => ordered,
+            false => (1..=leaf.at.len()).any(|n| said.contains(&leaf.at[..n])),
+        };
+        if !covered {
+            out.push(other(leaf));
+        }
+    }
+    out
+}
+
+fn heading(old: &Value, new: &Value, out: &mut Vec<Item>) {
+    let rows: [(&[&str], ItemKind, &str); 6] = [
+        (&["version"], ItemKind::Version, "version"),
+        (&["expires"], ItemKind::Expires, "expires"),
+        (&["x-bulla", "at"], ItemKind::At, "made at"),
+        (&["x-bulla", "ancestors"], ItemKind::Lineage, "ancestors"),
+        (&["x-bulla", "withdrawn"], ItemKind::Lineage, "withdrawals"),
+        (&["x-bulla", "delegationsSet"], ItemKind::Lineage, "delegations set by version"),
+    ];
+    for (at, kind, what) in rows {
+        let get = |v: &Value| at.iter().try_fold(v, |v, name| v.get(name)).cloned();
+        let (a, b) = (get(old), get(new));
+        if a == b {
+            continue;
+        }
+        let count = |v: &Option<Value>| match v {
+            Some(Value::Array(list)) => format!("{}", list.len()),
+            Some(Value::Object(map)) => format!("{}", map.len()),
+            other => shown(other.as_ref()),
+        };
+        let text = match &a {
+            None => format!("{what} {}", count(&b)),
+            Some(_) => format!("{what} {} -> {}", count(&a), count(&b)),
+        };
+        let at = vec![at.iter().map(|s| (*s).to_owned()).collect()];
+        out.push(Item { kind, subject: what.into(), at, old: a, new: b, text });
+    }
+}
+
+fn top_roles(signed: &Value) -> BTreeMap<String, Value> {
+    let roles = signed["roles"].as_object();
+    roles.into_iter().flatten().map(|(name, role)| (name.clone(), role.clone())).collect()
+}
+
+type Roles<'a> = (&'a Value, &'a BTreeMap<String, Value>);
+
+/// Keys and thresholds of the roles that one table of keys serves.
+fn keys_and_roles(under: &[&str], old: Roles<'_>, new: Roles<'_>, out: &mut Vec<Item>) {
+    let place = |rest: &[&str]| under.iter().chain(rest).map(|s| (*s).to_owned()).collect::<Vec<_>>();
+    let names: BTreeSet<&String> = old.1.keys().chain(new.1.keys()).collect();
+    for name in names {
+        let (a, b) = (old.1.get(name), new.1.get(name));
+        let (had, has) = (ids(a), ids(b));
+        let (ids_at, key_at) = (place(&["roles", name, "keyids"]), |id: &str| place(&["keys", id]));
+        let shown_name = plain(name);
+        let mut key = |kind, id: &str, at: Vec<Vec<String>>, text: String| {
+            let (old, new) = (old.0.get(id).cloned(), new.0.get(id).cloned());
+            out.push(Item { kind, subject: name.clone(), at, old, new, text });
+        };
+        for id in has.difference(&had) {
+            let text = format!("{shown_name}: key {} may sign", key_text(id, new.0.get(id)));
+            let listed = (old.0.get(id) != new.0.get(id)).then(|| key_at(id));
+            key(ItemKind::KeyAdded, id, [ids_at.clone()].into_iter().chain(listed).collect(), text);
+        }
+        for id in had.difference(&has) {
+            let text = format!("{shown_name}: key {} may no longer sign", key_text(id, old.0.get(id)));
+            let gone = new.0.get(id).is_none().then(|| key_at(id));
+            key(ItemKind::KeyRemoved, id, [ids_at.clone()].into_iter().chain(gone).collect(), text);
+        }
+        for id in had.intersection(&has).filter(|id| old.0.get(id.as_str()) != new.0.get(id.as_str())) {
+            let (from, to) = (key_text(id, old.0.get(id)), key_text(id, new.0.get(id)));
+            let text = format!("{shown_name}: the key object of an id changed: {from} -> {to}");
+            key(ItemKind::KeyChanged, id, vec![key_at(id)], text);
+        }
+        let threshold = |role: Option<&Value>| role.and_then(|r| r.get("threshold")).cloned();
+        let (from, to) = (threshold(a), threshold(b));
+        if from != to {
+            let of = format!("of {} keys", has.len());
+            let text = match &from {
+                Some(from) => format!("{shown_name}: {} {of} must sign, it was {from}", shown(to.as_ref())),
+                None => format!("{shown_name}: {} {of} must sign", shown(to.as_ref())),
+            };
+            let at = vec![place(&["roles", name, "threshold"])];
+            out.push(Item { kind: ItemKind::Threshold, subject: name.clone(), at, old: from, new: to, text });
+        }
+    }
+}
+
+fn ids(role: Option<&Value>) -> BTreeSet<String> {
+    let list = role.and_then(|r| r.get("keyids")).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// A key by its fingerprint: the id is a word that the file's writer chose (TAP 12), the fingerprint is computed.
+fn key_text(id: &str, key: Option<&Value>) -> String {
+    match key.map(PublicKey::from_tuf) {
+        Some(Ok(key)) => {
+            let fingerprint = key.key_id();
+            let named =
+                if fingerprint.as_str() == id { String::new() } else { format!(", named {}", plain(id)) };
+            format!("{fingerprint} ({}{named})", key.scheme())
+        }
+        Some(Err(e)) => format!("{} (it cannot be used: {e})", plain(id)),
+        None => format!("{} (it is not listed)", plain(id)),
+    }
+}
+
+fn delegations(old: &Value, new: &Value, out: &mut Vec<Item>) {
+    let read = |v: &Value| v["roles"].as_array().map_or(Some(Default::default()), |list| named(list));
+    // Two of one name, or one without: told as a whole.
+    let (Some((order, a)), Some((new_order, b))) = (read(old), read(new)) else { return };
+    let (roles, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        (a.clone().into_iter().collect(), b.clone().into_iter().collect());
+    let place =
+        |rest: &[&str]| ["delegations"].iter().chain(rest).map(|s| (*s).to_owned()).collect::<Vec<_>>();
+    for (name, role) in others.iter().filter(|(name, _)| !roles.contains_key(*name)) {
+        let mut text =
+            format!("delegation to {}: {} of its keys must sign", plain(name), shown(role.get("threshold")));
+        text += &format!(", for {}", scope_text(role));
+        text += if role["terminating"] == true { ", terminating" } else { ", not terminating" };
+        let known = ["name", "keyids", "threshold", "terminating", "paths", "path_hash_prefixes"];
+        for (member, value) in
+            role.as_object().into_iter().flatten().filter(|(m, _)| !known.contains(&m.as_str()))
+        {
+            text += &format!(", {}: {}", plain(member), shown(Some(value)));
+        }
+        let new = Some(role.clone());
+        let at = vec![place(&["roles", name])];
+        out.push(Item { kind: ItemKind::DelegationAdded, subject: name.clone(), at, old: None, new, text });
+    }
+    for (name, role) in roles.iter().filter(|(name, _)| !others.contains_key(*name)) {
+        let text = format!("no more delegation to {}, which spoke for {}", plain(name), scope_text(role));
+        let (at, old) = (vec![place(&["roles", name])], Some(role.clone()));
+        out.push(Item { kind: ItemKind::DelegationRemoved, subject: name.clone(), at, old, new: None, text });
+    }
+    keys_and_roles(&["delegations"], (&old["keys"], &roles), (&new["keys"], &others), out);
+    for (name, before) in &roles {
+        let Some(after) = others.get(name) else { continue };
+        for member in ["paths", "path_hash_prefixes"] {
+            paths(name, member, before, after, &place(&["roles", name, member]), out);
+        }
+        let (from, to) = (before.get("terminating"), after.get("terminating"));
+        if from != to {
+            let text = match to == Some(&Value::Bool(true)) {
+                true => format!("{}: the search ends there now", plain(name)),
+                false => format!("{}: the search goes on after it now", plain(name)),
+            };
+            let at = vec![place(&["roles", name, "terminating"])];
+            let (old, new) = (from.cloned(), to.cloned());
+            out.push(Item { kind: ItemKind::Terminating, subject: name.clone(), at, old, new, text });
+        }
+    }
+    let kept = |list: &[Value], other: &Map<String, Value>| -> Vec<Value> {
+        list.iter().filter(|n| n.as_str().is_some_and(|n| other.contains_key(n))).cloned().collect()
+    };
+    if order != new_order {
+        let swapped = kept(&order, &b) != kept(&new_order, &a);
+        let list = |names: &[Value]| {
+            names.iter().filter_map(Value::as_str).map(plain).collect::<Vec<_>>().join(", ")
+        };
+        let text = match swapped {
+            true => format!("the order of the delegations is {}, it was {}", list(&new_order), list(&order)),
+            false => format!("the order of the delegations is {}", list(&new_order)),
+        };
+        let (old, new) = (Some(order.into()), Some(new_order.into()));
+        let at = vec![place(&["roles"])];
+        out.push(Item { kind: ItemKind::Order, subject: "delegations".into(), at, old, new, text });
+    }
+}
+
+fn paths(name: &str, member: &str, before: &Value, after: &Value, at: &[String], out: &mut Vec<Item>) {
+    let list = |v: &Value| -> BTreeSet<String> {
+        v[member].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let (a, b) = (list(before), list(after));
+    let rows = [
+        (ItemKind::PathsAdded, b.difference(&a).collect::<Vec<_>>(), "may speak for"),
+        (ItemKind::PathsRemoved, a.difference(&b).collect(), "may no longer speak for"),
+    ];
+    for (kind, changed, what) in rows {
+        if changed.is_empty() {
+            continue;
+        }
+        let text: Vec<String> = changed.iter().map(|p| plain(p)).collect();
+        let prefix = if member == "paths" { "" } else { "hash prefixes " };
+        let text = format!("{} {what} {prefix}{}", plain(name), text.join(" and "));
+        let (old, new) = (before.get(member).cloned(), after.get(member).cloned());
+        out.push(Item { kind, subject: name.to_owned(), at: vec![at.to_vec()], old, new, text });
+    }
+}
+
+fn scope_text(role: &Value) -> String {
+    let list = |v: &Value| {
+        v.as_array().into_iter().flatten().filter_map(Value::as_str).map(plain).collect::<Vec<_>>()
+    };
+    let (paths, prefixes) = (list(&role["paths"]), list(&role["path_hash_prefixes"]));
+    match (paths.is_empty(), prefixes.is_empty()) {
+        (false, _) => paths.join(" and "),
+        (true, false) => format!("hash prefixes {}", prefixes.join(" and ")),
+        (true, true) => "nothing".into(),
+    }
+}
+
+fn targets(old: &Value, new: &Value, out: &mut Vec<Item>) {
+    let empty = Map::new();
+    let (a, b) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    let paths: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    for path in paths {
+        let (from, to) = (a.get(path), b.get(path));
+        if from == to {
+            continue;
+        }
+        let name = plain(path);
+        let (kind, text) = match (from, to) {
+            (None, Some(to)) => (ItemKind::TargetAdded, format!("entry {name}: {}", target_text(to))),
+            (Some(from), None) => {
+                (ItemKind::TargetRemoved, format!("entry {name} goes, it was {}", target_text(from)))
+            }
+            (Some(from), Some(to)) => {
+                let changed: Vec<String> = leaves(from, to)
+                    .iter()
+                    .map(|l| {
+                        format!(
+                            "{} {} -> {}",
+                            plain(&l.at.join(".")),
+                            shown(l.old.as_ref()),
+                            shown(l.new.as_ref())
+                        )
+                    })
+                    .collect();
+                (ItemKind::TargetChanged, format!("entry {name}: {}", changed.join("; ")))
+            }
+            (None, None) => continue,
+        };
+        let at = vec![vec!["targets".to_owned(), path.clone()]];
+        out.push(Item { kind, subject: path.clone(), at, old: from.cloned(), new: to.cloned(), text });
+    }
+}
+
+fn target_text(target: &Value) -> String {
+    let hash = target["hashes"]["sha256"]
+        .as_str()
+        .map_or_else(|| shown(target.get("hashes")), |h| format!("sha256:{}", plain(h)));
+    let custom = target.get("custom").map(|c| format!(", {}", shown(Some(c)))).unwrap_or_default();
+    format!("{} bytes, {hash}{custom}", shown(target.get("length")))
+}
+
+fn other(leaf: Leaf) -> Item {
+    let place = plain(&leaf.at.join("."));
+    let text = match (&leaf.old, &leaf.new) {
+        (None, new) => format!("member {place}: {}", shown(new.as_ref())),
+        (old, None) => format!("member {place} goes, it was {}", shown(old.as_ref())),
+        (old, new) => format!("member {place}: {} -> {}", shown(old.as_ref()), shown(new.as_ref())),
+    };
+    Item {
+        kind: ItemKind::Other,
+        subject: leaf.at.join("."),
+        at: vec![leaf.at],
+        old: leaf.old,
+        new: leaf.new,
+        text,
+    }
+}
+
+/// A value in words; a long one by its beginning, size and hash, so that it cannot bury the rest.
+fn shown(value: Option<&Value>) -> String {
+    let text = match value {
+        None => return "nothing".into(),
+        Some(Value::String(s)) => plain(s),
+        Some(v) => plain(&v.to_string()),
+    };
+    if text.chars().count() <= SHOWN {
+        return text;
+    }
+    let begin: String = text.chars().take(SHOWN).collect();
+    format!("{begin}… ({} bytes, {})", text.len(), Digest::sha256(text.as_bytes()))
+}
+
+/// A JSON pointer (RFC 6901).
+fn pointer(at: &[String]) -> String {
+    at.iter().map(|s| format!("/{}", s.replace('~', "~0").replace('/', "~1"))).collect()
+}
