@@ -5,6 +5,7 @@ mod plan;
 mod render;
 mod row;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::context::{Context, block_on_and_tidy};
@@ -13,7 +14,7 @@ use super::registry::RegistryArgs;
 use super::render::Outcome;
 use super::verify::next_step;
 use crate::client::copy::{Copier, Job, Onto, Outcome as Ended, Settings, Trouble, is_one_place};
-use crate::oci::Platform;
+use crate::oci::{Platform, Reference};
 use crate::store::copy::Filter;
 use crate::trust::Subject;
 use plan::{Plan, Work};
@@ -133,8 +134,8 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
 
 /// One line of the result, before it is worded.
 struct Done {
-    source: crate::oci::Reference,
-    destination: crate::oci::Reference,
+    source: Reference,
+    destination: Reference,
 }
 
 /// Copy all of the plan, one after the other. What follows the first failure is not begun when that was asked for.
@@ -147,6 +148,11 @@ async fn work(
     let mut rows = Vec::new();
     let mut stopped = false;
     let mut left = plan.works.len();
+    let mut settled = Vec::new();
+    copier.expect(plan.works.iter().filter_map(|work| match work {
+        Work::Bundle(job) => Some(job),
+        Work::AllTags(_) => None,
+    }));
     for work in &plan.works {
         left -= 1;
         let jobs: Vec<Job> = match work {
@@ -158,7 +164,10 @@ async fn work(
                     continue;
                 }
                 match copier.each_tag(sweep).await {
-                    Ok(jobs) => jobs,
+                    Ok(jobs) => {
+                        copier.expect(&jobs);
+                        jobs
+                    }
                     Err(e) => {
                         rows.push((end, Some(Err(e.into()))));
                         stopped = fail_fast;
@@ -181,16 +190,29 @@ async fn work(
             let ended = copier.copy(&job).await.map_err(CliError::from);
             stopped = fail_fast && !matches!(ended, Ok(Ended::Copied(_)));
             rows.push((end, Some(ended)));
+            settled.extend(copier.settle(false).await);
+        }
+        settled.extend(copier.settle(false).await);
+    }
+    settled.extend(copier.settle(true).await);
+    let at: HashMap<(Reference, Reference), usize> = rows
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, ended))| matches!(ended, Some(Ok(Ended::Copied(_)))))
+        .map(|(at, (end, _))| ((end.source.clone(), end.destination.clone()), at))
+        .collect();
+    for settled in settled {
+        let row = at.get(&(settled.from.clone(), settled.to.clone())).and_then(|at| rows.get_mut(*at));
+        let Some((_, ended)) = row else { continue };
+        if let Some(Ok(Ended::Copied(copied))) = ended
+            && let Err(e) = settled.add_to(copied)
+        {
+            *ended = Some(Err(e.into()));
         }
     }
     for (from, to, confirmation) in copier.confirm().await {
-        let row = rows.iter_mut().find_map(|(end, ended)| match ended {
-            Some(Ok(Ended::Copied(copied))) if (&end.source, &end.destination) == (&from, &to) => {
-                Some(copied)
-            }
-            _ => None,
-        });
-        if let Some(copied) = row {
+        let row = at.get(&(from, to)).and_then(|at| rows.get_mut(*at));
+        if let Some((_, Some(Ok(Ended::Copied(copied))))) = row {
             copied.confirmation = confirmation;
         }
     }

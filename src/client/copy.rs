@@ -3,11 +3,13 @@
 //! the bundle at the source is a trusted release.
 
 mod guard;
+mod later;
 mod listed;
 mod nowhere;
 mod plan;
 mod unconfirmed;
 
+pub use later::Settled;
 pub use plan::{Job, Onto, Pair, PlanError, Prefix, Sweep, apart, without_clashes};
 pub use unconfirmed::{Confirmation, Unconfirmed};
 
@@ -16,6 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::guard::{Moved, NewerState};
+use self::later::{Ends, Waiting};
 use self::listed::Listed;
 use self::nowhere::Nowhere;
 use self::plan::{is_derived, is_list};
@@ -24,7 +27,9 @@ use super::stores::spot;
 use super::tree::state_tags;
 use super::verify::{Verifier, VerifyError};
 use crate::oci::{Content, Digest, Reference, Selector, Tag};
-use crate::store::copy::{CopyError, CopyReport, CopyRequest, Filter, Observer, Session, Side, TagAction};
+use crate::store::copy::{
+    CopyError, CopyReport, CopyRequest, Filter, Observer, Session, Side, TagAction, TagOutcome,
+};
 use crate::store::{Manage, Store, StoreError};
 use crate::time::UnixTime;
 use crate::trust::{Report, Subject, TrustFile, Verdict};
@@ -72,7 +77,7 @@ pub struct Copier<'a> {
 #[derive(Default)]
 struct Learnt {
     session: Session,
-    tags: HashMap<String, Result<Vec<Tag>, StoreError>>,
+    tags: HashMap<String, Result<Arc<BTreeSet<Tag>>, StoreError>>,
     destinations: HashMap<String, Arc<dyn Manage>>,
     /// Ends between which the states went already, and whether all tags of the source were listed then.
     states: HashSet<(String, String, bool)>,
@@ -89,6 +94,12 @@ struct Done {
     arrived: HashMap<String, Arrived>,
     /// States that came to a destination.
     states: Vec<Brought>,
+    /// How many bundles are still to come between two ends.
+    due: HashMap<Ends, usize>,
+    /// What waits for the last of them.
+    waiting: BTreeMap<Ends, Waiting>,
+    /// What waited, and nobody was told of yet.
+    settled: Vec<Settled>,
 }
 
 /// What was copied to a destination.
@@ -110,6 +121,24 @@ struct Brought {
     moved: BTreeMap<Tag, Moved>,
     /// The tags of those that are new there.
     new: Vec<Tag>,
+}
+
+impl Brought {
+    /// The states among the tags that a copy set; `None` if there are none.
+    fn by(
+        (from, to): (Reference, Reference),
+        source: Arc<dyn Manage>,
+        destination: Arc<dyn Manage>,
+        mut moved: BTreeMap<Tag, Moved>,
+        tags: &[TagOutcome],
+    ) -> Option<Self> {
+        // A tag that stayed after all moved no state.
+        moved.retain(|tag, _| tags.iter().any(|t| t.tag == *tag && t.action == TagAction::Replaced));
+        let new = tags.iter().filter(|t| t.action == TagAction::Set).map(|t| &t.tag);
+        let new: Vec<Tag> = new.filter(|t| t.as_str().starts_with("bulla.")).cloned().collect();
+        let none = moved.is_empty() && new.is_empty();
+        (!none).then_some(Self { from, to, source, destination, moved, new })
+    }
 }
 
 /// What became of one bundle.
@@ -166,6 +195,7 @@ impl<'a> Copier<'a> {
     /// Something could not be read or written, or was not there when it was read back. "Not trusted" and "could not
     /// decide" are no errors but [`Outcome::Refused`].
     pub async fn copy(&mut self, job: &Job) -> Result<Outcome, Trouble> {
+        let more = self.take_due(job);
         let mut selector = job.selector.clone();
         let mut verified = None;
         if self.settings.verify {
@@ -178,7 +208,8 @@ impl<'a> Copier<'a> {
             verified = Some(report);
         }
         if self.learnt.destinations.contains_key(&key(&job.source)) {
-            // What was written is not what was read before.
+            // What was written is not what was read before; and it is to be whole when it is read.
+            self.settle_at(&key(&job.source)).await;
             self.learnt = Learnt::default();
         }
         let source = self.source(&job.source).await?;
@@ -188,32 +219,39 @@ impl<'a> Copier<'a> {
         let ends = (key(&job.source), key(&job.destination), listed.unlisted.is_none());
         let went = self.learnt.states.contains(&ends);
         let states = if went { Vec::new() } else { self.states(&*source, &listed).await? };
+        let pair = (ends.0.clone(), ends.1.clone());
+        let waiting = self.done.waiting.get(&pair);
+        // An archive appears as a whole, and a look ahead changes nothing.
+        let hold = matches!(job.destination, Reference::Archive(_));
+        let wait = (more || waiting.is_some()) && !(hold || self.settings.dry_run);
         let guard = self.guard(&*source, &*destination);
+        let unlisted = listed.unlisted.is_some();
         let request = CopyRequest {
             manifest,
             tags: job.tags.clone(),
             extra_tags: states.iter().chain(&job.guarded).cloned().collect(),
-            source_unlisted: listed.unlisted.is_some(),
-            source_tags: listed.unlisted.is_none().then_some(listed.tags),
+            later: if wait { states } else { Vec::new() },
+            moves_later: waiting.is_some_and(Waiting::moves),
+            source_unlisted: unlisted,
+            source_tags: (!unlisted).then_some(listed.tags),
             concurrency: self.settings.concurrency,
             filter: self.settings.filter.clone(),
             dry_run: self.settings.dry_run,
             thorough: self.settings.repair,
-            hold: matches!(job.destination, Reference::Archive(_)),
+            hold,
             ..CopyRequest::new(selector)
         };
         let copied =
             self.learnt.session.copy(&*source, &*destination, &request, &guard, self.settings.observer);
         let report = copied.await?;
-        let mut moved = guard.moved.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // A tag that stayed after all moved no state.
-        moved.retain(|tag, _| report.tags.iter().any(|t| t.tag == *tag && t.action == TagAction::Replaced));
-        let new = report.tags.iter().filter(|t| t.action == TagAction::Set).map(|t| &t.tag);
-        let new: Vec<Tag> = new.filter(|t| t.as_str().starts_with("bulla.")).cloned().collect();
-        if !(moved.is_empty() && new.is_empty()) {
-            let (from, to) = (job.from(), job.to());
-            self.done.states.push(Brought { from, to, source, destination, moved, new });
+        let moved = guard.moved.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let bundle = (job.from(), job.to());
+        if !report.later.is_empty() {
+            let place = || Waiting::between(&bundle, &source, &destination, unlisted);
+            let waiting = self.done.waiting.entry(pair).or_insert_with(place);
+            waiting.add(&bundle, &report.later, &request.later);
         }
+        self.done.states.extend(Brought::by(bundle, source, destination, moved, &report.tags));
         let arrived = self.done.arrived.entry(ends.1.clone()).or_default();
         arrived.own.extend(job.tags.iter().map(|t| (t.clone(), report.bundle.digest.clone())));
         arrived.tags.extend(report.tags.iter().map(|t| t.tag.clone()).chain(job.tags.iter().cloned()));
@@ -250,16 +288,20 @@ impl<'a> Copier<'a> {
             }
             archive.hold(false);
             if let Err(error) = archive.flush().await {
-                failed.push((place, CopyError::Store { side: Side::Destination, error }));
+                failed.push((place, at_destination(error)));
             }
         }
         failed
     }
 
     /// Whether what this job is about went along with a bundle that was copied before.
-    pub fn went_along(&self, job: &Job) -> bool {
+    pub fn went_along(&mut self, job: &Job) -> bool {
         let at = |tag: &Tag| (key(&job.destination), tag.clone());
-        job.guarded.as_ref().is_some_and(|tag| self.learnt.along.contains(&at(tag)))
+        let went = job.guarded.as_ref().is_some_and(|tag| self.learnt.along.contains(&at(tag)));
+        if went {
+            self.take_due(job);
+        }
+        went
     }
 
     /// A job for each tag of a repository that names a bundle. What lies at tags derived from digests (cosign's) goes
@@ -272,7 +314,6 @@ impl<'a> Copier<'a> {
     pub async fn each_tag(&mut self, sweep: &Sweep) -> Result<Vec<Job>, CopyError> {
         let source = self.source(&sweep.source).await?;
         let tags = self.tags(&sweep.source, &*source).await.map_err(at_source)?;
-        let tags: BTreeSet<Tag> = tags.into_iter().collect();
         let job = |tag: &Tag, own: bool| Job {
             source: sweep.source.clone(),
             selector: Selector::Tag(tag.clone()),
@@ -311,14 +352,18 @@ impl<'a> Copier<'a> {
     }
 
     /// The tags of a source, asked for once.
-    async fn tags(&mut self, place: &Reference, source: &dyn Store) -> Result<Vec<Tag>, StoreError> {
+    async fn tags(
+        &mut self,
+        place: &Reference,
+        source: &dyn Store,
+    ) -> Result<Arc<BTreeSet<Tag>>, StoreError> {
         let key = key(place);
         if let Some(known) = self.learnt.tags.get(&key) {
             return known.clone();
         }
         let tags = match source.tags(None).await {
-            Err(e) if e.is_not_found() => Ok(Vec::new()),
-            tags => tags,
+            Err(e) if e.is_not_found() => Ok(Arc::default()),
+            tags => tags.map(|tags| Arc::new(tags.into_iter().collect())),
         };
         self.learnt.tags.insert(key, tags.clone());
         tags
@@ -351,7 +396,7 @@ impl<'a> Copier<'a> {
             (true, true) => Ok(Arc::new(Nowhere(place.clone()))),
             (true, false) => self.settings.places.open(place).await,
         };
-        let store = opened.map_err(|error| CopyError::Store { side: Side::Destination, error })?;
+        let store = opened.map_err(at_destination)?;
         if matches!(place, Reference::Archive(_)) && !self.settings.dry_run {
             self.done.archives.push((place.clone(), store.clone()));
         }
@@ -374,7 +419,7 @@ impl<'a> Copier<'a> {
     /// The tags at which the states of the source lie. Where it does not list its tags, those of the collections that are
     /// anchored or named are asked for.
     async fn states(&self, source: &dyn Store, listed: &Listed) -> Result<Vec<Tag>, CopyError> {
-        let mut tags = state_tags(&listed.tags.iter().cloned().collect());
+        let mut tags = state_tags(&listed.tags);
         if listed.unlisted.is_none() {
             return Ok(tags);
         }
@@ -395,6 +440,10 @@ impl<'a> Copier<'a> {
 
 fn at_source(error: StoreError) -> CopyError {
     CopyError::Store { side: Side::Source, error }
+}
+
+fn at_destination(error: StoreError) -> CopyError {
+    CopyError::Store { side: Side::Destination, error }
 }
 
 /// Whether two references name one place, however its path is written.
@@ -422,7 +471,7 @@ async fn confirm(
     // At a new repository there is nothing that could be unconfirmed, but what was just copied.
     let others = !new.is_empty()
         && match guard.destination.tags(None).await {
-            Ok(tags) => tags.iter().any(|t| !arrived.tags.contains(t)),
+            Ok(tags) => tags.iter().any(|t| unconfirmed::is_plain(t) && !arrived.tags.contains(t)),
             Err(e) if e.is_not_found() => false,
             Err(e) => {
                 out.unknown.push(e.to_string());
@@ -431,11 +480,11 @@ async fn confirm(
         };
     for tag in new.iter().filter(|_| others) {
         match guard.source.resolve(&Selector::Tag(tag.clone())).await {
-            Ok(Some(manifest)) => {
-                let judged = guard.judge_new(tag, &manifest).await;
-                moved.extend(judged.map(|judged| (tag.clone(), judged)));
-            }
-            Ok(None) => {}
+            Ok(Some(manifest)) => match guard.judge_new(tag, &manifest).await {
+                Ok(judged) => moved.extend(judged.map(|judged| (tag.clone(), judged))),
+                Err(why) => out.unknown.push(format!("the state at {tag}: {why}")),
+            },
+            Ok(None) => out.unknown.push(format!("the state at {tag} is gone from the source")),
             Err(e) => out.unknown.push(e.to_string()),
         }
     }

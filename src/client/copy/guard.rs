@@ -79,16 +79,32 @@ impl TagGuard for NewerState<'_> {
 }
 
 impl NewerState<'_> {
-    /// A state that is new at the destination, judged by itself. `None` when nothing can be said of it.
-    pub(super) async fn judge_new(&self, tag: &Tag, manifest: &Content) -> Option<Moved> {
-        let files = read(self.source, manifest).await.ok()?;
+    /// A state that is new at the destination, judged by itself. `None` when it is of no collection that is meant.
+    ///
+    /// # Errors
+    /// Why nothing can be said of it, for the report.
+    pub(super) async fn judge_new(&self, tag: &Tag, manifest: &Content) -> Result<Option<Moved>, String> {
+        let files = read(self.source, manifest).await.map_err(|e| format!("it cannot be read: {e}"))?;
         let limits = Limits::default();
-        self.roots(tag, &files).into_iter().find_map(|(root, collection)| {
-            let known = self.remembered(&root, &collection).ok()?;
-            let chain = walk_on(&root, &collection, Some(&known), &[&files], &limits).ok()?;
-            let new = Whole::judge(&chain, &files, &collection, self.now, &limits).ok()?;
-            Some(Moved { collection, new, old: None })
-        })
+        let mut reasons = Vec::new();
+        for (root, collection) in self.roots(tag, &files) {
+            let judged = self.remembered(&root, &collection).and_then(|known| {
+                let chain = walk_on(&root, &collection, Some(&known), &[&files], &limits);
+                let whole = chain.and_then(|c| Whole::judge(&c, &files, &collection, self.now, &limits));
+                whole.map_err(|e| format!("it does not verify: {e}"))
+            });
+            match judged {
+                Ok(new) => return Ok(Some(Moved { collection, new, old: None })),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        reasons.dedup();
+        match (reasons.is_empty(), self.collections.iter().any(|c| lies_at(c, tag))) {
+            (false, _) => Err(reasons.join("; ")),
+            // Others than those that are meant are nobody's question.
+            (true, false) if !self.collections.is_empty() => Ok(None),
+            (true, _) => Err("its own root does not say of which collection it is".into()),
+        }
     }
 
     /// The roots under which a state at this tag may be judged: those that are trusted, or else its own.
@@ -104,10 +120,8 @@ impl NewerState<'_> {
 
     /// Whether the states of this collection lie at this tag, and are meant.
     fn covers(&self, collection: &CollectionName, tag: &Tag) -> bool {
-        let own = collection.state_tag();
-        let versioned = |t: &str| t.strip_prefix(own.as_str()).is_some_and(|rest| rest.starts_with('.'));
         let meant = self.collections.is_empty() || self.collections.contains(collection);
-        meant && (*tag == own || versioned(tag.as_str()))
+        meant && lies_at(collection, tag)
     }
 
     fn remembered(&self, root: &Bytes, collection: &CollectionName) -> Result<Files, String> {
@@ -149,6 +163,13 @@ impl NewerState<'_> {
             },
         }
     }
+}
+
+/// Whether `tag` is one at which states of the collection lie.
+fn lies_at(collection: &CollectionName, tag: &Tag) -> bool {
+    let own = collection.state_tag();
+    let versioned = |t: &str| t.strip_prefix(own.as_str()).is_some_and(|rest| rest.starts_with('.'));
+    *tag == own || versioned(tag.as_str())
 }
 
 /// The oldest root of a state, and the collection that it names.

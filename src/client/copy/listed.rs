@@ -1,5 +1,8 @@
 //! The tags of a source, and whether its list of them can be believed: signatures and states are found by it.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::at_source;
 use crate::oci::{Content, Reference, Selector, Tag};
 use crate::store::copy::CopyError;
@@ -8,7 +11,7 @@ use crate::store::{Failure, Store, StoreError};
 /// The tags of a source.
 pub(super) struct Listed {
     /// Those that are listed.
-    pub(super) tags: Vec<Tag>,
+    pub(super) tags: Arc<BTreeSet<Tag>>,
     /// Why there may be others.
     pub(super) unlisted: Option<StoreError>,
 }
@@ -20,7 +23,7 @@ impl Listed {
     /// Some registries answer 404 or an empty list where they do not let tags be listed. A list without a tag that is
     /// there is no whole list; nor is an empty one of a repository that holds the bundle.
     pub(super) async fn judge(
-        answer: Result<Vec<Tag>, StoreError>,
+        answer: Result<Arc<BTreeSet<Tag>>, StoreError>,
         source: &dyn Store,
         asked: &Selector,
         selector: &Selector,
@@ -31,7 +34,7 @@ impl Listed {
             Err(e) => {
                 return match e.failure {
                     Failure::Denied(_) | Failure::Unauthorized(_) | Failure::Refused { .. } => {
-                        Ok(Self { tags: Vec::new(), unlisted: Some(e) })
+                        Ok(Self { tags: Arc::default(), unlisted: Some(e) })
                     }
                     _ => Err(at_source(e)),
                 };

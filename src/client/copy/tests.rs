@@ -63,23 +63,49 @@ async fn outcome(existing: &Sim, incoming: &Sim, trusted: &Sim) -> TagAction {
     outcome_with(existing, incoming, vec![anchor], None).await
 }
 
+fn two() -> Two {
+    let store = |at: &str| Arc::new(MemoryStore::new(at.parse().unwrap()));
+    Two { from: store("from.example/app"), to: store("to.example/app") }
+}
+
+fn anchored(sim: &Sim) -> TrustFile {
+    let mut trust = TrustFile::default();
+    trust.anchors =
+        vec![Anchor::tuf(COLLECTION.parse().unwrap(), Sim::name(), sim.roots[0].clone(), Vec::new())];
+    trust
+}
+
+async fn push_state(store: &MemoryStore, sim: &Sim) -> Digest {
+    let packed = state::pack(Kind::State, &sim.files(), None);
+    Known::new(store).push(&packed, Some(&Sim::name().state_tag())).await.unwrap();
+    packed.manifest.digest().clone()
+}
+
+/// An artifact of its own at a tag.
+async fn push_bundle(store: &MemoryStore, kind: &str, tag: &str) -> Digest {
+    let bundle = crate::oci::Packer::new(kind).build();
+    let empty = Content::new(crate::oci::media_type::OCI_EMPTY, "{}");
+    store.push_blob(empty.descriptor(), &BytesSource("{}".into())).await.unwrap();
+    store.push_manifest(&bundle, Some(&tag.parse().unwrap())).await.unwrap();
+    bundle.digest().clone()
+}
+
+async fn at_tag(store: &MemoryStore, tag: &str) -> Option<Digest> {
+    let there = store.resolve(&Selector::Tag(tag.parse().unwrap())).await.unwrap();
+    there.map(|content| content.digest().clone())
+}
+
 async fn outcome_with(
     existing: &Sim,
     incoming: &Sim,
     anchors: Vec<Anchor>,
     collection: Option<CollectionName>,
 ) -> TagAction {
-    let store = |at: &str| Arc::new(MemoryStore::new(at.parse().unwrap()));
-    let two = Two { from: store("from.example/app"), to: store("to.example/app") };
+    let two = two();
     let tag = Sim::name().state_tag();
-    for (store, sim) in [(&two.to, existing), (&two.from, incoming)] {
-        let packed = state::pack(Kind::State, &sim.files(), None);
-        Known::new(&**store).push(&packed, Some(&tag)).await.unwrap();
-    }
-    let bundle = crate::oci::Packer::new("application/vnd.example").build();
-    let empty = Content::new(crate::oci::media_type::OCI_EMPTY, "{}");
-    two.from.push_blob(empty.descriptor(), &BytesSource("{}".into())).await.unwrap();
-    two.from.push_manifest(&bundle, Some(&"v1".parse().unwrap())).await.unwrap();
+    push_state(&two.to, existing).await;
+    push_state(&two.from, incoming).await;
+    push_bundle(&two.from, "application/vnd.example", "v1").await;
     let mut trust = TrustFile::default();
     trust.anchors = anchors;
     let home = tempfile::tempdir().unwrap();
@@ -158,4 +184,116 @@ async fn a_state_under_a_later_root_replaces_one_under_an_earlier() {
     rotated.rotate(|s| s.online_key = SimKey::new(44));
     assert_eq!(outcome(&at(2), &rotated, &Sim::new()).await, TagAction::Replaced);
     assert!(why(outcome(&rotated, &at(9), &Sim::new()).await).contains("does not verify"));
+}
+
+/// A state that is new at the destination and cannot be judged is no reason to say nothing of the tags there.
+#[tokio::test]
+async fn a_new_state_that_cannot_be_judged_is_said() {
+    let mut stranger = at(9);
+    stranger.online_key = SimKey::new(99);
+    let unreadable = "application/vnd.example.state";
+    for (judged, said) in
+        [(Some(at(3)), None), (Some(stranger), Some("does not verify")), (None, Some("cannot be read"))]
+    {
+        let (two, trust, home) = (two(), anchored(&Sim::new()), tempfile::tempdir().unwrap());
+        match judged {
+            Some(sim) => push_state(&two.from, &sim).await,
+            None => push_bundle(&two.from, unreadable, Sim::name().state_tag().as_str()).await,
+        };
+        push_bundle(&two.from, "application/vnd.example", "v1").await;
+        push_bundle(&two.to, "application/vnd.example.own", "own").await;
+        let mut copier = Copier::new(settings(&two, &trust, home.path()));
+        copied(copier.copy(&job("from.example/app:v1", "to.example/app")).await);
+        let unknown: Vec<String> =
+            copier.confirm().await.into_iter().flat_map(|(_, _, found)| found.unknown).collect();
+        match said {
+            None => assert_eq!(unknown, [""; 0]),
+            Some(words) => assert!(unknown.len() == 1 && unknown[0].contains(words), "{unknown:?}"),
+        }
+    }
+}
+
+/// Interrupted after any bundle, a run leaves the old state with the tags that it speaks of.
+#[tokio::test]
+async fn a_newer_state_comes_after_the_last_bundle_and_tags_that_move_come_after_it() {
+    let (two, trust, home) = (two(), anchored(&Sim::new()), tempfile::tempdir().unwrap());
+    let state = Sim::name().state_tag();
+    let (old, new) = (push_state(&two.to, &at(2)).await, push_state(&two.from, &at(3)).await);
+    let before = push_bundle(&two.to, "a/before", "moves").await;
+    let moved = push_bundle(&two.from, "a/moved", "moves").await;
+    let fresh = push_bundle(&two.from, "a/fresh", "fresh").await;
+    let mut copier = Copier::new(settings(&two, &trust, home.path()));
+    let jobs = ["moves", "fresh", "gone"].map(|t| job(&format!("from.example/app:{t}"), "to.example/app"));
+    copier.expect(&jobs);
+    let mut first = copied(copier.copy(&jobs[0]).await);
+    let second = copied(copier.copy(&jobs[1]).await);
+    assert!(copier.settle(false).await.is_empty(), "one is to come");
+    let there = async |tag: &str| at_tag(&two.to, tag).await;
+    assert_eq!(there(state.as_str()).await, Some(old));
+    assert_eq!((there("moves").await, there("fresh").await), (Some(before), Some(fresh)));
+    assert!(two.to.resolve(&Selector::Digest(moved.clone())).await.unwrap().is_some());
+    assert_eq!((first.report.tags.len(), second.report.tags.len(), second.report.later.len()), (0, 1, 0));
+
+    // The last one does not come; what was copied is set in place all the same.
+    assert!(copier.copy(&jobs[2]).await.is_err());
+    let settled = copier.settle(false).await;
+    assert_eq!(
+        (settled.len(), there(state.as_str()).await, there("moves").await),
+        (1, Some(new), Some(moved))
+    );
+    for one in settled {
+        assert_eq!(
+            (one.from.to_string(), one.to.to_string()),
+            ("from.example/app:moves".into(), "to.example/app:moves".into())
+        );
+        one.add_to(&mut first).unwrap();
+    }
+    let tags: Vec<(&str, &TagAction)> =
+        first.report.tags.iter().map(|t| (t.tag.as_str(), &t.action)).collect();
+    assert_eq!(tags, [(state.as_str(), &TagAction::Replaced), ("moves", &TagAction::Replaced)]);
+    assert_eq!(first.report.later, []);
+    let confirmed = copier.confirm().await;
+    assert_eq!(confirmed.len(), 1, "the state is judged once it is there");
+}
+
+/// What reads a place that was written to in the same run reads it whole.
+#[tokio::test]
+async fn a_state_that_waits_is_set_before_its_place_is_read() {
+    let (two, trust, home) = (two(), anchored(&Sim::new()), tempfile::tempdir().unwrap());
+    push_state(&two.to, &at(2)).await;
+    let new = push_state(&two.from, &at(3)).await;
+    push_bundle(&two.from, "a/one", "one").await;
+    push_bundle(&two.from, "a/two", "two").await;
+    let mut copier = Copier::new(settings(&two, &trust, home.path()));
+    let out = job("from.example/app:one", "to.example/app");
+    let back = job("to.example/app:one", "from.example/app:back");
+    let last = job("from.example/app:two", "to.example/app");
+    copier.expect([&out, &back, &last]);
+    copied(copier.copy(&out).await);
+    assert_ne!(at_tag(&two.to, Sim::name().state_tag().as_str()).await, Some(new.clone()));
+    copied(copier.copy(&back).await);
+    assert_eq!(at_tag(&two.to, Sim::name().state_tag().as_str()).await, Some(new));
+    copied(copier.copy(&last).await);
+    assert_eq!(copier.settle(true).await.len(), 1);
+}
+
+#[tokio::test]
+async fn tags_stay_where_the_state_that_moves_them_does_not_come() {
+    let (two, trust, home) = (two(), anchored(&Sim::new()), tempfile::tempdir().unwrap());
+    push_state(&two.to, &at(2)).await;
+    push_state(&two.from, &at(3)).await;
+    let before = push_bundle(&two.to, "a/before", "moves").await;
+    push_bundle(&two.from, "a/moved", "moves").await;
+    push_bundle(&two.from, "a/other", "other").await;
+    let mut copier = Copier::new(settings(&two, &trust, home.path()));
+    let jobs = ["moves", "other"].map(|t| job(&format!("from.example/app:{t}"), "to.example/app"));
+    copier.expect(&jobs);
+    let mut first = copied(copier.copy(&jobs[0]).await);
+    copied(copier.copy(&jobs[1]).await);
+    two.from.delete(&Selector::Tag(Sim::name().state_tag())).await.unwrap();
+    let mut settled = copier.settle(false).await;
+    assert_eq!(settled.len(), 1);
+    let error = settled.remove(0).add_to(&mut first).unwrap_err();
+    assert!(matches!(error, CopyError::Absent { .. }), "{error}");
+    assert_eq!(at_tag(&two.to, "moves").await, Some(before));
 }

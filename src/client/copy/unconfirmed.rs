@@ -57,8 +57,7 @@ pub(super) async fn look(
     let Moved { collection, new, old } = moved;
     let spoken =
         |tag: &Tag| names(new, collection, tag) || old.as_ref().is_some_and(|o| names(o, collection, tag));
-    let plain = |tag: &Tag| !(tag.as_str().starts_with("bulla.") || is_list(tag) || is_derived(tag));
-    let mut spoken: Vec<Tag> = tags.into_iter().filter(|tag| plain(tag) && spoken(tag)).collect();
+    let mut spoken: Vec<Tag> = tags.into_iter().filter(|tag| is_plain(tag) && spoken(tag)).collect();
     if let Some(more) = spoken.len().checked_sub(MAX_LOOKED_AT).filter(|more| *more > 0) {
         found.unknown.push(format!("{more} more tags were not looked at: the limit is {MAX_LOOKED_AT}"));
         spoken.truncate(MAX_LOOKED_AT);
@@ -97,6 +96,11 @@ pub(super) async fn look(
     }
     found.unconfirmed.sort_by(|a, b| a.tag.cmp(&b.tag));
     found
+}
+
+/// Whether a state may speak of the tag at all: neither a state's own, nor a list of referrers, nor cosign's.
+pub(super) fn is_plain(tag: &Tag) -> bool {
+    !(tag.as_str().starts_with("bulla.") || is_list(tag) || is_derived(tag))
 }
 
 /// Whether any role of a state names the tag: a cheap look before [`listed`].

@@ -38,7 +38,8 @@ use self::report::Parts;
 pub use self::report::{ChildLeftOut, CopyReport, Mended, SkipReason, Skipped, TagAction, TagOutcome};
 use self::session::Place;
 pub use self::session::Session;
-pub use self::tags::{KeepExisting, ReplaceExisting, TagDecision, TagGuard};
+use self::tags::Existing;
+pub use self::tags::{KeepExisting, ReplaceExisting, TagDecision, TagGuard, move_tag};
 use super::{Manage, Store};
 use crate::oci::{Content, Manifest, Selector, Tag};
 
@@ -54,8 +55,14 @@ pub struct CopyRequest {
     /// Further tags of the source that go along under the same name, such as the states of its collections. The
     /// [`TagGuard`] decides where the destination has another one.
     pub extra_tags: Vec<Tag>,
+    /// Those of `extra_tags` that are for the end of the run, when the bundles that they speak of have arrived. Where one is
+    /// set or moved it is left for a copy of its own ([`CopyReport::later`]); where one moves, the bundle's own tags that
+    /// name something else are left for [`move_tag`].
+    pub later: Vec<Tag>,
+    /// An earlier copy of the run left a tag that moves.
+    pub moves_later: bool,
     /// The tags of the source, if the caller has listed them already.
-    pub source_tags: Option<Vec<Tag>>,
+    pub source_tags: Option<Arc<BTreeSet<Tag>>>,
     /// The source does not list its tags, as the caller knows: those derived from digests are asked for one by one.
     pub source_unlisted: bool,
     /// What is left out.
@@ -78,6 +85,8 @@ impl CopyRequest {
             manifest: None,
             tags: Vec::new(),
             extra_tags: Vec::new(),
+            later: Vec::new(),
+            moves_later: false,
             source_tags: None,
             source_unlisted: false,
             filter: Filter::all(),
@@ -125,6 +134,13 @@ struct Extra {
     action: TagAction,
 }
 
+impl Extra {
+    fn outcome(&self) -> TagOutcome {
+        let (tag, digest) = (self.tag.clone(), self.content.digest().clone());
+        TagOutcome { tag, digest, action: self.action.clone() }
+    }
+}
+
 impl Job<'_> {
     async fn run(&self) -> Result<CopyReport, CopyError> {
         let request = self.request;
@@ -139,6 +155,13 @@ impl Job<'_> {
         )?;
         let (extras, left): (Vec<Extra>, Vec<Extra>) =
             extras.into_iter().partition(|e| request.filter.keeps_state(e.artifact_type.as_deref()));
+        let waits = |e: &Extra| {
+            let changes = matches!(e.action, TagAction::Set | TagAction::Replaced);
+            changes && request.later.contains(&e.tag)
+        };
+        let (waiting, extras): (Vec<Extra>, Vec<Extra>) = extras.into_iter().partition(waits);
+        let mut later: Vec<TagOutcome> = waiting.iter().map(Extra::outcome).collect();
+        let moves_later = request.moves_later || later.iter().any(|t| t.action == TagAction::Replaced);
         let moves = |e: &&Extra| !matches!(e.action, TagAction::Kept { .. });
         let roots = [&bundle].into_iter().chain(extras.iter().filter(moves).map(|e| &e.content));
         let walk = Walk {
@@ -169,7 +192,20 @@ impl Job<'_> {
         let listed = referrers::list(self, &closure, &pushed).await?;
 
         self.observer.event(Event::Phase(Phase::Tags));
-        let tags = self.set_tags(&bundle, &closure, &extras, &before).await?;
+        let mut tags = self.set_tags(&closure, &extras, &before).await?;
+        for (tag, known) in request.tags.iter().zip(std::mem::take(&mut before.own)) {
+            let existing = match known {
+                Some(existing) => existing,
+                None => tags::existing(self.destination, tag).await?,
+            };
+            match existing {
+                Existing::Sound(e) if moves_later && e.digest() != bundle.digest() => {
+                    let (tag, digest) = (tag.clone(), bundle.digest().clone());
+                    later.push(TagOutcome { tag, digest, action: TagAction::Replaced });
+                }
+                existing => tags.push(tags::set(self, tag, &bundle, &existing).await?),
+            }
+        }
         if !request.dry_run {
             self.destination.hold(request.hold);
             self.destination.flush().await.map_err(CopyError::destination)?;
@@ -183,6 +219,7 @@ impl Job<'_> {
             repaired: listed.repaired,
             entries: listed.mended,
             tags,
+            later,
         };
         Ok(CopyReport::of(closure, parts))
     }
@@ -205,7 +242,11 @@ impl Job<'_> {
     async fn extras(&self, room: &Room) -> Result<Vec<Extra>, CopyError> {
         let weighing = self.request.extra_tags.iter().map(|tag| {
             async move {
-                let content = self.at_source(&Selector::Tag(tag.clone()), room).await?;
+                let selector = Selector::Tag(tag.clone());
+                let content = match &self.request.manifest {
+                    Some(content) if self.request.bundle == selector => content.clone(),
+                    _ => self.at_source(&selector, room).await?,
+                };
                 let action = tags::weigh(self.destination, self.guard, tag, &content).await?;
                 let manifest = Manifest::parse(&content).ok();
                 let artifact_type = manifest.and_then(|m| m.effective_artifact_type().map(str::to_owned));
@@ -225,22 +266,16 @@ impl Job<'_> {
         Ok(content)
     }
 
-    /// Derived tags, then those beside, then the bundle's own.
+    /// Derived tags, then those beside. The bundle's own come after them.
     async fn set_tags(
         &self,
-        bundle: &Content,
         closure: &closure::Closure,
         extras: &[Extra],
         before: &Before,
     ) -> Result<Vec<TagOutcome>, CopyError> {
         let settled: HashSet<&Tag> = before.same.iter().map(|t| &t.tag).collect();
-        let outcome = |e: &Extra| TagOutcome {
-            tag: e.tag.clone(),
-            digest: e.content.digest().clone(),
-            action: e.action.clone(),
-        };
-        let mut outcomes: Vec<TagOutcome> =
-            extras.iter().filter(|e| matches!(e.action, TagAction::Kept { .. })).map(outcome).collect();
+        let kept = extras.iter().filter(|e| matches!(e.action, TagAction::Kept { .. }));
+        let mut outcomes: Vec<TagOutcome> = kept.map(Extra::outcome).collect();
         outcomes.extend(before.same.iter().cloned());
         let derived = closure.digest_tags.iter().filter(|(tag, _)| !settled.contains(tag));
         let derived = derived.filter_map(|(tag, digest)| Some((tag, &closure.nodes.get(digest)?.content)));
@@ -249,19 +284,11 @@ impl Job<'_> {
         for extra in extras {
             match extra.action {
                 TagAction::Kept { .. } => {}
-                TagAction::Same => outcomes.push(outcome(extra)),
+                TagAction::Same => outcomes.push(extra.outcome()),
                 TagAction::Set | TagAction::Replaced => {
                     outcomes.push(tags::set_guarded(self, &extra.tag, &extra.content).await?);
                 }
             }
-        }
-        for (tag, existing) in self.request.tags.iter().zip(&before.own) {
-            let now = match existing {
-                Some(_) => None,
-                None => Some(tags::existing(self.destination, tag).await?),
-            };
-            let existing = existing.as_ref().or(now.as_ref()).unwrap_or(&tags::Existing::Nothing);
-            outcomes.push(tags::set(self, tag, bundle, existing).await?);
         }
         Ok(outcomes)
     }

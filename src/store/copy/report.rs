@@ -39,6 +39,8 @@ pub struct CopyReport {
     pub repaired: usize,
     /// Tags, in the order in which they were set.
     pub tags: Vec<TagOutcome>,
+    /// Tags that are still to be set, as [`CopyRequest::later`] asked: those beside the bundle's own, then its own.
+    pub later: Vec<TagOutcome>,
     /// What the source names but does not have, sorted.
     pub skipped: Vec<Skipped>,
     /// What a thorough copy found missing or damaged and made good, sorted.
@@ -157,6 +159,7 @@ pub(super) struct Parts<'a> {
     pub(super) repaired: usize,
     pub(super) entries: Vec<Mended>,
     pub(super) tags: Vec<TagOutcome>,
+    pub(super) later: Vec<TagOutcome>,
 }
 
 impl CopyReport {
@@ -208,10 +211,35 @@ impl CopyReport {
             referrers_new,
             repaired: parts.repaired,
             tags: parts.tags,
+            later: parts.later,
             skipped,
             mended,
             left_out,
             children_left_out: closure.children_left_out,
         }
+    }
+    /// Count what another copy did beside it, of something that was left for [`CopyReport::later`].
+    pub fn add(&mut self, more: Self) {
+        let done = |t: &TagOutcome| more.tags.iter().any(|m| m.tag == t.tag);
+        self.later.retain(|t| !done(t));
+        self.manifests_pushed += more.manifests_pushed;
+        self.manifests_present += more.manifests_present;
+        self.blobs_moved += more.blobs_moved;
+        self.bytes_moved = self.bytes_moved.saturating_add(more.bytes_moved);
+        self.blobs_present += more.blobs_present;
+        self.bytes_present = self.bytes_present.saturating_add(more.bytes_present);
+        self.blobs_mounted += more.blobs_mounted;
+        self.bytes_mounted = self.bytes_mounted.saturating_add(more.bytes_mounted);
+        let sum = |all: &mut BTreeMap<String, usize>, more: BTreeMap<String, usize>| {
+            more.into_iter().for_each(|(artifact_type, n)| *all.entry(artifact_type).or_default() += n);
+        };
+        sum(&mut self.referrers, more.referrers);
+        sum(&mut self.referrers_new, more.referrers_new);
+        sum(&mut self.left_out, more.left_out);
+        self.repaired += more.repaired;
+        self.tags.extend(more.tags);
+        self.skipped.extend(more.skipped);
+        self.mended.extend(more.mended);
+        self.children_left_out.extend(more.children_left_out);
     }
 }

@@ -23,7 +23,7 @@ pub struct Session {
 pub(super) struct Place {
     blobs: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<bool>>>>,
     manifests: Mutex<HashSet<Digest>>,
-    tags: OnceCell<Option<BTreeSet<Tag>>>,
+    tags: OnceCell<Option<Arc<BTreeSet<Tag>>>>,
 }
 
 impl Session {
@@ -74,7 +74,7 @@ impl Place {
     pub(super) async fn tags(&self, store: &dyn Store) -> Result<Option<&BTreeSet<Tag>>, StoreError> {
         let asked = self.tags.get_or_try_init(|| async {
             match store.tags(None).await {
-                Ok(tags) => Ok(Some(tags.into_iter().collect())),
+                Ok(tags) => Ok(Some(Arc::new(tags.into_iter().collect()))),
                 Err(e) => match e.failure {
                     Failure::NotFound
                     | Failure::Denied(_)
@@ -84,13 +84,13 @@ impl Place {
                 },
             }
         });
-        Ok(asked.await?.as_ref())
+        Ok(asked.await?.as_deref())
     }
 
     /// The tags of this place, as the caller has listed them.
-    pub(super) fn note_tags(&self, tags: &[Tag]) {
+    pub(super) fn note_tags(&self, tags: &Arc<BTreeSet<Tag>>) {
         // Told twice is as good as once.
-        let _ = self.tags.set(Some(tags.iter().cloned().collect()));
+        let _ = self.tags.set(Some(tags.clone()));
     }
 }
 

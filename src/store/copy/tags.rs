@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{CopyError, Job, TagAction, TagOutcome};
 use crate::oci::{Content, Digest, Manifest, Selector, Tag};
-use crate::store::{Failure, Store};
+use crate::store::{Failure, Store, StoreError};
 
 /// Asked before a tag that is not the bundle's own is moved from something else at the destination.
 #[async_trait]
@@ -104,22 +104,42 @@ pub(super) async fn set(
     Ok(TagOutcome { tag: tag.clone(), digest: incoming.digest().clone(), action })
 }
 
-/// Set the tag where that is to be done. A refusal to move one is told from a refusal to write.
+/// Set the tag where that is to be done.
 async fn put(job: &Job<'_>, tag: &Tag, incoming: &Content, action: &TagAction) -> Result<(), CopyError> {
     let moves = match action {
         TagAction::Set => false,
         TagAction::Replaced => true,
         TagAction::Same | TagAction::Kept { .. } => return Ok(()),
     };
-    if job.request.dry_run {
-        return Ok(());
+    match job.request.dry_run {
+        true => Ok(()),
+        false => write(job.destination, tag, incoming, moves).await,
     }
-    match job.destination.push_manifest(incoming, Some(tag)).await {
+}
+
+/// A refusal to move a tag is told from a refusal to write.
+async fn write(destination: &dyn Store, tag: &Tag, incoming: &Content, moves: bool) -> Result<(), CopyError> {
+    match destination.push_manifest(incoming, Some(tag)).await {
         Err(e) if moves && matches!(e.failure, Failure::Refused { .. } | Failure::Denied(_)) => {
             Err(CopyError::TagImmutable { place: e.place, tag: tag.clone(), failure: e.failure })
         }
         other => other.map_err(CopyError::destination),
     }
+}
+
+/// Let a tag name a manifest that is at the destination, whatever it names: what a copy left for later
+/// ([`super::CopyReport::later`]).
+///
+/// # Errors
+/// The manifest is not there, or the tag cannot be moved.
+pub async fn move_tag(destination: &dyn Store, tag: &Tag, digest: &Digest) -> Result<(), CopyError> {
+    let selector = Selector::Digest(digest.clone());
+    let there = destination.resolve(&selector).await.map_err(CopyError::destination)?;
+    let Some(content) = there else {
+        let what = format!("pull manifest {digest}");
+        return Err(CopyError::destination(StoreError::new(destination.place(), what, Failure::NotFound)));
+    };
+    write(destination, tag, &content, true).await
 }
 
 /// What a tag names at the destination.

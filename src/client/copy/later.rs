@@ -1,0 +1,218 @@
+//! What waits for the last bundle between two places: states, which speak of all of them, and after a state that moves the
+//! tags that move with it. A run that is interrupted before has left what readers see as it was.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+
+use super::plan::Job;
+use super::{Arrived, Brought, Copied, Copier, at_destination, at_source, key};
+use crate::oci::{Reference, Selector, Tag};
+use crate::store::Manage;
+use crate::store::copy::{CopyError, CopyReport, CopyRequest, Filter, TagAction, TagOutcome, move_tag};
+
+/// Source and destination, by the names under which they are known.
+pub(super) type Ends = (String, String);
+
+/// What waits between two places.
+pub(super) struct Waiting {
+    source: Arc<dyn Manage>,
+    destination: Arc<dyn Manage>,
+    /// The first bundle that waits: what becomes of the states is told with it.
+    first: (Reference, Reference),
+    source_unlisted: bool,
+    states: BTreeSet<Tag>,
+    moves: bool,
+    /// Tags of bundles.
+    own: Vec<(Reference, Reference, Vec<TagOutcome>)>,
+}
+
+/// What became, for one bundle, of what had waited.
+#[derive(Debug)]
+pub struct Settled {
+    /// The bundle.
+    pub from: Reference,
+    /// Where it went.
+    pub to: Reference,
+    states: Vec<CopyReport>,
+    tags: Vec<TagOutcome>,
+    error: Option<CopyError>,
+}
+
+impl Settled {
+    /// Add it to what is known of the copy.
+    ///
+    /// # Errors
+    /// It could not be done: the bundle is there, and not what was to follow it.
+    pub fn add_to(self, copied: &mut Copied) -> Result<(), CopyError> {
+        self.states.into_iter().for_each(|report| copied.report.add(report));
+        let done = |t: &TagOutcome| self.tags.iter().any(|d| d.tag == t.tag);
+        copied.report.later.retain(|t| !done(t));
+        copied.report.tags.extend(self.tags);
+        self.error.map_or(Ok(()), Err)
+    }
+}
+
+impl Waiting {
+    pub(super) fn between(
+        first: &(Reference, Reference),
+        source: &Arc<dyn Manage>,
+        destination: &Arc<dyn Manage>,
+        source_unlisted: bool,
+    ) -> Self {
+        Self {
+            source: source.clone(),
+            destination: destination.clone(),
+            first: first.clone(),
+            source_unlisted,
+            states: BTreeSet::new(),
+            moves: false,
+            own: Vec::new(),
+        }
+    }
+
+    /// What a copy left: some of the states that it was to leave, and tags of its bundle.
+    pub(super) fn add(&mut self, (from, to): &(Reference, Reference), later: &[TagOutcome], states: &[Tag]) {
+        let (states, own): (Vec<TagOutcome>, Vec<TagOutcome>) =
+            later.iter().cloned().partition(|t| states.contains(&t.tag));
+        self.moves |= states.iter().any(|t| t.action == TagAction::Replaced);
+        self.states.extend(states.into_iter().map(|t| t.tag));
+        if !own.is_empty() {
+            self.own.push((from.clone(), to.clone(), own));
+        }
+    }
+
+    /// Whether a state will take another one's place.
+    pub(super) fn moves(&self) -> bool {
+        self.moves
+    }
+}
+
+impl Copier<'_> {
+    /// Bundles that will follow. States are set in place after the last of those between two places.
+    pub fn expect<'j>(&mut self, jobs: impl IntoIterator<Item = &'j Job>) {
+        for job in jobs {
+            *self.done.due.entry(ends_of(job)).or_default() += 1;
+        }
+    }
+
+    /// Set in place what waited for bundles of which none is to come any more; with `all` also what waits for others that
+    /// will not come after all. What became of it, since this was last asked.
+    pub async fn settle(&mut self, all: bool) -> Vec<Settled> {
+        if all {
+            self.done.due.clear();
+        }
+        let done = &self.done;
+        let ends: Vec<Ends> =
+            done.waiting.keys().filter(|ends| !done.due.contains_key(*ends)).cloned().collect();
+        for ends in ends {
+            self.bring(&ends).await;
+        }
+        std::mem::take(&mut self.done.settled)
+    }
+
+    /// Set in place what waits at a destination.
+    pub(super) async fn settle_at(&mut self, destination: &str) {
+        let at: Vec<Ends> = self.done.waiting.keys().filter(|(_, to)| to == destination).cloned().collect();
+        for ends in at {
+            self.bring(&ends).await;
+        }
+    }
+
+    /// One of the expected bundles; whether others are to come between its ends.
+    pub(super) fn take_due(&mut self, job: &Job) -> bool {
+        let ends = ends_of(job);
+        let Some(due) = self.done.due.get_mut(&ends) else { return false };
+        *due = due.saturating_sub(1);
+        if *due == 0 {
+            self.done.due.remove(&ends);
+            return false;
+        }
+        true
+    }
+
+    async fn bring(&mut self, ends: &Ends) {
+        let Some(waiting) = self.done.waiting.remove(ends) else { return };
+        let (mut states, mut error) = (Vec::new(), None);
+        for tag in &waiting.states {
+            match self.bring_state(&waiting, tag).await {
+                Ok(report) => states.push(report),
+                Err(e) => {
+                    error = Some(e);
+                    break;
+                }
+            }
+        }
+        let arrived = self.done.arrived.entry(ends.1.clone()).or_default();
+        arrived.tags.extend(states.iter().flat_map(|r| &r.tags).map(|t| t.tag.clone()));
+        let mut settled = Vec::new();
+        for (from, to, own) in waiting.own {
+            settled.push(tags(&*waiting.destination, (from, to), own, error.clone(), arrived).await);
+        }
+        if let Err(e) = waiting.destination.flush().await {
+            settled.iter_mut().for_each(|s| {
+                s.error.get_or_insert_with(|| at_destination(e.clone()));
+            });
+        }
+        let (from, to) = waiting.first;
+        match settled.iter_mut().find(|s| (&s.from, &s.to) == (&from, &to)) {
+            Some(first) => first.states = states,
+            None => settled.insert(0, Settled { from, to, states, tags: Vec::new(), error }),
+        }
+        self.done.settled.extend(settled);
+    }
+
+    /// Copy one state, as it is at the source by now: it speaks of what was copied meanwhile, too.
+    async fn bring_state(&mut self, waiting: &Waiting, tag: &Tag) -> Result<CopyReport, CopyError> {
+        let (source, destination) = (&*waiting.source, &*waiting.destination);
+        let selector = Selector::Tag(tag.clone());
+        let found = source.resolve(&selector).await.map_err(at_source)?;
+        let Some(manifest) = found else {
+            return Err(CopyError::Absent { place: source.place().to_string(), what: selector.to_string() });
+        };
+        let guard = self.guard(source, destination);
+        let request = CopyRequest {
+            manifest: Some(manifest),
+            extra_tags: vec![tag.clone()],
+            source_unlisted: waiting.source_unlisted,
+            concurrency: self.settings.concurrency,
+            filter: Filter { platforms: Vec::new(), ..self.settings.filter.clone() },
+            thorough: self.settings.repair,
+            ..CopyRequest::new(selector)
+        };
+        let copied = self.learnt.session.copy(source, destination, &request, &guard, self.settings.observer);
+        let report = copied.await?;
+        let moved = guard.moved.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (source, destination) = (waiting.source.clone(), waiting.destination.clone());
+        let brought = Brought::by(waiting.first.clone(), source, destination, moved, &report.tags);
+        self.done.states.extend(brought);
+        Ok(report)
+    }
+}
+
+/// Move the tags of one bundle, unless the state did not come that they are to agree with.
+async fn tags(
+    destination: &dyn Manage,
+    (from, to): (Reference, Reference),
+    own: Vec<TagOutcome>,
+    mut error: Option<CopyError>,
+    arrived: &mut Arrived,
+) -> Settled {
+    let mut done = Vec::new();
+    for outcome in own {
+        if error.is_none() {
+            error = move_tag(destination, &outcome.tag, &outcome.digest).await.err();
+        }
+        match error {
+            None => done.push(outcome),
+            // Whatever it names, it is not what was copied.
+            Some(_) => {
+                arrived.own.remove(&outcome.tag);
+            }
+        }
+    }
+    Settled { from, to, states: Vec::new(), tags: done, error }
+}
+
+fn ends_of(job: &Job) -> Ends {
+    (key(&job.source), key(&job.destination))
+}
