@@ -165,8 +165,8 @@ async fn a_batch_is_one_write_and_one_wait_however_many_subjects() {
     repo.flush().await.unwrap();
     assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
     assert!(before.elapsed() >= Duration::from_millis(200));
-    // One look for an API, and for each subject two looks at nothing, a PUT and a read back.
-    assert_eq!((server.requests().len(), server.count("PUT", "*")), (1 + 4 * 20, 20), "{}", server.log());
+    // Two looks for an API, and for each subject two looks at nothing, a PUT and a read back.
+    assert_eq!((server.requests().len(), server.count("PUT", "*")), (2 + 4 * 20, 20), "{}", server.log());
     server.clear();
     repo.flush().await.unwrap();
     assert_eq!(server.requests().len(), 0, "nothing is open");
@@ -217,6 +217,24 @@ async fn what_cosign_copy_leaves_at_the_tag_is_replaced_and_told_and_gitlabs_ali
         add(&repo, &subject, "two").await.unwrap();
         assert_eq!(hosts.notices().take(), [], "told once");
     }
+}
+
+#[tokio::test]
+async fn a_squatter_that_one_list_of_tags_lacks_is_told() {
+    let (server, subject, tag) = server(no_api()).await;
+    place(&server, "a", Some(&tag), &subject);
+    let empty = Action::Answer {
+        status: 200,
+        content_type: "application/json".into(),
+        body: r#"{"name":"a","tags":[]}"#.into(),
+    };
+    server.fault(Fault::on("GET", "*/tags/list*").nth(Nth::Only(1)).action(empty));
+    let hosts = Hosts::new(config());
+    let repo = hosts.repository(&format!("{}/a", server.host()).parse().unwrap());
+    add(&repo, &subject, "one").await.unwrap();
+    let place = format!("{}/a", server.host());
+    let named = subject.digest().clone();
+    assert_eq!(hosts.notices().take(), [Notice::TagTaken { place, tag: tag.parse().unwrap(), named }]);
 }
 
 #[tokio::test]

@@ -206,6 +206,44 @@ async fn a_wrong_word_that_there_is_no_repository_hides_no_referrers() {
 }
 
 #[tokio::test]
+async fn one_wrong_answer_that_there_is_no_api_hides_no_referrers_and_writes_no_list() {
+    let server = server(Quirks::default()).await;
+    let subject = artifact("a/b", "subject");
+    place(&server, "a", Some("v1"), &subject);
+    let mut all = hang(&repository(&server, "a"), &subject, 2).await;
+    let page =
+        Action::Answer { status: 404, content_type: "text/html".into(), body: "<h1>Not found</h1>".into() };
+    for nth in [1, 2] {
+        server.fault(Fault::on("GET", "*/referrers/*").nth(Nth::Only(nth)).action(page.clone()));
+        let repo = repository(&server, "a");
+        for _ in 0..2 {
+            assert_eq!(
+                digests(&repo.referrers(subject.digest(), None).await.unwrap()),
+                of(&all),
+                "answer {nth}"
+            );
+        }
+        server.behave();
+        server.fault(Fault::on("GET", "*/referrers/*").nth(Nth::Only(nth)).action(page.clone()));
+        let one = referrer(KIND, &format!("more {nth}"), subject.descriptor());
+        let repo = repository(&server, "a");
+        repo.push_manifest(&one, None).await.unwrap();
+        repo.index_referrers(subject.descriptor(), std::slice::from_ref(&one)).await.unwrap();
+        repo.flush().await.unwrap();
+        assert_eq!(server.tags("a").len(), 1, "no list at a tag beside the API's: {:?}", server.tags("a"));
+        server.behave();
+        all.push(one);
+    }
+    // Where there is none, eight who ask at once are answered once more between them.
+    let server = self::server(no_api()).await;
+    place(&server, "a", Some("v1"), &subject);
+    let repo = repository(&server, "a");
+    let asking = (0..8).map(|_| repo.referrers(subject.digest(), None));
+    futures::future::try_join_all(asking).await.unwrap();
+    assert!(server.count("GET", "*/referrers/*") <= 9, "{}", server.log());
+}
+
+#[tokio::test]
 async fn lost_referrers_are_put_again_and_then_reported() {
     let server = server(Quirks { subject_not_indexed: true, ..Quirks::default() }).await;
     let subject = artifact("a/b", "subject");
@@ -231,7 +269,7 @@ async fn lost_referrers_are_put_again_and_then_reported() {
 }
 
 #[tokio::test]
-async fn the_missing_api_is_remembered_and_a_new_list_costs_five_requests() {
+async fn the_missing_api_is_remembered_and_a_new_list_costs_six_requests() {
     let server = server(no_api()).await;
     let subject = artifact("a/b", "subject");
     place(&server, "a", Some("v1"), &subject);
@@ -242,14 +280,15 @@ async fn the_missing_api_is_remembered_and_a_new_list_costs_five_requests() {
     }
     server.clear();
     repo.index_referrers(subject.descriptor(), &all).await.unwrap();
-    // Is there an API, what stands at the tag, really nothing, PUT, and, once for all that was written, the read back.
+    // Is there an API, really none, what stands at the tag, really nothing, PUT, and, once for all that was written, the
+    // read back.
     repo.flush().await.unwrap();
-    assert_eq!(server.requests().len(), 5, "{}", server.log());
+    assert_eq!(server.requests().len(), 6, "{}", server.log());
     repo.index_referrers(subject.descriptor(), &all).await.unwrap();
     repo.flush().await.unwrap();
-    assert_eq!(server.requests().len(), 6, "nothing to do, one look: {}", server.log());
+    assert_eq!(server.requests().len(), 7, "nothing to do, one look: {}", server.log());
     assert_eq!(digests(&repo.referrers(subject.digest(), None).await.unwrap()), of(&all));
-    assert_eq!(server.requests().len(), 7, "own manifests are known: {}", server.log());
+    assert_eq!(server.requests().len(), 8, "own manifests are known: {}", server.log());
 }
 
 #[tokio::test]

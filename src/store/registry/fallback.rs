@@ -355,10 +355,16 @@ impl Registry {
         }
     }
 
-    /// Whether the tag is a real one. GitLab's alias is in no list of tags.
+    /// Whether the tag is a real one. GitLab's alias is in no list of tags: that a list lacks it is believed the second
+    /// time, since what stands there is replaced without a word.
     async fn is_listed(&self, tag: &Tag) -> Result<bool, Failure> {
         let before = &tag.as_str()[..tag.as_str().len() - 1];
-        Ok(self.list_tags(Some(before)).await?.contains(tag))
+        for _ in 0..2 {
+            if self.list_tags(Some(before)).await?.contains(tag) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A condition for the PUT, where the registry names manifests by `ETag`: the few that enforce it lose nothing at all.

@@ -32,6 +32,8 @@ const WIDTH: usize = 8;
 pub(super) struct Memo {
     /// One of [`UNKNOWN`], [`HAS_API`], [`NO_API`].
     api: AtomicU8,
+    /// Whether an answer said already that there is no API.
+    denied: AtomicBool,
     /// Whether a push was answered with `OCI-Subject`. Told, never believed: ECR sent it without having the API.
     subject_noted: AtomicBool,
     /// Manifests pushed or read, by digest: what hangs on what never changes under a digest.
@@ -209,9 +211,6 @@ impl Registry {
             manifests: Option<Vec<Descriptor>>,
         }
         let api = &self.memo.api;
-        if api.load(Ordering::Relaxed) == NO_API {
-            return Ok(Answered::NoApi);
-        }
         // Not filtered by the registry: one that lists other types than the manifests have would filter by those.
         let path = self.path(&format!("referrers/{subject}"));
         let (mut call, mut pages) = (Call::path(Method::GET, path), Pages::new(MAX_PAGES));
@@ -219,6 +218,9 @@ impl Registry {
             (Vec::new(), HashSet::new(), true);
         let mut asked_again = false;
         loop {
+            if first && api.load(Ordering::Relaxed) == NO_API {
+                return Ok(Answered::NoApi);
+            }
             let answer = self.host.small(&call, &self.scopes(Access::Read), MAX_MANIFEST_BYTES).await?;
             match answer.status {
                 StatusCode::OK => {}
@@ -235,6 +237,14 @@ impl Registry {
                 StatusCode::NOT_FOUND if first => {
                     // A registry may answer so for an unknown subject: that is no reason to forget its API.
                     if !answer.has_code("MANIFEST_UNKNOWN") {
+                        // Any proxy can answer so. That there is no API is believed the second time, whoever asked; that
+                        // one is gone, the second time that the same is asked.
+                        let had = api.load(Ordering::Relaxed) == HAS_API;
+                        let second = self.memo.denied.swap(true, Ordering::Relaxed);
+                        if !asked_again && (had || !second) {
+                            asked_again = true;
+                            continue;
+                        }
                         let known =
                             api.compare_exchange(UNKNOWN, NO_API, Ordering::Relaxed, Ordering::Relaxed);
                         // One node of several without the API: its tags hold nothing of what the others list.
