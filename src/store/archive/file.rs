@@ -249,7 +249,11 @@ impl TarFile {
     fn look(&self, state: &mut State) -> Result<(), Failure> {
         if state.session.is_none() {
             let known = state.base.as_ref().map(|b| &b.stamp);
-            let now = fs::metadata(&self.path).ok().map(|m| Stamp::of(&m));
+            let now = match fs::metadata(&self.path) {
+                Ok(m) => Some(Stamp::of(&m)),
+                Err(e) if e.kind() == ErrorKind::NotFound => None,
+                Err(e) => return Err(read_failure(&self.path, &e)),
+            };
             if known.is_none() || known != now.as_ref() {
                 state.base = None;
                 state.base = self.load()?;
@@ -363,7 +367,7 @@ impl TarFile {
     fn target(&self) -> Result<PathBuf, Failure> {
         let absent = |e: &io::Error| e.kind() == ErrorKind::NotFound;
         match fs::canonicalize(&self.path) {
-            Err(e) if absent(&e) && fs::symlink_metadata(&self.path).is_err() => {
+            Err(e) if absent(&e) && fs::symlink_metadata(&self.path).is_err_and(|e| absent(&e)) => {
                 let dir = fs::canonicalize(self.beside()).map_err(|e| write_failure(self.beside(), &e))?;
                 let name = self.path.file_name();
                 name.map(|n| dir.join(n)).ok_or_else(|| write_failure(&dir, &ErrorKind::InvalidInput.into()))

@@ -30,8 +30,10 @@ impl Temporary {
             if fs::symlink_metadata(&path).is_ok_and(|m| !m.is_file()) {
                 return Err(foreign(&path));
             }
-            // Until it has the permissions of the archive that it replaces, nobody else opens it.
-            let private = target.exists();
+            // Until it has the permissions of the archive that it replaces, nobody else opens it; nor where that could not
+            // be looked at.
+            let absent = |e: io::Error| e.kind() == io::ErrorKind::NotFound;
+            let private = !fs::symlink_metadata(target).is_err_and(absent);
             let file = disk.open_or_create(&path, private).map_err(|e| failed(&e))?;
             lock(&file, named)?;
             let m = file.metadata().map_err(|e| failed(&e))?;

@@ -73,6 +73,33 @@ fn what_another_program_wrote_meanwhile_stays() {
     }
 }
 
+/// What could not be looked at is not gone: nothing takes its place.
+#[test]
+fn a_failed_look_at_the_archive_is_an_error() {
+    for existing in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (sub, moved) = (dir.path().join("sub"), dir.path().join("moved"));
+        fs::create_dir(&sub).unwrap();
+        let at = sub.join("a.tar");
+        let reader = TarFile::new(at.clone());
+        if existing {
+            put_blob(&reader, &content("old ", 9)).unwrap();
+            reader.commit().unwrap();
+            reader.check().unwrap();
+        }
+        let tar = TarFile::new(at.clone());
+        put_blob(&tar, &content("new ", 9)).unwrap();
+        fs::rename(&sub, &moved).unwrap();
+        // Every look at the archive now fails, and not with "not found".
+        fs::write(&sub, "in the way").unwrap();
+        for failed in [tar.commit(), reader.check()] {
+            let e = failed.unwrap_err();
+            assert!(matches!(&e, Failure::Io { kind: ErrorKind::NotADirectory, .. }), "{existing}: {e:?}");
+        }
+        assert_eq!(moved.join("a.tar").exists(), existing);
+    }
+}
+
 #[test]
 fn a_size_that_was_not_meant_costs_nothing() {
     let dir = tempfile::tempdir().unwrap();
