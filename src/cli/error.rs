@@ -234,7 +234,7 @@ impl From<StoreError> for CliError {
 }
 
 /// The next step where a registry lets no tag move.
-const TAG_RULE: &str = "exclude the tags bulla.* and sha256-* from the registry's rule against moving tags, or keep the state \
+pub(super) const TAG_RULE: &str = "exclude the tags bulla.* and sha256-* from the registry's rule against moving tags, or keep the state \
     elsewhere with --at";
 
 /// What helps against a refusal, by the registry's own code (distribution-spec "Error Codes").

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::error::{CliError, Exit};
+use super::error::{CliError, Exit, TAG_RULE};
 use super::registry::RegistryArgs;
 use crate::client::anchors::TrustStore;
 use crate::client::commit::{Pending, Reason, Refusal, WorkError};
@@ -20,7 +20,7 @@ use crate::client::state;
 use crate::keys::{self, KeyError, KeyFolder, KeyRef, KeyWarning, Passwords, Signer};
 use crate::oci::Reference;
 use crate::sig::PublicKey;
-use crate::store::Manage;
+use crate::store::{Failure, Manage};
 use crate::trust::{Anchor, Subject};
 use crate::tuf::CollectionName;
 
@@ -221,14 +221,26 @@ pub(super) fn open_line(open: &Open) -> String {
         Duty::Tag(tag) => format!("the tag {tag}"),
         Duty::Delete(tag) => format!("the deletion of {tag}"),
     };
-    format!("{what}: {}", open.error)
+    let rule = match (&open.duty, &open.error.failure) {
+        (Duty::Tag(tag), Failure::Refused { .. } | Failure::Denied(_)) => {
+            format!(
+                " (exclude {tag} from a rule of the registry against moving tags, or publish under another tag)"
+            )
+        }
+        _ => String::new(),
+    };
+    format!("{what}: {}{rule}", open.error)
 }
+
+/// What to do about a live state that is damaged or does not verify.
+const REPAIR: &str = "run bulla renew where the newest state is remembered: it puts the state right";
 
 impl From<WorkError> for CliError {
     fn from(e: WorkError) -> Self {
         let live = |why: String| {
             Self::new(Exit::No, "state.invalid", "the live state does not verify; nothing was signed")
                 .reason(why)
+                .next(REPAIR)
         };
         match e {
             WorkError::NoMemory(collection) => {
@@ -242,7 +254,7 @@ impl From<WorkError> for CliError {
                     .reason("and none is remembered here")
                     .next("name the place that was given to bulla init --at")
             }
-            WorkError::State(state::StateError::Store(e)) => e.into(),
+            WorkError::State(state::StateError::Store(e)) => Self::from(e).next(REPAIR),
             WorkError::State(e) => live(e.to_string()),
             WorkError::Live(e) => live(e.to_string()),
             WorkError::Remembered(e) => {
@@ -256,7 +268,9 @@ impl From<WorkError> for CliError {
                 .reason(e)
                 .next("run bulla renew where the newest state is remembered, or put the missing files back"),
             WorkError::TargetFile { .. } => {
-                Self::new(Exit::No, "state.invalid", "the live state is incomplete; nothing was signed").reason(e)
+                Self::new(Exit::No, "state.invalid", "the live state is incomplete; nothing was signed")
+                    .reason(e)
+                    .next(REPAIR)
             }
             WorkError::Sign(e) => e.into(),
             WorkError::Refused(Refusal::Revocations(_)) => {
@@ -266,6 +280,9 @@ impl From<WorkError> for CliError {
                 .reason(e)
                 .next("publish another build"),
             WorkError::Store(e) => e.into(),
+            WorkError::TagImmutable { .. } => Self::failed("state.tag-immutable", "the state's tag cannot be moved; what was signed waits as a submission")
+                .reason(e)
+                .next(TAG_RULE),
             WorkError::Oversize(_) => Self::failed("state.too-large", "the collection has grown past what a state holds; the live state stays as it is")
                 .reason(e)
                 .next("release further bundles in another collection"),

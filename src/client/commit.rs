@@ -4,6 +4,7 @@ mod damaged;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -231,6 +232,16 @@ pub enum WorkError {
     /// The place failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The state's tag names an older state and cannot be moved.
+    #[error("the tag {tag} at {place} cannot be moved: {failure}")]
+    TagImmutable {
+        /// The place.
+        place: String,
+        /// The tag.
+        tag: Tag,
+        /// The registry's words.
+        failure: Failure,
+    },
     /// What was signed is larger than readers take: it was not PUT.
     #[error("the next state of the collection has {0}")]
     Oversize(#[from] Oversize),
@@ -242,7 +253,7 @@ pub enum WorkError {
 /// What is kept between the rounds.
 struct Ledger {
     /// Bytes of submissions that may still be fetched.
-    left: AtomicU64,
+    left: Arc<AtomicU64>,
     first: Option<Option<Whole>>,
     asked: bool,
     mine: BTreeMap<String, Submission>,
@@ -261,7 +272,7 @@ struct Ledger {
 impl Ledger {
     fn new() -> Self {
         Self {
-            left: AtomicU64::new(MAX_SUBMITTED_BYTES),
+            left: Arc::new(AtomicU64::new(MAX_SUBMITTED_BYTES)),
             first: None,
             asked: false,
             mine: BTreeMap::new(),

@@ -109,11 +109,39 @@ pub fn seal_of(
     Ok(state::pack(Kind::Seal, &files, Some(bundle)))
 }
 
+/// Hang fresh seals on bundles, and wait once for all of them: on a registry that lists referrers at tags each wait is for
+/// slower writers. What became of each, in order.
+///
+/// # Errors
+/// A role that fails.
+pub(super) async fn hang_seals(
+    place: &Known<'_>,
+    whole: &Whole,
+    collection: &CollectionName,
+    bundles: &[(Descriptor, BTreeSet<Tag>)],
+) -> Result<Vec<Result<Digest, StoreError>>, WorkError> {
+    let mut hung = Vec::new();
+    for (bundle, tags) in bundles {
+        hung.push(match hang_seal(place, whole, collection, bundle, tags).await {
+            Ok(seal) => Ok(seal),
+            Err(WorkError::Store(e)) => Err(e),
+            Err(e) => return Err(e),
+        });
+    }
+    if hung.iter().any(Result::is_ok)
+        && let Err(e) = place.store().flush().await
+    {
+        hung.iter_mut().filter(|seal| seal.is_ok()).for_each(|seal| *seal = Err(e.clone()));
+    }
+    Ok(hung)
+}
+
 /// Hang a fresh seal on a bundle. The same state gives the same seal, so hanging it again changes nothing.
+/// [`Manage::flush`] must follow.
 ///
 /// # Errors
 /// The place's own, or a role that fails.
-pub(super) async fn hang_seal(
+async fn hang_seal(
     place: &Known<'_>,
     whole: &Whole,
     collection: &CollectionName,
@@ -121,9 +149,9 @@ pub(super) async fn hang_seal(
     tags: &BTreeSet<Tag>,
 ) -> Result<Digest, WorkError> {
     let seal = seal_of(whole, collection, bundle, tags)?;
-    place.push(&seal, None).await?;
+    place.push_blobs(&seal).await?;
+    place.push_manifest(&seal.manifest, None).await?;
     place.index_referrers(bundle, std::slice::from_ref(&seal.manifest)).await?;
-    place.store().flush().await?;
     Ok(seal.manifest.digest().clone())
 }
 
@@ -307,11 +335,16 @@ impl Tidy<'_> {
             .map(|bundle| async move { (bundle.digest.clone(), self.seal(bundle).await) }.boxed())
             .collect();
         let results: Vec<_> = stream::iter(sealing).buffer_unordered(CONCURRENCY).collect().await;
+        let hung = results.iter().any(|(_, result)| matches!(result, Ok(Did::Now)));
+        let waited = if hung { self.tagging.bundles.store().flush().await } else { Ok(()) };
         for (digest, result) in results {
             match result {
-                Ok(Did::Now) => {
-                    finished.seals.insert(digest);
-                }
+                Ok(Did::Now) => match &waited {
+                    Ok(()) => {
+                        finished.seals.insert(digest);
+                    }
+                    Err(e) => finished.open.push(Open { duty: Duty::Seal(digest), error: e.clone() }),
+                },
                 Ok(Did::Before) => {}
                 Ok(Did::Absent) => {
                     finished.absent.insert(digest);
@@ -334,7 +367,7 @@ impl Tidy<'_> {
         Ok(finished)
     }
 
-    /// Hang a seal where none of this collection hangs.
+    /// Hang a seal where none of this collection hangs. [`Manage::flush`] must follow.
     async fn seal(&self, entry: &Bundle) -> Result<Did, WorkError> {
         let place = self.tagging.bundles;
         let listed = place.referrers(&entry.digest, Some(media_type::BULLA_SEAL)).await?;

@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod known;
 mod lock;
 pub mod memory;
+mod metered;
 pub mod places;
 pub mod publish;
 pub mod renew;

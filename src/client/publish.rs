@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::commit::{Committer, Intents, Job, Pending, Refusal, WorkError, Worked};
-use super::duties::{Duty, Entries, Finished, Moves, Open, Tagging, entries, hang_seal};
+use super::duties::{Duty, Entries, Finished, Moves, Open, Tagging, entries, hang_seals};
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::KeyRing;
@@ -208,17 +208,21 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
     let mut outcomes: Vec<Outcome> = bundles.iter().map(|b| outcome(b, &entries, worked.online)).collect();
 
     let mut finished = Finished::default();
-    for (bundle, outcome) in bundles.iter().zip(&mut outcomes) {
-        if outcome.status == Status::Submitted || !entries.contains_key(&release_of(bundle)) {
-            continue;
-        }
-        let subject = bundle.content.descriptor().bare();
-        match hang_seal(store, &worked.last, &request.collection, &subject, &outcome.tags).await {
+    let sealed: Vec<&mut Outcome> = bundles
+        .iter()
+        .zip(&mut outcomes)
+        .filter(|(b, o)| o.status != Status::Submitted && entries.contains_key(&release_of(b)))
+        .map(|(_, outcome)| outcome)
+        .collect();
+    let subjects: Vec<_> = sealed.iter().map(|o| (o.bundle.bare(), o.tags.clone())).collect();
+    let hung = hang_seals(store, &worked.last, &request.collection, &subjects).await?;
+    for (outcome, seal) in sealed.into_iter().zip(hung) {
+        match seal {
             Ok(seal) => outcome.seal = Some(seal),
-            Err(WorkError::Store(error)) => {
-                finished.open.push(Open { duty: Duty::Seal(subject.digest), error });
+            Err(error) => {
+                let duty = Duty::Seal(outcome.bundle.digest.clone());
+                finished.open.push(Open { duty, error });
             }
-            Err(e) => return Err(e.into()),
         }
     }
     let tagging = Tagging {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
 use super::known::Known;
+use super::metered::Metered;
 use super::state::{self, Kind, Packed, StateError};
 use super::whole::{RoleAt, Whole};
 use crate::oci::{Content, Digest, Manifest, Selector, Tag, media_type};
@@ -128,7 +129,8 @@ impl Submission {
     }
 }
 
-/// Fetch and verify what lies at `tag`, under the keys that `roles` gives its role. `left` is how many bytes may still be fetched.
+/// Fetch and verify what lies at `tag`, under the keys that `roles` gives its role. `left` is how many bytes may still be
+/// fetched; what is claimed and does not come costs nothing.
 ///
 /// # Errors
 /// The place could not be asked. What lies there may be anybody's, and is never an error.
@@ -137,15 +139,14 @@ pub async fn fetch(
     collection: &CollectionName,
     tag: &SubmissionTag,
     roles: &BTreeMap<RoleName, RoleAt>,
-    left: &AtomicU64,
+    left: &Arc<AtomicU64>,
     now: UnixTime,
 ) -> Result<Fetched, StoreError> {
     let Some(name) = tag.tag(collection) else { return Ok(Fetched::Gone) };
-    let mut charged = 0;
-    let mut read = read_at(store, &name, left, &mut charged).await?;
+    let mut read = read_at(store, &name, left).await?;
     if matches!(read, Err(Fetched::Invalid(_))) {
         // One damaged answer shall not pass for what lies there.
-        read = read_at(store, &name, left, &mut charged).await?;
+        read = read_at(store, &name, left).await?;
     }
     let (manifest, files) = match read {
         Ok(read) => read,
@@ -159,12 +160,11 @@ pub async fn fetch(
     Ok(fetched)
 }
 
-/// The files at a tag, or why there are none. `charged` is what `left` has paid for this tag already.
+/// The files at a tag, or why there are none.
 async fn read_at(
     store: &Known<'_>,
     name: &Tag,
-    left: &AtomicU64,
-    charged: &mut u64,
+    left: &Arc<AtomicU64>,
 ) -> Result<Result<(Content, Files), Fetched>, StoreError> {
     let manifest = match store.resolve(&Selector::Tag(name.clone())).await {
         Ok(Some(manifest)) => manifest,
@@ -177,13 +177,9 @@ async fn read_at(
     if size > state::MAX_STATE_FILES {
         return Ok(Err(Fetched::Invalid(format!("files of {size} bytes"))));
     }
-    let more = size.saturating_sub(*charged);
-    let took = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(more));
-    if took.is_err() {
-        return Ok(Err(Fetched::TooMuch));
-    }
-    *charged += more;
-    match state::read(store, &manifest, Kind::Submission).await {
+    let metered = Metered::new(store, left);
+    match state::read(&metered, &manifest, Kind::Submission).await {
+        Err(_) if metered.is_spent() => Ok(Err(Fetched::TooMuch)),
         Ok(read) => Ok(Ok((manifest, read.files))),
         Err(StateError::Store(e)) => anybodys(e).map(Err),
         Err(e @ StateError::Invalid { .. }) => Ok(Err(Fetched::Invalid(e.to_string()))),

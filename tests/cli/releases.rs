@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::bundles;
 use crate::places::run;
-use crate::registry::{Config, Registry};
+use crate::registry::{Action, Config, Fault, Registry};
 use crate::run::{Bulla, Ran};
 
 pub(crate) const NAME: &str = "example.com/team/app";
@@ -296,5 +296,36 @@ async fn keys_that_others_can_read_are_noted() {
     ] {
         let ran = stage.by("publisher", line).await;
         assert_eq!((ran.exit, ran.err.matches("(key.permissions)").count()), (0, 1), "{ran:#?}");
+    }
+}
+
+/// Whoever meets a damaged live state while publishing is told who puts it right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_stops_publish_and_names_renew() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    let state = stage.registry.tags("team/app").into_iter().find(|(tag, _)| tag.len() == "bulla.".len() + 16);
+    let tag = state.unwrap().0;
+    let (_, media_type, bytes) = stage.registry.manifest("team/app", &tag).unwrap();
+    let good: Value = serde_json::from_slice(&bytes).unwrap();
+    let (mut foreign, mut damaged) = (good.clone(), good);
+    foreign["artifactType"] = "application/vnd.example".into();
+    for layer in damaged["layers"].as_array_mut().unwrap() {
+        layer.as_object_mut().unwrap().remove("data");
+        layer["size"] = 1.into();
+    }
+    for (document, code, exit) in [(foreign, "state.invalid", 1), (damaged, "blob.digest", 3)] {
+        let (content_type, body) = (media_type.clone(), document.to_string().into());
+        let answer = Action::Answer { status: 200, content_type, body };
+        let path = format!("/v2/team/app/manifests/{tag}");
+        stage.registry.fault(Fault::on("GET", &path).action(answer));
+        let line =
+            format!("publish --from oci:{}:v2 {} --tag v2 --format json", stage.path("build"), stage.at());
+        let ran = stage.by("publisher", line).await;
+        let json = ran.json();
+        assert_eq!((ran.exit, &json["error"]["code"]), (exit, &code.into()), "{ran:#?}");
+        assert!(json["error"]["next"].as_str().unwrap().contains("bulla renew"), "{json:#}");
+        stage.registry.behave();
     }
 }

@@ -43,7 +43,7 @@ impl Committer<'_> {
             }
             // A file that is not what the manifest says: the place was asked, and its state is damaged.
             Err(StateError::Store(e)) if !e.is_the_items_own() => return Err(e.into()),
-            Err(e) => (None, Some(e.into())),
+            Err(e) => (None, Some(WorkError::State(e))),
         };
         Ok(Found { manifest: Some(manifest), files, fault })
     }

@@ -14,7 +14,7 @@ use crate::client::state::{self, Kind};
 use crate::client::submission::{Fetched, Submission, SubmissionTag};
 use crate::client::whole::{RoleAt, Whole, walk};
 use crate::oci::Content;
-use crate::store::Store;
+use crate::store::{Failure, Store};
 use crate::time::UnixTime;
 use crate::tuf::lineage::{self, Change, Folded, RoleFile, Verdict, View, WINDOW};
 use crate::tuf::{
@@ -309,7 +309,16 @@ impl Committer<'_> {
         self.remember(&chain, &whole)?;
         let tag = self.collection.state_tag();
         let put = self.place.push(&packed, Some(&tag));
-        tokio::time::timeout(PUT_TIMEOUT, put).await.map_err(|_| timed_out(&self.place.place(), &tag))??;
+        let put = tokio::time::timeout(PUT_TIMEOUT, put).await;
+        match put.map_err(|_| timed_out(&self.place.place(), &tag))? {
+            // Everything else was taken, and this tag was set once.
+            Err(e)
+                if moved.is_some() && matches!(e.failure, Failure::Refused { .. } | Failure::Denied(_)) =>
+            {
+                return Err(WorkError::TagImmutable { place: e.place, tag, failure: e.failure });
+            }
+            put => put?,
+        }
         let trusted = whole.trusted();
         ledger.signed.insert(RoleName::timestamp(), (version, trusted.timestamp().expires()));
         if kept.is_none() {

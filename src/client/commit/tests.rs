@@ -349,7 +349,7 @@ async fn a_state_with_a_damaged_file_is_repaired_from_memory() {
     let damaged = Content::new(live.media_type(), serde_json::to_vec(&doc).unwrap());
     world.store.push_manifest(&damaged, Some(&name().state_tag())).await.unwrap();
     let stopped = world.publish(&world.owner, &[(&image.digest().to_string(), &["v2"])]).await;
-    assert!(matches!(stopped, Err(PublishError::Work(WorkError::Store(_)))), "{stopped:?}");
+    assert!(matches!(stopped, Err(PublishError::Work(WorkError::State(_)))), "{stopped:?}");
     let renewed = world.renew(&world.owner, &[]).await.unwrap();
     assert!(renewed.repaired && renewed.commits == 1, "{renewed:?}");
     assert!(world.has(image.digest()).await);
@@ -475,26 +475,92 @@ async fn one_damaged_answer_is_not_taken_for_the_state() {
     assert!(world.has(bundle.digest()).await);
 }
 
+/// A submission of releases with one file of this blob, said to be so large.
+async fn junk(world: &World, blob: &Digest, size: u64) -> SubmissionTag {
+    let mut doc = json!({"schemaVersion": 2, "mediaType": crate::oci::media_type::OCI_MANIFEST});
+    doc["artifactType"] = json!(Kind::Submission.artifact_type());
+    doc["config"] = json!(crate::oci::empty_descriptor());
+    doc["layers"] = json!([{
+        "mediaType": crate::oci::media_type::TUF_METADATA, "digest": blob, "size": size,
+        "annotations": {state::FILENAME: "2.releases.json"},
+    }]);
+    let bytes = doc.to_string().into_bytes();
+    let tag = SubmissionTag::of(&RoleName::releases(), Version::new(2).unwrap(), &bytes);
+    let manifest = Content::new(crate::oci::media_type::OCI_MANIFEST, bytes);
+    world.store.push_manifest(&manifest, tag.tag(&name()).as_ref()).await.unwrap();
+    tag
+}
+
+/// What junk claims is nobody's budget: it costs what it sends.
 #[tokio::test]
-async fn junk_that_nobody_reads_costs_no_budget() {
+async fn junk_costs_what_it_sends() {
     let world = world().await;
     let (live, other) = (world.live().await, other_blob(&world).await);
-    let (place, left) = (Known::new(&*world.store), AtomicU64::new(MAX_SUBMITTED_BYTES));
-    for (size, paid) in [(MAX_SUBMITTED_BYTES, 0), (state::MAX_STATE_FILES, state::MAX_STATE_FILES)] {
-        let mut doc = json!({"schemaVersion": 2, "mediaType": crate::oci::media_type::OCI_MANIFEST});
-        doc["artifactType"] = json!(Kind::Submission.artifact_type());
-        doc["config"] = json!(crate::oci::empty_descriptor());
-        doc["layers"] = json!([{
-            "mediaType": crate::oci::media_type::TUF_METADATA, "digest": other, "size": size,
-            "annotations": {state::FILENAME: "2.releases.json"},
-        }]);
-        let manifest = Content::new(crate::oci::media_type::OCI_MANIFEST, doc.to_string().into_bytes());
-        let tag =
-            SubmissionTag::of(&RoleName::releases(), Version::new(2).unwrap(), &doc.to_string().into_bytes());
-        world.store.push_manifest(&manifest, tag.tag(&name()).as_ref()).await.unwrap();
+    let (place, left) = (Known::new(&*world.store), Arc::new(AtomicU64::new(100)));
+    let sent = b"other".len() as u64;
+    for (blob, size, paid) in [
+        // Nobody reads it; what is sent is sent twice, since one answer may be damaged.
+        (&other, MAX_SUBMITTED_BYTES, 0),
+        (&other, state::MAX_STATE_FILES, 2 * sent),
+    ] {
+        let tag = junk(&world, blob, size).await;
         let before = left.load(Ordering::SeqCst);
         let fetched = fetch(&place, &name(), &tag, live.roles(), &left, world.clock.now()).await.unwrap();
         assert!(matches!(fetched, Fetched::Invalid(_)), "{fetched:?}");
-        assert_eq!(before - left.load(Ordering::SeqCst), paid, "once, although it was read twice");
+        assert_eq!(before - left.load(Ordering::SeqCst), paid, "{size}");
+    }
+    left.store(sent - 1, Ordering::SeqCst);
+    let tag = junk(&world, &other, sent).await;
+    let fetched = fetch(&place, &name(), &tag, live.roles(), &left, world.clock.now()).await.unwrap();
+    assert!(matches!(fetched, Fetched::TooMuch), "{fetched:?}");
+}
+
+/// Role files that are left of a damaged live state, with signatures that hold, are folded: what was admitted, and is in no
+/// memory at hand and no submission any more, is not undone by the repair.
+#[tokio::test]
+async fn what_is_left_of_a_damaged_state_is_folded() {
+    let world = world().await;
+    let (first, second) = (image(&*world.store, "first").await, image(&*world.store, "second").await);
+    world.publish(&world.owner, &[(&first.digest().to_string(), &[])]).await.unwrap();
+    let stale = world.home(&[Home::ONLINE]);
+    world.publish(&world.owner, &[(&second.digest().to_string(), &[])]).await.unwrap();
+    for tag in world.store.tags(None).await.unwrap() {
+        if tag.as_str().starts_with(&name().submission_prefix()) {
+            assert!(world.store.delete(&Selector::Tag(tag)).await.unwrap());
+        }
+    }
+    // What would say that the memory is older is lost as well.
+    spread(&world, Some("snapshot.json")).await;
+    spread(&world, Some("timestamp.json")).await;
+    let renewed = world.renew(&stale, &[]).await.unwrap();
+    assert!(renewed.repaired, "{renewed:?}");
+    assert!(world.has(first.digest()).await && world.has(second.digest()).await);
+}
+
+/// A file whose signature does not hold is nobody's, and one that is older than what is remembered changes nothing.
+#[tokio::test]
+async fn of_a_damaged_state_only_what_verifies_is_folded() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    let empty = world.live().await;
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &[])]).await.unwrap();
+    let releases = |w: &Whole| {
+        let file = w.role(&RoleName::releases()).unwrap();
+        (Whole::file_name(&RoleName::releases(), file), file.bytes().clone())
+    };
+    let (name_now, now) = releases(&world.live().await);
+    let forged: Bytes =
+        String::from_utf8(now.to_vec()).unwrap().replace(bundle.digest().hex(), &"0".repeat(64)).into();
+    let before = world.live().await.files().clone();
+    for (file_name, bytes) in [(name_now, forged), releases(&empty)] {
+        let mut files = before.clone();
+        files.retain(|f| *f.role() != RoleName::releases());
+        files.put(file_name, bytes);
+        put(&world, &files).await;
+        spread(&world, Some("snapshot.json")).await;
+        spread(&world, Some("timestamp.json")).await;
+        assert!(world.renew(&world.owner, &[]).await.unwrap().repaired);
+        assert!(world.has(bundle.digest()).await);
+        assert_eq!(world.entries().await.len(), 1);
     }
 }
