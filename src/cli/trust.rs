@@ -1,19 +1,24 @@
 //! `bulla trust`: anchors, and the file they are in.
 
+mod source;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use self::source::TypedSource;
 use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, columns};
 use crate::client::anchors::{RootFacts, fetch_root, read_root, root_facts};
 use crate::oci::{Digest, Reference, RegistryRef, Repository};
-use crate::trust::{Anchor, Scope, TrustFile};
+use crate::sig::PublicKey;
+use crate::trust::{Anchor, OwnKeys, Scope, Source, TrustFile};
 use crate::tuf::CollectionName;
 
 /// Say whom to trust for which references
@@ -30,7 +35,7 @@ pub(super) struct Args {
 enum Action {
     /// Trust a collection's root for one repository
     #[command(
-        after_long_help = "Examples:\n  bulla trust add registry.example.com/team/app --root 1.root.json\n  bulla trust add mirror.example.net/team/app --root sha256:… --collection example.com/team/app"
+        after_long_help = "Examples:\n  bulla trust add registry.example.com/team/app --root 1.root.json\n  bulla trust add mirror.example.net/team/app --root sha256:… --collection example.com/team/app\n  bulla trust add example.com/team/app --root 1.root.json --min 2 --source example.com/team/app --source example.com/team/app,role=targets/security"
     )]
     Add {
         /// The repository for which the root may speak
@@ -44,6 +49,13 @@ enum Action {
         /// A further place of the collection's state (can be repeated)
         #[arg(long, value_name = "REPO")]
         state_at: Vec<Reference>,
+        /// One who must agree: NAME[,role=ROLE][,key=KEY]...[,threshold=N][,root=FILE|sha256:HEX][,at=REPO][,state-at=REPO]... (can be
+        /// repeated)
+        #[arg(long, value_name = "SOURCE")]
+        source: Vec<TypedSource>,
+        /// How many of the sources must agree (default: all of them)
+        #[arg(long, value_name = "N", requires = "source")]
+        min: Option<u32>,
         #[command(flatten)]
         registry: RegistryArgs,
     },
@@ -84,10 +96,10 @@ impl std::str::FromStr for Root {
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     match args.action {
-        Action::Add { scope, root, collection, state_at, registry } => {
+        Action::Add { scope, root, collection, state_at, source, min, registry } => {
             let scope = repository(&scope)?;
             let collection = collection.unwrap_or_else(|| scope.clone().into());
-            add(cx, &scope, &root, collection, state_at, &registry)
+            add(cx, &scope, &root, collection, state_at, (&source, min), &registry)
         }
         Action::List => {
             let file = cx.trust().load()?;
@@ -127,28 +139,45 @@ fn add(
     root: &Root,
     collection: CollectionName,
     state_at: Vec<Reference>,
+    (sources, min): (&[TypedSource], Option<u32>),
     registry: &RegistryArgs,
 ) -> Result<Box<dyn Outcome>, CliError> {
     if let Some(place) = state_at.iter().find(|p| p.selector().is_some()) {
         return Err(CliError::usage(format!("--state-at {place} names a bundle"))
             .next("write the repository or OCI layout alone, without tag and digest"));
     }
-    let (bytes, from) = match root {
-        Root::File(file) => (read_root(file)?, file.display().to_string()),
-        Root::Fingerprint(fingerprint) => {
-            let own = Reference::Registry(RegistryRef { repository: scope.clone(), selector: None });
-            let at: Vec<Reference> = std::iter::once(own).chain(state_at.iter().cloned()).collect();
-            let places = registry.places(cx, &at.iter().collect::<Vec<_>>())?;
-            let fetched = block_on(fetch_root(&places, &at, &collection, fingerprint))?;
-            (fetched?, format!("the root {fingerprint}"))
-        }
-    };
-    root_facts(&bytes, Some(&collection)).map_err(|e| root_invalid(&from, e))?;
-    let anchor = Anchor::tuf(Scope::Repository(scope.clone()), collection, bytes, state_at);
+    let own = Reference::Registry(RegistryRef { repository: scope.clone(), selector: None });
+    let at: Vec<Reference> = std::iter::once(own.clone()).chain(state_at.iter().cloned()).collect();
+    let bytes = bring_root(root, &collection, &at, registry, cx)?;
+    let specs = sources.iter().map(|s| s.read(&collection, &own, registry, cx));
+    let specs = specs.collect::<Result<Vec<_>, _>>()?;
+    let anchor = Anchor::tuf(Scope::Repository(scope.clone()), collection, bytes, state_at)
+        .with_sources(specs, min)
+        .map_err(|e| CliError::usage("these sources cannot agree").reason(e))?;
     let store = cx.trust();
     let changed = store.add(&anchor)?;
     let verb = if changed { "added" } else { "unchanged" };
     Ok(Box::new(Anchors { verb: Some(verb), anchors: vec![anchor], file: store.load()?, changed }))
+}
+
+/// A root, read or fetched, that verifies by itself and is the collection's.
+fn bring_root(
+    root: &Root,
+    collection: &CollectionName,
+    at: &[Reference],
+    registry: &RegistryArgs,
+    cx: &mut Context<'_, '_>,
+) -> Result<Bytes, CliError> {
+    let (bytes, from) = match root {
+        Root::File(file) => (read_root(file)?, file.display().to_string()),
+        Root::Fingerprint(fingerprint) => {
+            let places = registry.places(cx, &at.iter().collect::<Vec<_>>())?;
+            let fetched = block_on(fetch_root(&places, at, collection, fingerprint))?;
+            (fetched?, format!("the root {fingerprint}"))
+        }
+    };
+    root_facts(&bytes, Some(collection)).map_err(|e| root_invalid(&from, e))?;
+    Ok(bytes)
 }
 
 fn remove(cx: &Context<'_, '_>, id: &str) -> Result<Box<dyn Outcome>, CliError> {
@@ -188,6 +217,11 @@ fn export(cx: &mut Context<'_, '_>, output: Option<PathBuf>) -> Result<Box<dyn O
         let before = anchor.state_at.len();
         anchor.state_at.retain(|p| matches!(p, Reference::Registry(_)));
         dropped += before - anchor.state_at.len();
+        for source in &mut anchor.sources {
+            let before = source.state_at.len();
+            source.state_at.retain(|p| matches!(p, Reference::Registry(_)));
+            dropped += before - source.state_at.len();
+        }
     }
     if dropped > 0 {
         cx.note("trust.local-place", format!("{dropped} places in local directories were left out"));
@@ -249,7 +283,8 @@ impl Outcome for Anchors {
             Some(verb) => self.anchors.iter().try_for_each(|a| {
                 let id = a.id.as_str();
                 writeln!(out, "{verb:<9} {id}  {}  speaks for {}", a.scope, a.collection)?;
-                writeln!(out, "          root {}  {}", a.root.fingerprint(), says(a))
+                writeln!(out, "          root {}  {}", a.root.fingerprint(), says(a))?;
+                sources_text(a, out)
             }),
             None => list(&self.anchors, &self.file, out),
         }
@@ -278,6 +313,10 @@ fn list(anchors: &[Anchor], file: &TrustFile, out: &mut dyn Write) -> io::Result
         ]
     }));
     columns(out, &rows)?;
+    for a in anchors.iter().filter(|a| !a.sources.is_empty()) {
+        writeln!(out, "{}", a.id.as_str())?;
+        sources_text(a, out)?;
+    }
     for a in anchors {
         if let Err(e) = root_facts(a.root.bytes(), Some(&a.collection)) {
             writeln!(out, "unusable  {}: {}", a.id.as_str(), super::render::clean(&e.to_string()))?;
@@ -337,7 +376,43 @@ fn anchor_json(a: &Anchor) -> Value {
         "expires": facts.as_ref().map(|f| f.expires),
         "problem": root_facts(a.root.bytes(), Some(&a.collection)).err().map(|e| e.to_string()),
         "stateAt": a.state_at.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "sources": if a.sources.is_empty() { Vec::new() } else { a.sources().iter().map(source_json).collect() },
+        "min": (!a.sources.is_empty()).then(|| a.min()),
     })
+}
+
+fn source_json(s: &Source) -> Value {
+    json!({
+        "collection": s.collection, "fingerprint": s.root.fingerprint(), "role": s.role,
+        "threshold": s.keys.as_ref().map(OwnKeys::threshold),
+        "keys": s.keys.iter().flat_map(OwnKeys::keys).map(PublicKey::key_id).collect::<Vec<_>>(),
+        "at": s.at.as_ref().map(ToString::to_string),
+        "stateAt": s.state_at.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+/// Who must agree under an anchor, a line each.
+fn sources_text(a: &Anchor, out: &mut dyn Write) -> io::Result<()> {
+    if a.sources.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "          {} of these must agree:", a.min())?;
+    for s in a.sources() {
+        let mut line =
+            format!("            {}  role {}", s.collection, super::render::clean(s.role.as_str()));
+        if let Some(keys) = &s.keys {
+            let ids: Vec<_> = keys.keys().iter().map(|k| k.key_id().short().to_owned()).collect();
+            line.push_str(&format!("  by {} of the keys {}", keys.threshold(), ids.join(", ")));
+        }
+        if s.root != a.root {
+            line.push_str(&format!("  root {}", s.root.fingerprint()));
+        }
+        if let Some(at) = &s.at {
+            line.push_str(&format!("  only at {at}"));
+        }
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
 }
 
 fn says(a: &Anchor) -> String {

@@ -11,7 +11,7 @@ use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
 use crate::client::verify::{Verifier, VerifyError};
 use crate::oci::Reference;
-use crate::trust::{self, Check, Code, Report, Subject, TrustFile, Verdict};
+use crate::trust::{self, AnchorReport, Check, Code, Report, Subject, TrustFile, Verdict};
 
 /// Judge whether bundles are trusted releases, and say why
 ///
@@ -132,6 +132,13 @@ pub(super) fn next_step(report: &Report, trust: &TrustFile) -> Option<String> {
         Code::BundleResolve | Code::StateUnreadable | Code::SealUnreadable => {
             "nothing was decided: check the network and the login, and verify again".into()
         }
+        Code::AgreementShort | Code::AgreementOwnerShort => {
+            "do not use it before enough of them list it: ask those who do not why".into()
+        }
+        Code::AgreementOpen | Code::AgreementOwnerOpen => {
+            "nothing was decided: look at what each source says could not be read, and verify again".into()
+        }
+        Code::AgreementOwnerUnreadable => "a newer version of bulla is needed to decide this".into(),
         Code::ProvenanceUnsupported => "a newer version of bulla is needed to decide this".into(),
         Code::RevocationBundle => "do not use it; take another release".into(),
         Code::StateAbsent | Code::SealNone => {
@@ -174,6 +181,19 @@ pub(super) fn one(report: &Report, next: Option<&str>, out: &mut dyn Write) -> i
             writeln!(out, "  anchor {} for {}: {verdict}", clean(&anchor.anchor), anchor.collection)?;
         }
         checks(&anchor.checks, width, out)?;
+        sources(&anchor.sources, width, out)?;
+    }
+    Ok(())
+}
+
+/// Those that must agree, each with its own checks.
+fn sources(reports: &[AnchorReport], width: usize, out: &mut dyn Write) -> io::Result<()> {
+    for report in reports {
+        let by = report.by.as_ref().filter(|by| **by != report.role);
+        let by = by.map(|by| format!(", listed by {by}")).unwrap_or_default();
+        writeln!(out, "  source {}: {}{}", clean(&report.name()), report.verdict().as_str(), clean(&by))?;
+        checks(&report.checks, width, out)?;
+        sources(&report.sources, width, out)?;
     }
     Ok(())
 }
@@ -201,25 +221,11 @@ fn checks(checks: &[Check], width: usize, out: &mut dyn Write) -> io::Result<()>
 }
 
 fn longest_code(report: &Report) -> usize {
-    let all = report.checks.iter().chain(report.anchors.iter().flat_map(|a| &a.checks));
+    let all = report.checks.iter().chain(report.anchors.iter().flat_map(AnchorReport::all_checks));
     all.map(|c| c.code.as_str().len()).max().unwrap_or(0)
 }
 
 pub(super) fn as_json(report: &Report, next: Option<&str>) -> Value {
-    let anchors: Vec<Value> = report
-        .anchors
-        .iter()
-        .map(|a| {
-            json!({
-                "id": a.anchor,
-                "collection": a.collection,
-                "verdict": a.verdict().as_str(),
-                "evidence": a.evidence.map(trust::Evidence::as_str),
-                "asOf": a.as_of,
-                "checks": a.checks.iter().map(check_json).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
     json!({
         "reference": report.reference,
         "digest": report.digest,
@@ -231,7 +237,23 @@ pub(super) fn as_json(report: &Report, next: Option<&str>) -> Value {
         "because": report.because().filter(|_| report.verdict() != Verdict::Trusted).map(check_json),
         "next": next,
         "checks": report.checks.iter().map(check_json).collect::<Vec<_>>(),
-        "anchors": anchors,
+        "anchors": report.anchors.iter().map(anchor_json).collect::<Vec<_>>(),
+    })
+}
+
+fn anchor_json(a: &AnchorReport) -> Value {
+    json!({
+        "id": a.anchor,
+        "collection": a.collection,
+        "role": a.role,
+        "ownKeys": a.own_keys,
+        "at": a.at,
+        "by": a.by,
+        "verdict": a.verdict().as_str(),
+        "evidence": a.evidence.map(trust::Evidence::as_str),
+        "asOf": a.as_of,
+        "checks": a.checks.iter().map(check_json).collect::<Vec<_>>(),
+        "sources": a.sources.iter().map(anchor_json).collect::<Vec<_>>(),
     })
 }
 

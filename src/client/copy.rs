@@ -423,9 +423,9 @@ impl<'a> Copier<'a> {
         if listed.unlisted.is_none() {
             return Ok(tags);
         }
-        let anchored = self.settings.trust.anchors.iter().map(|a| &a.collection);
+        let anchored = self.settings.trust.collections();
         let known: BTreeSet<Tag> = match self.collections.is_empty() {
-            true => anchored.map(CollectionName::state_tag).collect(),
+            true => anchored.map(|(collection, _)| collection.state_tag()).collect(),
             false => self.collections.iter().map(CollectionName::state_tag).collect(),
         };
         for tag in known {

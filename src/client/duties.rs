@@ -15,8 +15,8 @@ use crate::store::{Store, StoreError};
 use crate::time::UnixTime;
 use crate::tuf::lineage::{RoleFile, View, WINDOW};
 use crate::tuf::{
-    Bundle, Claim, CollectionName, EntryName, Expiry, FileName, Files, Limits, RoleName, Trusted, TufError,
-    Version, bundles,
+    Bundle, Claim, CollectionName, EntryName, Expiry, FileName, Files, Limits, Paths, RoleName, Trusted,
+    TufError, Version, bundles,
 };
 
 /// Seconds: a submission may go once a live state signed that long ago holds it.
@@ -95,6 +95,10 @@ pub fn seal_of(
     for path in &paths {
         needed.extend(whole.trusted().find(path, whole.files())?.loaded.into_keys());
     }
+    // Roles behind a terminating one are not found so: others may ask for them by name, or the collection demand that they agree.
+    let covers = |p: &Paths| paths.iter().any(|path| p.cover(path));
+    let named = whole.roles().iter().filter(|(_, at)| at.paths.as_ref().is_some_and(covers));
+    needed.extend(named.map(|(role, _)| role.clone()));
     let mut files = Files::new();
     for (name, bytes) in whole.files().metadata() {
         let role = name.role();

@@ -13,8 +13,8 @@ use crate::oci::{Content, Descriptor, Manifest, Reference, Selector, media_type}
 use crate::store::{Failure, Store, StoreError};
 use crate::time::UnixTime;
 use crate::trust::{
-    Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, SealsAnswer, StateAnswer,
-    Statement, Step, Subject, TrustFile, Verification, Want,
+    Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, SealsAnswer, Source, StateAnswer,
+    Statement, Step, Subject, TrustFile, Verification, Want, sources,
 };
 use crate::tuf::{Files, Limits};
 
@@ -75,23 +75,27 @@ impl Verifier<'_> {
         let selector =
             reference.selector().ok_or_else(|| VerifyError::NoSelector(reference.clone()))?.clone();
         let subject = self.subject(reference, &selector, named)?;
-        let anchors: Vec<&Anchor> = self.trust.covering(&subject).collect();
-        let mut with_memory = Vec::new();
-        let mut notes = Vec::new();
-        for anchor in anchors {
-            let remembered = Memory::in_dir(self.memory, &anchor.collection).load(anchor.root.bytes())?;
-            with_memory.push((anchor.clone(), remembered));
-            let skipped = anchor.state_at.iter().filter(|p| !may_ask(reference, p));
-            notes.extend(skipped.map(|p| {
-                Check::note(Code::StatePlaceSkipped, format!("{p} was not asked: {reference} is offline"))
-            }));
+        let anchors: Vec<Anchor> = self.trust.covering(&subject).cloned().collect();
+        let sources = sources(&anchors);
+        let mut memories = Vec::new();
+        let mut notes: Vec<Check> = Vec::new();
+        for source in &sources {
+            memories.push(Memory::in_dir(self.memory, &source.collection).load(source.root.bytes())?);
+            for place in source.state_at.iter().filter(|p| !may_ask(reference, p)) {
+                let detail = format!("{place} was not asked: {reference} is offline");
+                let note = Check::note(Code::StatePlaceSkipped, detail);
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+            }
         }
         let mut verification = Verification::start(Question {
             reference: reference.to_string(),
             statement: Statement::choose(&self.trust.statements, &subject).cloned(),
             subject,
             digest: selector.digest().cloned(),
-            anchors: with_memory.clone(),
+            anchors,
+            memories,
             now: self.now,
             clock_override: self.clock_override,
             notes,
@@ -104,12 +108,12 @@ impl Verifier<'_> {
         loop {
             match verification.step() {
                 Step::Need(wants) => {
-                    let fetch = |want| self.fetch(want, reference, &selector, &*store, &with_memory);
+                    let fetch = |want| self.fetch(want, reference, &selector, &*store, &sources);
                     verification.feed(join_all(wants.into_iter().map(fetch)).await);
                 }
-                Step::Save { anchor, remembered } => {
-                    let anchor = &with_memory[anchor].0;
-                    Memory::in_dir(self.memory, &anchor.collection).save(anchor.root.bytes(), &remembered)?;
+                Step::Save { source, remembered } => {
+                    let source = &sources[source];
+                    Memory::in_dir(self.memory, &source.collection).save(source.root.bytes(), &remembered)?;
                     verification.saved();
                 }
                 Step::Done(report) => return Ok(*report),
@@ -150,30 +154,33 @@ impl Verifier<'_> {
         reference: &Reference,
         selector: &Selector,
         store: &dyn Store,
-        anchors: &[(Anchor, Option<crate::tuf::Remembered>)],
+        sources: &[Source],
     ) -> Answer {
         match want {
             Want::Bundle => Answer::Bundle(bundle(store, selector).await),
-            Want::State { anchor } => Answer::State(self.state(reference, store, &anchors[anchor].0).await),
+            Want::State { source } => Answer::State(self.state(reference, store, &sources[source]).await),
             Want::Seals { subject } => Answer::Seals(seals(store, &subject).await),
         }
     }
 
     /// The first place that has a state: the bundle's own, then those that the anchor lists. Junk at one place, which anybody
-    /// who may push there could have put, does not hide the next.
-    async fn state(&self, reference: &Reference, store: &dyn Store, anchor: &Anchor) -> StateAnswer {
+    /// who may push there could have put, does not hide the next. Where the source names the only place, no other is asked.
+    async fn state(&self, reference: &Reference, store: &dyn Store, source: &Source) -> StateAnswer {
+        if let Some(only) = &source.at {
+            return match may_ask(reference, only) {
+                true => self.place_state(only, source).await,
+                false => StateAnswer::Unreadable(format!("{only} was not asked: {reference} is offline")),
+            };
+        }
         let mut junk = None;
-        let own = store_state(store, anchor).await;
+        let own = store_state(store, source).await;
         match own {
             StateAnswer::Absent => {}
             StateAnswer::Invalid(_) => junk = Some(own),
             StateAnswer::Found(_) | StateAnswer::Unreadable(_) => return own,
         }
-        for place in anchor.state_at.iter().filter(|p| may_ask(reference, p)) {
-            let answer = match self.places.open(place).await {
-                Ok(store) => store_state(&*store, anchor).await,
-                Err(e) => StateAnswer::Unreadable(e.to_string()),
-            };
+        for place in source.state_at.iter().filter(|p| may_ask(reference, p)) {
+            let answer = self.place_state(place, source).await;
             match answer {
                 StateAnswer::Absent => {}
                 StateAnswer::Invalid(_) => junk = junk.or(Some(answer)),
@@ -181,6 +188,13 @@ impl Verifier<'_> {
             }
         }
         junk.unwrap_or(StateAnswer::Absent)
+    }
+
+    async fn place_state(&self, place: &Reference, source: &Source) -> StateAnswer {
+        match self.places.open(place).await {
+            Ok(store) => store_state(&*store, source).await,
+            Err(e) => StateAnswer::Unreadable(e.to_string()),
+        }
     }
 }
 
@@ -205,8 +219,8 @@ async fn bundle(store: &dyn Store, selector: &Selector) -> BundleAnswer {
     }
 }
 
-async fn store_state(store: &dyn Store, anchor: &Anchor) -> StateAnswer {
-    match state::fetch_state(store, &anchor.collection).await {
+async fn store_state(store: &dyn Store, source: &Source) -> StateAnswer {
+    match state::fetch_state(store, &source.collection).await {
         Ok(Some(read)) => StateAnswer::Found(read.files),
         Ok(None) => StateAnswer::Absent,
         Err(StateError::Store(e)) if e.is_not_found() => StateAnswer::Absent,

@@ -6,10 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::source::{MAX_SOURCES, Source, SourceSpec};
 use super::{Scope, Statement, Subject};
-use crate::oci::{Digest, Reference};
+use crate::oci::{Digest, Reference, sorted_json};
 use crate::sig::json;
-use crate::tuf::CollectionName;
+use crate::tuf::{CollectionName, RoleName};
 
 const SCHEMA_VERSION: u32 = 1;
 /// Largest `trust.json`, bytes.
@@ -45,6 +46,12 @@ pub struct Anchor {
     /// Further places of the state, all untrusted.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "references")]
     pub state_at: Vec<Reference>,
+    /// Who is asked, where that is not simply the collection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceSpec>,
+    /// How many of the sources must agree; all of them where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<u32>,
 }
 
 /// The kind of an anchor.
@@ -55,7 +62,7 @@ pub enum Kind {
     Tuf,
 }
 
-/// The name of an anchor: the first twelve hex digits of SHA-256 over scope, collection and root.
+/// The name of an anchor: the first twelve hex digits of SHA-256 over scope, collection, root and what it says of sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AnchorId(String);
@@ -86,6 +93,49 @@ pub enum TrustError {
     /// The scope of a TUF anchor is one repository.
     #[error("anchor {0}: the scope of a TUF anchor is one repository, without tag")]
     AnchorScope(String),
+    /// A number of sources that cannot agree, or demands nothing.
+    #[error("anchor {id}: {min} of {sources} sources must agree, which cannot be")]
+    Min {
+        /// The anchor.
+        id: String,
+        /// The number.
+        min: u32,
+        /// How many there are.
+        sources: usize,
+    },
+    /// More sources than are asked.
+    #[error("anchor {0}: more than {MAX_SOURCES} sources")]
+    ManySources(String),
+    /// One source twice: it cannot agree with itself.
+    #[error("anchor {id}: source {second} is the same as source {first}")]
+    SameSource {
+        /// The anchor.
+        id: String,
+        /// Which.
+        first: usize,
+        /// And which.
+        second: usize,
+    },
+    /// A source of another collection without that one's root.
+    #[error("anchor {id}: source {source_number} is of the collection {collection}, and its root is missing")]
+    SourceRoot {
+        /// The anchor.
+        id: String,
+        /// Which.
+        source_number: usize,
+        /// The collection.
+        collection: CollectionName,
+    },
+    /// A role that lists no bundles.
+    #[error("anchor {id}: source {source_number}: the role {role} lists no bundles")]
+    SourceRole {
+        /// The anchor.
+        id: String,
+        /// Which.
+        source_number: usize,
+        /// The role.
+        role: RoleName,
+    },
     /// A waiver without reason.
     #[error("statement for \"{0}\": maxStaleness needs a reason")]
     NoReason(Scope),
@@ -125,6 +175,15 @@ impl TrustFile {
         out
     }
 
+    /// Every collection that any anchor rests on, with the root that is trusted for it.
+    pub fn collections(&self) -> impl Iterator<Item = (CollectionName, PinnedRoot)> {
+        self.anchors.iter().flat_map(|anchor| {
+            let own = (anchor.collection.clone(), anchor.root.clone());
+            let more = anchor.sources().into_iter().map(|s| (s.collection, s.root));
+            std::iter::once(own.clone()).chain(more.filter(move |pair| *pair != own).collect::<Vec<_>>())
+        })
+    }
+
     /// The anchors that cover a subject.
     pub fn covering<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = &'a Anchor> {
         self.anchors.iter().filter(move |a| a.scope.covers(subject))
@@ -137,6 +196,7 @@ impl TrustFile {
         if let Some(a) = self.anchors.iter().find(|a| !matches!(a.scope, Scope::Repository(_))) {
             return Err(TrustError::AnchorScope(a.id.as_str().to_owned()));
         }
+        self.anchors.iter().try_for_each(Anchor::check)?;
         for (i, s) in self.statements.iter().enumerate() {
             if s.max_staleness.is_some() && s.scope == Scope::Any {
                 return Err(TrustError::AnyStaleness);
@@ -156,9 +216,76 @@ impl Anchor {
     /// A TUF anchor for one repository.
     pub fn tuf(scope: Scope, collection: CollectionName, root: Bytes, state_at: Vec<Reference>) -> Self {
         let root = PinnedRoot { bytes: root };
-        let name = format!("{scope}\n{collection}\n{}", root.fingerprint());
+        let kind = Kind::Tuf;
+        let (sources, min, id) = (Vec::new(), None, AnchorId(String::new()));
+        Self { id, kind, scope, collection, root, state_at, sources, min }.named()
+    }
+
+    /// The same, where `min` of `sources` must agree; all of them without `min`.
+    ///
+    /// # Errors
+    /// A rule of sources is broken.
+    pub fn with_sources(self, sources: Vec<SourceSpec>, min: Option<u32>) -> Result<Self, TrustError> {
+        let anchor = Self { sources, min, ..self }.named();
+        anchor.check()?;
+        Ok(anchor)
+    }
+
+    /// Who is asked: the sources, or where none are stated the collection itself.
+    pub fn sources(&self) -> Vec<Source> {
+        match self.sources.is_empty() {
+            true => vec![SourceSpec::default().of(self)],
+            false => self.sources.iter().map(|s| s.of(self)).collect(),
+        }
+    }
+
+    /// How many of them must agree.
+    pub fn min(&self) -> usize {
+        self.min.map_or(self.sources.len().max(1), |min| min as usize)
+    }
+
+    /// An id made of all that says whom to trust for what; further places of the state say nothing of that.
+    fn named(self) -> Self {
+        let mut name = format!("{}\n{}\n{}", self.scope, self.collection, self.root.fingerprint());
+        if !self.sources.is_empty() {
+            let sources = sorted_json(&serde_json::json!([self.sources, self.min()]));
+            name.push('\n');
+            name.push_str(&String::from_utf8_lossy(&sources));
+        }
         let id = AnchorId(Digest::sha256(name.as_bytes()).hex()[..12].to_owned());
-        Self { id, kind: Kind::Tuf, scope, collection, root, state_at }
+        Self { id, ..self }
+    }
+
+    fn check(&self) -> Result<(), TrustError> {
+        let id = || self.id.as_str().to_owned();
+        if self.sources.len() > MAX_SOURCES {
+            return Err(TrustError::ManySources(id()));
+        }
+        if let Some(min) = self.min.filter(|n| *n == 0 || *n as usize > self.sources.len()) {
+            return Err(TrustError::Min { id: id(), min, sources: self.sources.len() });
+        }
+        let all = self.sources();
+        for (i, (spec, source)) in self.sources.iter().zip(&all).enumerate() {
+            let source_number = i + 1;
+            if source.collection != self.collection && spec.root.is_none() {
+                let collection = source.collection.clone();
+                return Err(TrustError::SourceRoot { id: id(), source_number, collection });
+            }
+            if source.role.is_top_level() && source.role != RoleName::targets() {
+                return Err(TrustError::SourceRole { id: id(), source_number, role: source.role.clone() });
+            }
+            // Further places are no difference: all of them serve the same signers.
+            let same = |other: &Source| {
+                let key = |s: &Source| {
+                    (s.collection.clone(), s.root.clone(), s.role.clone(), s.keys.clone(), s.at.clone())
+                };
+                key(other) == key(source)
+            };
+            if let Some(first) = all[..i].iter().position(same) {
+                return Err(TrustError::SameSource { id: id(), first: first + 1, second: source_number });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -178,6 +305,12 @@ impl PinnedRoot {
     /// SHA-256 of the file: what is compared out of band.
     pub fn fingerprint(&self) -> Digest {
         Digest::sha256(&self.bytes)
+    }
+}
+
+impl From<Bytes> for PinnedRoot {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes }
     }
 }
 
@@ -201,14 +334,19 @@ impl From<PinnedRoot> for RawRoot {
 }
 
 /// References as strings.
-mod references {
+pub(super) mod references {
     use super::{Deserialize, Reference};
 
-    pub(super) fn serialize<S: serde::Serializer>(list: &[Reference], s: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::trust) fn serialize<S: serde::Serializer>(
+        list: &[Reference],
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
         s.collect_seq(list.iter().map(ToString::to_string))
     }
 
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<Reference>, D::Error> {
+    pub(in crate::trust) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        d: D,
+    ) -> Result<Vec<Reference>, D::Error> {
         let list = Vec::<String>::deserialize(d)?;
         list.iter().map(|s| s.parse().map_err(serde::de::Error::custom)).collect()
     }

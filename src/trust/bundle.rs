@@ -16,30 +16,42 @@ const MOVING_SECS: i64 = 600;
 /// The target paths that are asked for.
 pub(super) fn paths(collection: &CollectionName, question: &Question, digest: &Digest) -> Vec<String> {
     let tag = question.subject.tag.iter().map(|t| collection.tag_path(t));
-    let release = collection.release_path(digest);
-    tag.chain([release, collection.revocations_path()]).collect()
+    tag.chain([collection.release_path(digest)]).collect()
 }
 
-/// All checks below the metadata.
+/// All checks below the metadata but what others must say alike; and the role that vouches.
 pub(super) fn checks(
-    collection: &CollectionName,
     question: &Question,
     subject: &Descriptor,
     chosen: &Candidate,
     court: &Court<'_>,
-) -> Vec<Check> {
+) -> (Vec<Check>, Option<RoleName>) {
+    let (mut out, by) = entries(question, subject, chosen, court);
+    revocations(court.collection, subject, chosen, court, &mut out);
+    provenance(court.collection, chosen, &mut out);
+    (out, by)
+}
+
+/// What the role that is asked, or one below it, lists; and which role that was.
+pub(super) fn entries(
+    question: &Question,
+    subject: &Descriptor,
+    chosen: &Candidate,
+    court: &Court<'_>,
+) -> (Vec<Check>, Option<RoleName>) {
     let mut out = Vec::new();
+    let mut by = None;
     let digest_decides = question.digest.is_some() || question.subject.tag.is_none();
     if digest_decides {
-        release(collection, subject, chosen, court, &mut out);
+        by = release(court.collection, subject, chosen, court, &mut out);
     }
     if let Some(tag) = &question.subject.tag {
         let current = question.statement.as_ref().is_some_and(|s| s.require_current_tag);
-        named(collection, tag, subject, digest_decides.then_some(current), chosen, court, &mut out);
+        let decides = digest_decides.then_some(current);
+        let named = named(court.collection, tag, subject, decides, chosen, court, &mut out);
+        by = by.or(named);
     }
-    revocations(collection, subject, chosen, court, &mut out);
-    provenance(collection, chosen, &mut out);
-    out
+    (out, by)
 }
 
 /// That the bundle is revoked, and nothing else: what a source may say that cannot vouch any more.
@@ -60,7 +72,7 @@ fn with_relatives(
     let mut out = vec![subject.digest.clone()];
     out.extend_from_slice(court.parts);
     // Every path that is asked for was searched when the candidate was judged, so this one is found.
-    let Ok(found) = chosen.trusted.find(&collection.release_path(&subject.digest), &chosen.files) else {
+    let Ok(found) = court.find(&collection.release_path(&subject.digest), chosen) else {
         return out;
     };
     let entry = found.target.and_then(|(_, target)| Bundle::read(&target).ok());
@@ -84,28 +96,30 @@ fn release(
     chosen: &Candidate,
     court: &Court<'_>,
     out: &mut Vec<Check>,
-) {
+) -> Option<RoleName> {
     let path = collection.release_path(&subject.digest);
     let Some((role, target)) = lookup(&path, chosen, court, out) else {
         let detail = format!("{} is not a release of {collection}", subject.digest);
         out.push(Check::fail(Code::BundleDigestUnlisted, detail));
-        return;
+        return None;
     };
-    let Some(entry) = read(&target, &path, out) else { return };
+    let entry = read(&target, &path, out)?;
     if entry.digest != subject.digest {
         out.push(Check::fail(Code::BundleEntry, format!("the entry {path} names {}", entry.digest)));
-        return;
+        return None;
     }
     let part = entry.about.claim != Some(Claim::Release);
     if part && entry.about.part_of.is_empty() {
         let detail = format!("{} is listed, but neither as a release nor as part of one", subject.digest);
         out.push(Check::fail(Code::BundleDigestUnlisted, detail));
-        return;
+        return None;
     }
-    if matches(&entry, subject, out) {
-        let what = if part { "part of a release" } else { "released" };
-        out.push(Check::pass(Code::BundleRelease, format!("{what} at {}, listed by {role}", entry.about.at)));
+    if !matches(&entry, subject, out) {
+        return None;
     }
+    let what = if part { "part of a release" } else { "released" };
+    out.push(Check::pass(Code::BundleRelease, format!("{what} at {}, listed by {role}", entry.about.at)));
+    Some(role)
 }
 
 /// `<c>:<tag>` must name the digest. With `digest_decides` (holding `requireCurrentTag`) a moved tag is a note or a failure of its own.
@@ -117,14 +131,12 @@ fn named(
     chosen: &Candidate,
     court: &Court<'_>,
     out: &mut Vec<Check>,
-) {
+) -> Option<RoleName> {
     let path = collection.tag_path(tag);
-    let entry = match lookup(&path, chosen, court, out) {
-        Some((_, target)) => match read(&target, &path, out) {
-            Some(entry) => Some(entry),
-            None => return,
-        },
-        None => None,
+    let found = lookup(&path, chosen, court, out);
+    let (by, entry) = match found {
+        Some((by, target)) => (Some(by), Some(read(&target, &path, out)?)),
+        None => (None, None),
     };
     let outdated = |detail: String, current: bool| match current {
         true => Check::fail(Code::BundleTagOutdated, detail),
@@ -132,12 +144,12 @@ fn named(
     };
     match (entry, digest_decides) {
         (Some(entry), _) if entry.digest == subject.digest => {
-            if matches(&entry, subject, out) {
-                out.push(Check::pass(
-                    Code::BundleTag,
-                    format!("{tag} names this digest since {}", entry.about.at),
-                ));
+            if !matches(&entry, subject, out) {
+                return None;
             }
+            let detail = format!("{tag} names this digest since {}", entry.about.at);
+            out.push(Check::pass(Code::BundleTag, detail));
+            return by;
         }
         (Some(entry), Some(current)) => {
             out.push(outdated(format!("{tag} names {} since {}", entry.digest, entry.about.at), current));
@@ -146,8 +158,9 @@ fn named(
         (None, None) => {
             out.push(Check::fail(Code::BundleTagUnlisted, format!("{collection} has no entry for {tag}")))
         }
-        (Some(entry), None) => moved(collection, tag, &entry, subject, chosen, court, out),
+        (Some(entry), None) => return moved(collection, tag, &entry, subject, chosen, court, out),
     }
+    None
 }
 
 /// The digest before passes for a while, if it still is a release, of this type and length.
@@ -159,27 +172,28 @@ fn moved(
     chosen: &Candidate,
     court: &Court<'_>,
     out: &mut Vec<Check>,
-) {
+) -> Option<RoleName> {
     let since = entry.about.at;
     let moving =
         entry.about.previous.as_ref() == Some(&subject.digest) && court.now <= since.plus(MOVING_SECS);
     let path = collection.release_path(&subject.digest);
     let before = if moving { lookup(&path, chosen, court, out) } else { None };
-    let check = match before {
-        Some((_, target)) => {
-            let Some(before) = read(&target, &path, out) else { return };
+    let (by, check) = match before {
+        Some((by, target)) => {
+            let before = read(&target, &path, out)?;
             if before.digest != subject.digest || !matches(&before, subject, out) {
-                return;
+                return None;
             }
             let detail = format!("{tag} moves to {} since {since}; this is the digest before", entry.digest);
-            Check::note(Code::BundleTagMoving, detail)
+            (Some(by), Check::note(Code::BundleTagMoving, detail))
         }
         None => {
             let detail = format!("{tag} must name {}, it names {}", entry.digest, subject.digest);
-            Check::fail(Code::BundleTagMoved, detail)
+            (None, Check::fail(Code::BundleTagMoved, detail))
         }
     };
     out.push(check.with("expected", entry.digest.to_string()).with("found", subject.digest.to_string()));
+    by
 }
 
 /// Length and media type as signed.
@@ -215,9 +229,9 @@ fn lookup(
     court: &Court<'_>,
     out: &mut Vec<Check>,
 ) -> Option<(RoleName, Target)> {
-    match chosen.trusted.find(path, &chosen.files) {
+    match court.find(path, chosen) {
         Ok(found) => {
-            delegated(&found, court, Code::TufDelegationExpired, out);
+            delegated(&found, chosen.trusted.top(), court, Code::TufDelegationExpired, out);
             found.target
         }
         Err(e) => {
@@ -227,8 +241,8 @@ fn lookup(
     }
 }
 
-fn delegated(found: &Found, court: &Court<'_>, expired: Code, out: &mut Vec<Check>) {
-    for (role, file) in found.loaded.iter().filter(|(role, _)| !role.is_top_level()) {
+fn delegated(found: &Found, top: &RoleName, court: &Court<'_>, expired: Code, out: &mut Vec<Check>) {
+    for (role, file) in found.loaded.iter().filter(|(role, _)| *role != top) {
         let detail = format!("{role} version {}, expires {}", file.version(), file.expires());
         let check = match file.is_expired(court.now) {
             true => Check::fail(

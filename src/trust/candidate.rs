@@ -8,8 +8,8 @@ use super::report::Evidence;
 use crate::oci::Digest;
 use crate::time::UnixTime;
 use crate::tuf::{
-    CollectionName, Expiry, Fault, FileName, Files, Floor, Limits, Metadata, Remembered, RoleName, Root,
-    RootChain, RootStep, RootWalk, Trusted, TufError, Version,
+    CollectionName, Expiry, Fault, FileName, Files, Floor, Found, Limits, Metadata, Refresh, Remembered,
+    RoleName, Root, RootChain, RootStep, RootWalk, Top, Trusted, TufError, Version,
 };
 
 /// A source that verified under the final root. Whether it is expired is for the caller to judge.
@@ -20,11 +20,15 @@ pub(super) struct Candidate {
     pub(super) evidence: Evidence,
 }
 
-/// Under what everything of one anchor is judged.
+/// Under what everything of one source is judged.
 #[derive(Debug, Clone)]
 pub(super) struct Court<'a> {
     pub(super) collection: &'a CollectionName,
-    /// The target paths that will be asked for: roles on their way must verify.
+    /// The role from which bundles are searched for.
+    pub(super) role: &'a RoleName,
+    /// The role that stands in the place of top-level targets, if one does.
+    pub(super) top: Option<&'a Top>,
+    /// The target paths of the bundle that will be asked for: roles on their way must verify.
     pub(super) paths: &'a [String],
     /// The manifests that the bundle lists, where it is an index.
     pub(super) parts: &'a [Digest],
@@ -36,7 +40,7 @@ pub(super) struct Court<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     floor: Floor,
-    /// Whether top-level targets delegated the revocations: it must not stop doing so.
+    /// Whether the role at the top delegated the revocations: it must not stop doing so.
     revocations: bool,
 }
 
@@ -85,9 +89,7 @@ impl Court<'_> {
         {
             return Err(TufError::new(&RoleName::targets(), Fault::Dropped(revocations)));
         }
-        for path in self.paths {
-            trusted.find(path, files)?;
-        }
+        self.on_the_way(&trusted, files)?;
         if evidence == Evidence::Seal {
             self.carries_list(&trusted, files)?;
         }
@@ -119,7 +121,17 @@ impl Court<'_> {
             Some(root) => root.clone(),
             None => self.own_root(memory, version)?,
         };
-        let remembered = self.top_level(&under, &memory.files, None)?;
+        let remembered = self.top_level(&under, &memory.files, None);
+        if self.top.is_some() {
+            // The state was remembered whatever stands at the top here: its file may not be there, nor have these keys.
+            let revocations =
+                remembered.is_ok_and(|r| r.targets().role().delegation(&RoleName::revocations()).is_some());
+            let name = self.collection.to_string();
+            let (final_root, files) = (chain.last().role(), &memory.files);
+            let floor = Floor::of_files(files, &under, final_root, Some(&name), self.now, self.limits)?;
+            return Ok(floor.map(|floor| Held { floor, revocations }));
+        }
+        let remembered = remembered?;
         let floor = Floor::of(&remembered, under.role(), chain.last().role());
         let revocations = remembered.targets().role().delegation(&RoleName::revocations()).is_some();
         Ok(floor.map(|floor| Held { floor, revocations }))
@@ -128,12 +140,31 @@ impl Court<'_> {
     /// Whether anything on the way is expired.
     pub(super) fn is_expired(&self, candidate: &Candidate) -> Result<bool, TufError> {
         let t = &candidate.trusted;
-        let mut expired = t.expiries().iter().any(|(_, at)| *at <= self.now);
+        let roles = self.on_the_way(t, &candidate.files)?;
+        Ok(t.expiries().iter().any(|(_, at)| *at <= self.now) || roles.iter().any(|at| *at <= self.now))
+    }
+
+    /// Search for a path of the bundle, from the role that was asked for on.
+    pub(super) fn find(&self, path: &str, candidate: &Candidate) -> Result<Found, TufError> {
+        candidate.trusted.find_from(self.role, path, &candidate.files)
+    }
+
+    /// Whether top-level targets of these files verify as well: then they may be remembered, whoever stands at the top here.
+    pub(super) fn is_whole(&self, chain: &RootChain, files: &Files) -> bool {
+        Self { top: None, ..self.clone() }.top_level(chain.last(), files, None).is_ok()
+    }
+
+    /// Expiry of every role on the way of the paths.
+    fn on_the_way(&self, trusted: &Trusted, files: &Files) -> Result<Vec<UnixTime>, TufError> {
+        let mut expiries = Vec::new();
         for path in self.paths {
-            let found = t.find(path, &candidate.files)?;
-            expired |= found.loaded.values().any(|role| role.is_expired(self.now));
+            let found = trusted.find_from(self.role, path, files)?;
+            expiries.extend(found.loaded.values().map(|role| role.expires()));
         }
-        Ok(expired)
+        // Revocations hang at the top, wherever the bundle is searched for.
+        let found = trusted.find(&self.collection.revocations_path(), files)?;
+        expiries.extend(found.loaded.values().map(|role| role.expires()));
+        Ok(expiries)
     }
 
     /// Whether `new`, of equal timestamp version, descends from `old` in every role that `old` pins.
@@ -165,7 +196,9 @@ impl Court<'_> {
         floor: Option<Floor>,
     ) -> Result<Trusted, TufError> {
         let collection = self.collection.to_string();
-        Trusted::judge(root, files, Some(&collection), floor, Expiry::Collect, self.now, self.limits)
+        let refresh =
+            Refresh::start(root.clone(), Some(&collection), floor, Expiry::Collect, self.now, self.limits)?;
+        Trusted::drive(refresh.with_top(self.top.cloned()), files)
     }
 
     /// A seal carries the revocation list that it pins, or it is none: anybody could hang up one without.

@@ -38,6 +38,20 @@ macro_rules! codes {
 }
 
 codes! {
+    /// Enough sources of the anchor agree.
+    Agreement = "agreement" No,
+    /// Too few agree, and those that could not be looked at could make up the number.
+    AgreementOpen = "agreement.open" Undecided,
+    /// Enough of the roles that the collection demands agree.
+    AgreementOwner = "agreement.owner" No,
+    /// The same as `agreement.open`, of the roles that the collection demands.
+    AgreementOwnerOpen = "agreement.owner.open" Undecided,
+    /// Too few of the roles that the collection demands agree.
+    AgreementOwnerShort = "agreement.owner.short" No,
+    /// What the collection demands is not understood.
+    AgreementOwnerUnreadable = "agreement.owner.unreadable" Undecided,
+    /// Too few sources of the anchor agree.
+    AgreementShort = "agreement.short" No,
     /// No anchor's scope covers the reference.
     AnchorNone = "anchor.none" No,
     /// The root names another collection than the anchor.

@@ -9,6 +9,10 @@ use crate::tuf::{Fault, RoleName, RootChain};
 /// One check a top-level role: expiry, which is all that is left to judge of a candidate.
 pub(super) fn checks(chosen: &Candidate, court: &Court<'_>, statement: Option<&Statement>) -> Vec<Check> {
     let t = &chosen.trusted;
+    let at_top = match court.top {
+        Some(top) => format!("{}, in the place of top-level targets, ", top.role),
+        None => String::new(),
+    };
     let rows = [
         (Code::TufRoot, Code::TufRootExpired, t.root().version(), t.root().expires(), false),
         (
@@ -26,7 +30,8 @@ pub(super) fn checks(chosen: &Candidate, court: &Court<'_>, statement: Option<&S
     let mut out = Vec::new();
     for (pass, expired, version, expires, waivable) in rows {
         if expires > court.now {
-            let check = Check::pass(pass, format!("version {version}, expires {expires}"));
+            let role = if pass == Code::TufTargets { at_top.as_str() } else { "" };
+            let check = Check::pass(pass, format!("{role}version {version}, expires {expires}"));
             out.push(check.with("version", version.get()).with("expires", expires.to_string()));
             continue;
         }

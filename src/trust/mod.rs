@@ -1,6 +1,7 @@
 //! Ring 3: whom a deployer trusts for what, and the whole order of verification. Pure: `now`, bytes and answers in, steps
 //! and a report out.
 
+mod agreement;
 mod anchor;
 mod bundle;
 mod candidate;
@@ -10,6 +11,7 @@ mod policy;
 mod report;
 mod revocation;
 mod scope;
+mod source;
 mod verify;
 
 pub use anchor::{Anchor, AnchorId, MAX_TRUST_BYTES, PinnedRoot, TrustError, TrustFile};
@@ -18,8 +20,9 @@ pub use policy::{Duration, DurationError, Statement};
 pub use report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
 pub use revocation::is_revoked;
 pub use scope::{Scope, ScopeError, Subject};
+pub use source::{MAX_SOURCES, OwnKeys, OwnKeysError, Source, SourceSpec};
 pub use verify::{
-    Answer, BundleAnswer, MAX_SEALS, Question, SealsAnswer, StateAnswer, Step, Verification, Want,
+    Answer, BundleAnswer, MAX_SEALS, Question, SealsAnswer, StateAnswer, Step, Verification, Want, sources,
 };
 
 #[cfg(test)]

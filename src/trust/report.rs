@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::code::{Code, Says};
 use crate::oci::{Digest, Tag};
 use crate::time::UnixTime;
-use crate::tuf::{CollectionName, TufError};
+use crate::tuf::{CollectionName, RoleName, TufError};
 
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,19 +57,31 @@ pub enum Evidence {
     Seal,
 }
 
-/// The checks under one anchor.
+/// The checks under one anchor, or of one of the sources that must agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnchorReport {
     /// The anchor's id in `trust.json`.
     pub anchor: String,
     /// The collection it vouches for.
     pub collection: CollectionName,
+    /// The role from which the search started.
+    pub role: RoleName,
+    /// Whether that role stands in the place of top-level targets, with keys that the deployer gave (TAP 13).
+    pub own_keys: bool,
+    /// The only place whose state counts, where one was named.
+    pub at: Option<String>,
+    /// The role that vouches.
+    pub by: Option<RoleName>,
+    /// The final root, once the chain was walked.
+    pub root: Option<Digest>,
     /// What was judged, once something served.
     pub evidence: Option<Evidence>,
     /// When that was signed.
     pub as_of: Option<UnixTime>,
     /// The checks, in order.
     pub checks: Vec<Check>,
+    /// Those that must agree, each with its own checks; the check of the agreement is among `checks`.
+    pub sources: Vec<AnchorReport>,
 }
 
 /// The whole report of one reference.
@@ -177,8 +189,42 @@ impl AnchorReport {
         }
     }
 
+    /// Every check, of its sources too.
+    pub fn all_checks(&self) -> Vec<&Check> {
+        let below = self.sources.iter().flat_map(Self::all_checks);
+        self.checks.iter().chain(below).collect()
+    }
+
+    /// What makes two voices one: the role that vouches, of the collection under this root, as seen at this place.
+    pub(super) fn voice(&self) -> (Option<&Digest>, Option<&str>, Option<&RoleName>) {
+        (self.root.as_ref(), self.at.as_deref(), self.by.as_ref())
+    }
+
+    /// A source in a few words: collection, role, place.
+    pub fn name(&self) -> String {
+        let mut name = self.collection.to_string();
+        if self.role != RoleName::targets() || self.own_keys {
+            name.push_str(&format!(" {}", self.role));
+        }
+        if self.own_keys {
+            name.push_str(" by keys given here");
+        }
+        if let Some(at) = &self.at {
+            name.push_str(&format!(" at {at}"));
+        }
+        name
+    }
+
+    pub(super) fn name_and_reason(&self) -> String {
+        let says = if self.verdict() == Verdict::Undecided { Says::Undecided } else { Says::No };
+        match self.checks.iter().find(|c| c.is_fail() && c.code.says() == says) {
+            Some(check) => format!("{} ({})", self.name(), check.code),
+            None => self.name(),
+        }
+    }
+
     fn revokes(&self) -> bool {
-        self.checks.iter().any(|c| c.is_fail() && c.code == Code::RevocationBundle)
+        self.all_checks().iter().any(|c| c.is_fail() && c.code == Code::RevocationBundle)
     }
 }
 
@@ -211,7 +257,8 @@ impl Report {
             let mut open = self.checks.iter().chain(open.flat_map(|a| &a.checks));
             return open.find(|c| c.is_fail() && c.code.says() == Says::Undecided);
         }
-        let revoked = all().find(|c| c.code == Code::RevocationBundle);
+        let below = self.anchors.iter().flat_map(AnchorReport::all_checks);
+        let revoked = below.into_iter().find(|c| c.is_fail() && c.code == Code::RevocationBundle);
         revoked.or_else(|| all().find(|c| c.code.says() == Says::No)).or_else(|| all().next())
     }
 }
@@ -228,6 +275,7 @@ fn verdict_of(checks: &[Check]) -> Option<Verdict> {
 }
 
 fn vouches(check: &Check) -> bool {
-    let bundle = matches!(check.code, Code::BundleTag | Code::BundleRelease | Code::BundleTagMoving);
+    let bundle =
+        matches!(check.code, Code::BundleTag | Code::BundleRelease | Code::BundleTagMoving | Code::Agreement);
     bundle && matches!(check.outcome, Outcome::Pass | Outcome::Note)
 }

@@ -1,5 +1,6 @@
 //! The whole verification over a collection in memory. The attacks are one module a kind.
 
+mod agreement;
 mod anchors;
 mod bundles;
 mod freshness;
@@ -114,13 +115,16 @@ impl Deployer {
             Some(tag) => format!("mirror.example/app:{tag}").parse().unwrap(),
             None => "mirror.example/app".parse().unwrap(),
         };
-        let mut anchors = vec![(self.anchor(), self.memory.clone())];
-        anchors.extend(self.others.iter().map(|p| (p.anchor.clone(), p.memory.clone())));
+        let mut anchors = vec![self.anchor()];
+        anchors.extend(self.others.iter().map(|p| p.anchor.clone()));
+        let mut memories = vec![self.memory.clone()];
+        memories.extend(self.others.iter().map(|p| p.memory.clone()));
         let mut verification = Verification::start(Question {
             reference: "mirror.example/app".into(),
             subject,
             digest: self.digest.clone(),
             anchors,
+            memories,
             statement: self.statement.clone(),
             now: self.now,
             clock_override: false,
@@ -137,7 +141,7 @@ impl Deployer {
                     let answers = wants.into_iter().map(|want| self.answer(want, later)).collect();
                     verification.feed(answers);
                 }
-                Step::Save { anchor: 0, remembered } => {
+                Step::Save { source: 0, remembered } => {
                     self.memory = Some(remembered);
                     self.saves += 1;
                     if self.dies_after == Some(self.saves) {
@@ -145,8 +149,8 @@ impl Deployer {
                     }
                     verification.saved();
                 }
-                Step::Save { anchor, remembered } => {
-                    self.others[anchor - 1].memory = Some(remembered);
+                Step::Save { source, remembered } => {
+                    self.others[source - 1].memory = Some(remembered);
                     verification.saved();
                 }
                 Step::Done(report) => return Some(*report),
@@ -162,10 +166,10 @@ impl Deployer {
                 parts: self.parts.clone(),
                 unreadable: None,
             })),
-            Want::State { anchor: 0 } => Answer::State(
+            Want::State { source: 0 } => Answer::State(
                 self.state_later.clone().filter(|_| later).unwrap_or_else(|| self.state.clone()),
             ),
-            Want::State { anchor } => Answer::State(self.others[anchor - 1].state.clone()),
+            Want::State { source } => Answer::State(self.others[source - 1].state.clone()),
             Want::Seals { .. } if self.seals_refused => Answer::Seals(SealsAnswer::Unreadable("403".into())),
             Want::Seals { .. } => {
                 Answer::Seals(SealsAnswer::Read { seals: self.seals.clone(), more: self.more_seals })
@@ -265,7 +269,7 @@ fn a_live_state_is_enough() {
     let mut d = Deployer::new();
     let report = d.trusted();
     assert_eq!(report.anchors[0].evidence, Some(Evidence::State));
-    assert_eq!(d.asked, [Want::Bundle, Want::State { anchor: 0 }]);
+    assert_eq!(d.asked, [Want::Bundle, Want::State { source: 0 }]);
     assert!(d.memory.is_some());
     d.tag = None;
     d.digest = Some(d.bundle.digest.clone());

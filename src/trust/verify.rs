@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::agreement::{self, OF_SOURCES};
 use super::anchor::Anchor;
 use super::bundle;
 use super::candidate::{Candidate, Court, walk};
@@ -11,9 +12,10 @@ use super::metadata;
 use super::policy::Statement;
 use super::report::{AnchorReport, Check, Evidence, Outcome, Report};
 use super::scope::Subject;
+use super::source::Source;
 use crate::oci::{Descriptor, Digest};
 use crate::time::UnixTime;
-use crate::tuf::{Fault, FileName, Files, Limits, Remembered, RoleName, RootChain, TufError};
+use crate::tuf::{Fault, FileName, Files, Limits, Remembered, RoleName, RootChain, Top, TufError};
 
 /// Most seals that are read for one bundle.
 pub const MAX_SEALS: usize = 32;
@@ -27,8 +29,10 @@ pub struct Question {
     pub subject: Subject,
     /// The digest asked for, if one was typed: then it decides, and the tag only gives notes.
     pub digest: Option<Digest>,
-    /// The anchors that cover the subject, each with what is remembered of its chain.
-    pub anchors: Vec<(Anchor, Option<Remembered>)>,
+    /// The anchors that cover the subject.
+    pub anchors: Vec<Anchor>,
+    /// What is remembered of the chain of each of their sources, in order ([`sources`]).
+    pub memories: Vec<Option<Remembered>>,
     /// The statement that counts for the subject.
     pub statement: Option<Statement>,
     /// The one time of the whole verification.
@@ -46,10 +50,10 @@ pub struct Question {
 pub enum Step {
     /// All of these, side by side; answered in the same order.
     Need(Vec<Want>),
-    /// Remember this for the anchor with this index before going on.
+    /// Remember this for the source with this number before going on.
     Save {
-        /// Index into [`Question::anchors`].
-        anchor: usize,
+        /// Index into [`sources`].
+        source: usize,
         /// What to remember.
         remembered: Remembered,
     },
@@ -62,10 +66,10 @@ pub enum Step {
 pub enum Want {
     /// Resolve the reference.
     Bundle,
-    /// The live state of an anchor's collection, from the places it may lie at.
+    /// The live state of a source's collection, from the places it may lie at.
     State {
-        /// Index into [`Question::anchors`].
-        anchor: usize,
+        /// Index into [`sources`].
+        source: usize,
     },
     /// The seals on the bundle, at most [`MAX_SEALS`].
     Seals {
@@ -136,17 +140,32 @@ pub enum SealsAnswer {
 #[derive(Debug)]
 pub struct Verification {
     question: Question,
+    lines: Vec<Line>,
     bundle: Option<BundleAnswer>,
     states: Vec<StateAnswer>,
     seals: Option<SealsAnswer>,
     wanted: Vec<Want>,
     saves: VecDeque<(usize, Remembered)>,
     reports: Vec<AnchorReport>,
-    needs_seals: Vec<bool>,
     reread: bool,
 }
 
-/// How far one anchor got.
+/// A source under an anchor, and how it stands.
+#[derive(Debug)]
+struct Line {
+    anchor: usize,
+    source: Source,
+    top: Option<Top>,
+    memory: Option<Remembered>,
+    needs_seals: bool,
+}
+
+/// The sources of all anchors, in order: what is remembered, fetched and saved is by their number.
+pub fn sources(anchors: &[Anchor]) -> Vec<Source> {
+    anchors.iter().flat_map(Anchor::sources).collect()
+}
+
+/// How far one source got.
 enum Flow {
     Seals,
     SaveRoots(Remembered),
@@ -154,7 +173,7 @@ enum Flow {
     Finished(AnchorReport, Option<Remembered>),
 }
 
-/// What the candidates of one anchor come to.
+/// What the candidates of one source come to.
 enum Choice {
     Use(Box<Candidate>),
     /// No sound live state: seals must be read before anything is chosen.
@@ -166,16 +185,23 @@ enum Choice {
 impl Verification {
     /// Start on a question.
     pub fn start(question: Question) -> Self {
-        let needs_seals = vec![false; question.anchors.len()];
+        let of = |(i, anchor): (usize, &Anchor)| anchor.sources().into_iter().map(move |s| (i, s));
+        let numbered = question.anchors.iter().enumerate().flat_map(of);
+        let memories = question.memories.iter().cloned().chain(std::iter::repeat(None));
+        let line = |((anchor, source), memory): ((usize, Source), _)| {
+            let top = source.top();
+            Line { anchor, source, top, memory, needs_seals: false }
+        };
+        let lines = numbered.zip(memories).map(line).collect();
         Self {
             question,
+            lines,
             bundle: None,
             states: Vec::new(),
             seals: None,
             wanted: Vec::new(),
             saves: VecDeque::new(),
             reports: Vec::new(),
-            needs_seals,
             reread: false,
         }
     }
@@ -183,18 +209,18 @@ impl Verification {
     /// What is wanted now.
     pub fn step(&mut self) -> Step {
         loop {
-            if let Some((anchor, remembered)) = self.saves.front() {
-                return Step::Save { anchor: *anchor, remembered: remembered.clone() };
+            if let Some((source, remembered)) = self.saves.front() {
+                return Step::Save { source: *source, remembered: remembered.clone() };
             }
             if !self.wanted.is_empty() {
                 return Step::Need(self.wanted.clone());
             }
             let Some(bundle) = self.bundle.clone() else {
-                if self.question.anchors.is_empty() {
+                if self.lines.is_empty() {
                     return Step::Done(Box::new(self.report(Vec::new())));
                 }
                 self.wanted.push(Want::Bundle);
-                self.wanted.extend((0..self.question.anchors.len()).map(|anchor| Want::State { anchor }));
+                self.wanted.extend((0..self.lines.len()).map(|source| Want::State { source }));
                 continue;
             };
             let BundleAnswer::Found { bundle, parts, unreadable: None } = bundle else {
@@ -207,12 +233,12 @@ impl Verification {
                 return Step::Done(Box::new(self.report(vec![unresolved(&answer)])));
             }
             let i = self.reports.len();
-            if i == self.question.anchors.len() {
+            if i == self.lines.len() {
                 return Step::Done(Box::new(self.report(Vec::new())));
             }
-            match self.anchor(i, &bundle, &parts) {
+            match self.line(i, &bundle, &parts) {
                 Flow::Seals => {
-                    self.needs_seals[i] = true;
+                    self.lines[i].needs_seals = true;
                     if self.seals.is_none() {
                         self.wanted.push(Want::Seals { subject: bundle.clone() });
                     }
@@ -221,7 +247,7 @@ impl Verification {
                 Flow::Reread => {
                     self.reread = true;
                     (self.bundle, self.seals) = (None, None);
-                    self.needs_seals.fill(false);
+                    self.lines.iter_mut().for_each(|line| line.needs_seals = false);
                     self.states.clear();
                     self.reports.clear();
                 }
@@ -246,18 +272,22 @@ impl Verification {
         }
     }
 
-    /// Answer to [`Step::Save`]: it is remembered, and counts from now on.
+    /// Answer to [`Step::Save`]: it is remembered, and counts from now on. Other sources of the chain are judged by what was
+    /// remembered before: in which order they are asked makes no difference.
     pub fn saved(&mut self) {
-        if let Some((anchor, remembered)) = self.saves.pop_front() {
-            self.question.anchors[anchor].1 = Some(remembered);
+        if let Some((source, remembered)) = self.saves.pop_front() {
+            self.lines[source].memory = Some(remembered);
         }
     }
 
-    fn anchor(&self, i: usize, subject: &Descriptor, parts: &[Digest]) -> Flow {
-        let (anchor, memory) = &self.question.anchors[i];
-        let paths = bundle::paths(&anchor.collection, &self.question, &subject.digest);
+    fn line(&self, i: usize, subject: &Descriptor, parts: &[Digest]) -> Flow {
+        let Line { anchor, source, top, memory, needs_seals } = &self.lines[i];
+        let anchor = &self.question.anchors[*anchor];
+        let paths = bundle::paths(&source.collection, &self.question, &subject.digest);
         let court = Court {
-            collection: &anchor.collection,
+            collection: &source.collection,
+            role: &source.role,
+            top: top.as_ref(),
             paths: &paths,
             parts,
             now: self.question.now,
@@ -265,28 +295,36 @@ impl Verification {
         };
         let mut report = AnchorReport {
             anchor: anchor.id.as_str().to_owned(),
-            collection: anchor.collection.clone(),
+            collection: source.collection.clone(),
+            role: source.role.clone(),
+            own_keys: top.is_some(),
+            at: source.at.as_ref().map(ToString::to_string),
+            by: None,
+            root: None,
             evidence: None,
             as_of: None,
             checks: Vec::new(),
+            sources: Vec::new(),
         };
-        let fingerprint = anchor.root.fingerprint();
+        let fingerprint = source.root.fingerprint();
         report.checks.push(
             Check::pass(Code::AnchorScope, format!("{}, root {fingerprint}", anchor.scope))
                 .with("scope", anchor.scope.to_string())
                 .with("root", fingerprint.to_string()),
         );
-        let live = match self.states.get(i) {
-            Some(StateAnswer::Found(files)) => Some(files),
-            _ => None,
+        // Whatever place of the same collection offers a root: it is one walk.
+        let same = |(line, _): &(&Line, &StateAnswer)| {
+            line.source.collection == source.collection && line.source.root == source.root
         };
-        let mut sources: Vec<&Files> = live.into_iter().collect();
-        if let Some(SealsAnswer::Read { seals, .. }) = self.seals.as_ref().filter(|_| self.needs_seals[i]) {
-            sources.extend(seals.iter().flatten());
+        let live = self.lines.iter().zip(&self.states).filter(same);
+        let mut offering: Vec<&Files> = live.filter_map(|(_, state)| state.files()).collect();
+        if let Some(SealsAnswer::Read { seals, .. }) = self.seals.as_ref().filter(|_| *needs_seals) {
+            offering.extend(seals.iter().flatten());
         }
         let known_roots = memory.as_ref().map(|m| &m.files);
-        let chain = match walk(anchor.root.bytes(), known_roots, &sources, &court) {
+        let chain = match walk(source.root.bytes(), known_roots, &offering, &court) {
             Ok((chain, failure)) => {
+                report.root = Some(chain.last().digest());
                 if let Some(flow) = self.roots_to_save(i, &chain) {
                     return flow;
                 }
@@ -324,18 +362,24 @@ impl Verification {
         let metadata = metadata::checks(&chosen, &court, self.question.statement.as_ref());
         let sound = !metadata.iter().any(Check::is_fail);
         report.checks.extend(metadata);
-        report.checks.extend(bundle::checks(&anchor.collection, &self.question, subject, &chosen, &court));
+        let (checks, by) = bundle::checks(&self.question, subject, &chosen, &court);
+        report.checks.extend(checks);
+        report.by = by;
+        let (demanded, agreed) = agreement::demanded(&self.question, subject, &chosen, &court, &report);
+        report.sources = demanded;
+        report.checks.extend(agreed);
         let moved = report.checks.iter().any(|c| c.is_fail() && c.code == Code::BundleTagMoved);
         if moved && !self.reread {
             return Flow::Reread;
         }
+        let worth = sound && (top.is_none() || court.is_whole(&chain, &chosen.files));
         let remembered =
-            sound.then(|| Remembered::of(&chain, &chosen.trusted, &chosen.files, memory.as_ref()));
+            worth.then(|| Remembered::of(&chain, &chosen.trusted, &chosen.files, memory.as_ref()));
         Flow::Finished(report, remembered.filter(|r| memory.as_ref() != Some(r)))
     }
 
     fn roots_to_save(&self, i: usize, chain: &RootChain) -> Option<Flow> {
-        let memory = self.question.anchors[i].1.as_ref();
+        let memory = self.lines[i].memory.as_ref();
         if memory.is_some_and(|m| m.files.newest_root() >= Some(chain.last().version())) {
             return None;
         }
@@ -344,7 +388,7 @@ impl Verification {
         Some(Flow::SaveRoots(remembered))
     }
 
-    /// Nothing vouches under this anchor. What is remembered may still say that the bundle was revoked, which whoever withholds
+    /// Nothing vouches as this source. What is remembered may still say that the bundle was revoked, which whoever withholds
     /// the state must not be able to hide from the other anchors.
     fn without_vouching(
         &self,
@@ -354,7 +398,7 @@ impl Verification {
         chain: &RootChain,
         mut report: AnchorReport,
     ) -> Flow {
-        let memory = self.question.anchors[i].1.as_ref().filter(|m| m.verified_under.is_some());
+        let memory = self.lines[i].memory.as_ref().filter(|m| m.verified_under.is_some());
         let known = memory.and_then(|m| court.remembered(chain, m, &[]).ok());
         report.checks.extend(known.and_then(|known| bundle::revoked(subject, &known, court)));
         Flow::Finished(report, None)
@@ -362,7 +406,7 @@ impl Verification {
 
     /// The newest candidate that verifies under the final root and above the floor.
     fn choose(&self, i: usize, court: &Court<'_>, chain: &RootChain, checks: &mut Vec<Check>) -> Choice {
-        let memory = self.question.anchors[i].1.as_ref().filter(|m| m.verified_under.is_some());
+        let memory = self.lines[i].memory.as_ref().filter(|m| m.verified_under.is_some());
         let held = match memory.map(|m| court.held(chain, m)).transpose() {
             Ok(held) => held.flatten(),
             Err(e) => {
@@ -391,9 +435,12 @@ impl Verification {
                     }
                 }
                 Ok(true) => {
-                    let version = live.trusted.timestamp().version();
-                    checks.push(Check::note(Code::TufFork, Fault::Fork(version).to_string()));
-                    return remembered.map_or(Choice::Nothing, |c| Choice::Use(Box::new(c)));
+                    let detail = Fault::Fork(live.trusted.timestamp().version()).to_string();
+                    let alone = self.lines[i].source.at.is_some();
+                    let say = if alone { Check::fail } else { Check::note };
+                    checks.push(say(Code::TufFork, detail));
+                    let kept = remembered.filter(|_| self.lines[i].source.at.is_none());
+                    return kept.map_or(Choice::Nothing, |c| Choice::Use(Box::new(c)));
                 }
                 Err(e) => failure = Some(Check::failed(&e)),
             },
@@ -412,7 +459,13 @@ impl Verification {
                 });
             }
         }
-        let (seals, more) = match self.seals.as_ref().filter(|_| self.needs_seals[i]) {
+        if self.lines[i].source.at.is_some() {
+            // Where one place was asked for, nothing stands in for what it serves: whoever serves the seals may be another source.
+            checks.extend(failure);
+            let Some(live) = candidates.pop() else { return Choice::Nothing };
+            return Choice::Use(Box::new(live));
+        }
+        let (seals, more) = match self.seals.as_ref().filter(|_| self.lines[i].needs_seals) {
             None => return Choice::ReadSeals,
             Some(SealsAnswer::Unreadable(why)) => {
                 checks.extend(failure.map(as_note));
@@ -482,7 +535,45 @@ impl Verification {
             media_type: found.map(|b| b.media_type.clone()),
             size: found.map(|b| b.size),
             checks,
-            anchors: self.reports.clone(),
+            anchors: self.by_anchor(),
+        }
+    }
+
+    /// The reports of sources that must agree, put together under their anchors.
+    fn by_anchor(&self) -> Vec<AnchorReport> {
+        let mut out = Vec::new();
+        for (i, anchor) in self.question.anchors.iter().enumerate() {
+            let reports = self.lines.iter().zip(&self.reports).filter(|(line, _)| line.anchor == i);
+            let mut reports: Vec<AnchorReport> = reports.map(|(_, report)| report.clone()).collect();
+            if anchor.sources.is_empty() {
+                out.append(&mut reports);
+                continue;
+            }
+            let Some(first) = reports.first() else { continue };
+            let check = agreement::count(anchor.min(), &reports, &OF_SOURCES);
+            out.push(AnchorReport {
+                collection: anchor.collection.clone(),
+                role: RoleName::targets(),
+                own_keys: false,
+                at: None,
+                by: None,
+                root: None,
+                evidence: first.evidence.filter(|e| reports.iter().all(|r| r.evidence == Some(*e))),
+                as_of: reports.iter().filter_map(|r| r.as_of).min(),
+                checks: vec![check],
+                anchor: first.anchor.clone(),
+                sources: reports,
+            });
+        }
+        out
+    }
+}
+
+impl StateAnswer {
+    fn files(&self) -> Option<&Files> {
+        match self {
+            Self::Found(files) => Some(files),
+            _ => None,
         }
     }
 }

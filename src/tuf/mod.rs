@@ -4,6 +4,7 @@
 //! [`Refresh`] (the order, as step machines) -> [`Trusted`] -> [`Search`] (along delegations). [`Update`] joins them for a client
 //! of one repository. Wherever a `collection` is asked for, none means any TUF repository; bulla's own always give their name.
 
+mod agreement;
 mod chain;
 mod delegation;
 mod edit;
@@ -29,6 +30,7 @@ pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
 
+pub use agreement::{AGREEMENT, Agreement, MAX_AGREEING};
 pub use chain::{RootChain, RootStep, RootWalk};
 pub use delegation::{Delegation, PathPattern, Paths};
 pub use edit::{Draft, Heading, Signers, delegation};
@@ -37,7 +39,7 @@ pub use error::{Fault, TufError};
 pub use files::Files;
 pub use metadata::{Ancestor, Extra, Metadata, Role, RoleKeys, SignatureCount, Unverified};
 pub use proposal::RoleAt;
-pub use refresh::{Floor, Refresh, Step};
+pub use refresh::{Floor, Refresh, Step, Top};
 pub use remembered::Remembered;
 pub use role::{FileName, RoleName, RoleNameError, Version};
 pub use root::Root;

@@ -43,15 +43,53 @@ pub struct Floor {
     pub roles: BTreeMap<RoleName, Version>,
 }
 
+/// The role that stands in the place of top-level targets, with the keys that a deployer gave for it (TAP 13): the root's keys
+/// for targets have no say then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Top {
+    /// The role.
+    pub role: RoleName,
+    /// Who must have signed it.
+    pub keys: RoleKeys,
+}
+
 impl Floor {
     /// The floor that `remembered` makes under `root`, unless timestamp or snapshot keys changed since
     /// `verified_under`: then both floors fall (specification 5.3.11, fast-forward recovery).
     pub fn of(remembered: &Trusted, verified_under: &Root, root: &Root) -> Option<Self> {
-        same_online_keys(verified_under, root).then(|| Self {
-            timestamp: remembered.timestamp().version(),
-            snapshot: remembered.snapshot().version(),
-            roles: versions(remembered.snapshot()),
-        })
+        let floor = || Self::made_by(remembered.timestamp(), remembered.snapshot());
+        same_online_keys(verified_under, root).then(floor)
+    }
+
+    /// The same where only timestamp and snapshot are of use: whoever goes by another role than top-level targets may not have
+    /// that role's file in the memory.
+    ///
+    /// # Errors
+    /// The remembered timestamp or snapshot does not verify under `verified_under`.
+    pub fn of_files(
+        files: &Files,
+        verified_under: &Metadata<Root>,
+        root: &Root,
+        collection: Option<&str>,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> Result<Option<Self>, TufError> {
+        let under = verified_under.clone();
+        let mut refresh = Refresh::start(under, collection, None, Expiry::Collect, now, limits)?;
+        loop {
+            if let (Some(timestamp), Some(snapshot)) = (&refresh.timestamp, &refresh.snapshot) {
+                let floor = || Self::made_by(timestamp, snapshot);
+                return Ok(same_online_keys(verified_under.role(), root).then(floor));
+            }
+            match refresh.step() {
+                Step::Need { file, .. } => refresh.feed(files.get(&file).cloned())?,
+                _ => refresh.saved(),
+            }
+        }
+    }
+
+    fn made_by(timestamp: &Metadata<Timestamp>, snapshot: &Metadata<Snapshot>) -> Self {
+        Self { timestamp: timestamp.version(), snapshot: snapshot.version(), roles: versions(snapshot) }
     }
 }
 
@@ -77,6 +115,7 @@ pub struct Refresh {
     timestamp: Option<Metadata<Timestamp>>,
     snapshot: Option<Metadata<Snapshot>>,
     targets: Option<Metadata<Targets>>,
+    top: Option<Top>,
     unsaved: Option<(FileName, Bytes)>,
     /// Files of an earlier update from the same source, under their unversioned names.
     kept: Files,
@@ -107,10 +146,18 @@ impl Refresh {
             timestamp: None,
             snapshot: None,
             targets: None,
+            top: None,
             unsaved: None,
             kept: Files::new(),
             kept_timestamp: None,
         })
+    }
+
+    /// Let another role stand in the place of top-level targets. Everything above it is checked as ever: the snapshot must pin it.
+    #[must_use]
+    pub fn with_top(mut self, top: Option<Top>) -> Self {
+        self.top = top;
+        self
     }
 
     /// Start with what an earlier update from the same source left, under unversioned names. It is checked again under `root`; what
@@ -165,11 +212,12 @@ impl Refresh {
             return self.need(RoleName::snapshot(), pin, self.limits.snapshot_bytes);
         };
         match &self.targets {
-            None => self.need(RoleName::targets(), snapshot.role().targets_pin(), self.limits.targets_bytes),
+            None => self.need(self.top_role(), self.top_pin(snapshot), self.limits.targets_bytes),
             Some(targets) => Step::Done(Box::new(Trusted::new(
                 self.root.clone(),
                 timestamp.clone(),
                 snapshot.clone(),
+                self.top_role(),
                 Arc::new(targets.clone()),
                 self.collection.clone(),
                 self.expiry,
@@ -217,7 +265,7 @@ impl Refresh {
                 self.unsaved = Some((file, bytes));
             }
             (Some(_), Some(s)) => {
-                self.targets = Some(self.accept_targets(s.role().targets_pin(), &bytes)?);
+                self.targets = Some(self.accept_targets(self.top_pin(s), &bytes)?);
                 self.unsaved = Some((file, bytes));
             }
         }
@@ -237,6 +285,16 @@ impl Refresh {
         {
             self.targets = self.accept_targets(snapshot.role().targets_pin(), bytes).ok();
         }
+    }
+
+    fn top_role(&self) -> RoleName {
+        self.top.as_ref().map_or_else(RoleName::targets, |top| top.role.clone())
+    }
+
+    /// The pin of the role at the top; that the snapshot has one was checked when it was accepted.
+    fn top_pin<'a>(&self, snapshot: &'a Metadata<Snapshot>) -> &'a FilePin {
+        let pin = self.top.as_ref().and_then(|top| snapshot.role().pin(&top.role));
+        pin.unwrap_or_else(|| snapshot.role().targets_pin())
     }
 
     fn need(&self, role: RoleName, pin: &FilePin, cap: u64) -> Step<Box<Trusted>> {
@@ -268,12 +326,16 @@ impl Refresh {
             }
         }
         self.expiry.check(&role, file.expires(), self.now)?;
+        if let Some(top) = self.top.as_ref().filter(|top| file.role().pin(&top.role).is_none()) {
+            return Err(TufError::new(&top.role, Fault::NotListed(role)));
+        }
         Ok(file)
     }
 
     fn accept_targets(&self, pin: &FilePin, bytes: &Bytes) -> Result<Metadata<Targets>, TufError> {
-        let role = RoleName::targets();
-        let file = self.verified::<Targets>(&role, self.root.role().targets_keys(), Some(pin), bytes)?;
+        let role = self.top_role();
+        let keys = self.top.as_ref().map_or_else(|| self.root.role().targets_keys(), |top| &top.keys);
+        let file = self.verified::<Targets>(&role, keys, Some(pin), bytes)?;
         self.expiry.check(&role, file.expires(), self.now)?;
         Ok(file)
     }

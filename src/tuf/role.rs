@@ -73,6 +73,11 @@ impl RoleName {
         matches!(self.0.as_str(), "root" | "timestamp" | "snapshot" | "targets")
     }
 
+    /// Whether its name begins with that of `other` and a slash: it is called after the role that delegates to it.
+    pub fn is_under(&self, other: &Self) -> bool {
+        self.0.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// The key under which timestamp and snapshot list this role: `<role>.json`, not encoded.
     pub fn meta_name(&self) -> String {
         format!("{}.json", self.0)

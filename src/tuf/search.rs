@@ -32,7 +32,31 @@ impl<'a> Search<'a> {
     /// # Errors
     /// More delegated roles on the way than bulla follows.
     pub fn start(trusted: &'a Trusted, path: &str, kept: &'a Files) -> Result<Self, TufError> {
-        let mut search = Self {
+        let mut search = Self::new(trusted, path, kept);
+        search.visited.insert(trusted.top().clone());
+        search.enter(trusted.top().clone(), trusted.targets().clone());
+        search.advance()?;
+        Ok(search)
+    }
+
+    /// Start at a delegated role: nothing beside it is looked at, whatever stands before it in order.
+    ///
+    /// # Errors
+    /// As [`Search::start`].
+    pub(super) fn start_at(
+        trusted: &'a Trusted,
+        path: &str,
+        kept: &'a Files,
+        role: &Delegation,
+    ) -> Result<Self, TufError> {
+        let mut search = Self::new(trusted, path, kept);
+        search.ahead.push(role.clone());
+        search.advance()?;
+        Ok(search)
+    }
+
+    fn new(trusted: &'a Trusted, path: &str, kept: &'a Files) -> Self {
+        Self {
             trusted,
             path: path.to_owned(),
             kept,
@@ -42,11 +66,7 @@ impl<'a> Search<'a> {
             wanted: None,
             unsaved: None,
             target: None,
-        };
-        search.visited.insert(RoleName::targets());
-        search.enter(RoleName::targets(), trusted.targets().clone());
-        search.advance()?;
-        Ok(search)
+        }
     }
 
     /// What is wanted now.

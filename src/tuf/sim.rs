@@ -77,6 +77,17 @@ pub(crate) struct Sim {
     pub(crate) delegated: Option<Vec<Delegation>>,
     /// Changes to signed files before they are pinned.
     pub(crate) edits: BTreeMap<RoleName, Edit>,
+    /// Further delegated roles; who delegates to them is said in `delegated`.
+    pub(crate) more: Vec<SimRole>,
+}
+
+/// A further delegated role.
+pub(crate) struct SimRole {
+    pub(crate) name: RoleName,
+    pub(crate) key: SimKey,
+    pub(crate) heading: Heading,
+    pub(crate) entries: Map<String, Value>,
+    pub(crate) delegations: Vec<Delegation>,
 }
 
 /// A change to a signed file.
@@ -117,6 +128,7 @@ impl Sim {
             unlisted: BTreeSet::new(),
             delegated: None,
             edits: BTreeMap::new(),
+            more: vec![],
         };
         let root = sim.next_root();
         sim.roots.push(root);
@@ -196,11 +208,16 @@ impl Sim {
             signed(&Draft::targets(&self.releases, self.entries.clone(), &[]), &[&self.releases_key]);
         let revocations = signed(&Draft::targets(&self.revocations, revoked, &[]), &[&self.releases_key]);
         let mut pins = BTreeMap::new();
-        for (role, heading, bytes) in [
+        let more = self.more.iter().map(|r| {
+            let draft = Draft::targets(&r.heading, r.entries.clone(), &r.delegations);
+            (r.name.clone(), &r.heading, signed(&draft, &[&r.key]))
+        });
+        let usual = [
             (RoleName::targets(), &self.targets, targets),
             (RoleName::releases(), &self.releases, releases),
             (RoleName::revocations(), &self.revocations, revocations),
-        ] {
+        ];
+        for (role, heading, bytes) in usual.into_iter().chain(more) {
             let bytes = self.edited(&role, bytes);
             if !self.unlisted.contains(&role) {
                 pins.insert(role.clone(), FilePin::of(heading.version, &bytes));

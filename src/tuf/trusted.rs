@@ -37,6 +37,7 @@ pub struct Trusted {
     root: Metadata<Root>,
     timestamp: Metadata<Timestamp>,
     snapshot: Metadata<Snapshot>,
+    top: RoleName,
     targets: Arc<Metadata<Targets>>,
     collection: Option<String>,
     expiry: Expiry,
@@ -59,13 +60,14 @@ impl Trusted {
         root: Metadata<Root>,
         timestamp: Metadata<Timestamp>,
         snapshot: Metadata<Snapshot>,
+        top: RoleName,
         targets: Arc<Metadata<Targets>>,
         collection: Option<String>,
         expiry: Expiry,
         now: UnixTime,
         limits: Limits,
     ) -> Self {
-        Self { root, timestamp, snapshot, targets, collection, expiry, now, limits }
+        Self { root, timestamp, snapshot, top, targets, collection, expiry, now, limits }
     }
 
     /// Judge one source under a final root: the refresh, driven from memory.
@@ -81,7 +83,14 @@ impl Trusted {
         now: UnixTime,
         limits: &Limits,
     ) -> Result<Self, TufError> {
-        let mut refresh = Refresh::start(root.clone(), collection, floor, expiry, now, limits)?;
+        Self::drive(Refresh::start(root.clone(), collection, floor, expiry, now, limits)?, files)
+    }
+
+    /// Drive a refresh from memory.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn drive(mut refresh: Refresh, files: &Files) -> Result<Self, TufError> {
         loop {
             match refresh.step() {
                 Step::Need { file, .. } => refresh.feed(files.get(&file).cloned())?,
@@ -107,7 +116,12 @@ impl Trusted {
         &self.snapshot
     }
 
-    /// The top-level targets.
+    /// The role at the top of all delegations: targets, unless a deployer named another one ([`super::Top`]).
+    pub fn top(&self) -> &RoleName {
+        &self.top
+    }
+
+    /// The file of the role at the top.
     pub fn targets(&self) -> &Arc<Metadata<Targets>> {
         &self.targets
     }
@@ -118,7 +132,7 @@ impl Trusted {
             (RoleName::root(), self.root.expires()),
             (RoleName::timestamp(), self.timestamp.expires()),
             (RoleName::snapshot(), self.snapshot.expires()),
-            (RoleName::targets(), self.targets.expires()),
+            (self.top.clone(), self.targets.expires()),
         ]
     }
 
@@ -170,7 +184,46 @@ impl Trusted {
     /// A role on the way fails, or there are more of them than bulla follows.
     pub fn find(&self, path: &str, files: &Files) -> Result<Found, TufError> {
         let nothing = Files::new();
-        let mut search = Search::start(self, path, &nothing)?;
+        self.look(Search::start(self, path, &nothing)?, files)
+    }
+
+    /// The same from `role` on, as if it stood at the top: what stands before it in order does not hide it, and it speaks only for
+    /// what every delegation on the way down to it allows. The way leads through roles whose name begins the wanted one's
+    /// (`targets/releases` for `targets/releases/alice`). Nothing is found when nobody delegates to it.
+    ///
+    /// # Errors
+    /// A role on the way fails, or there are more of them than bulla follows.
+    pub fn find_from(&self, role: &RoleName, path: &str, files: &Files) -> Result<Found, TufError> {
+        if *role == self.top {
+            return self.find(path, files);
+        }
+        let nothing = Files::new();
+        let mut at = (self.top.clone(), self.targets.clone());
+        let mut loaded = BTreeMap::from([at.clone()]);
+        while loaded.len() <= self.limits.delegations {
+            let delegations = at.1.role().delegations();
+            let leads = |d: &&Delegation| d.name == *role || role.is_under(&d.name);
+            let next =
+                delegations.iter().find(|d| d.name == *role).or_else(|| delegations.iter().find(leads));
+            let Some(next) = next.filter(|d| d.paths.cover(path)) else {
+                return Ok(Found { target: None, loaded });
+            };
+            if next.name == *role {
+                let mut found = self.look(Search::start_at(self, path, &nothing, next)?, files)?;
+                found.loaded.extend(loaded);
+                return Ok(found);
+            }
+            let Some(file) = self.load(next, files)?.filter(|_| !loaded.contains_key(&next.name)) else {
+                return Ok(Found { target: None, loaded });
+            };
+            at = (next.name.clone(), file);
+            loaded.extend([at.clone()]);
+        }
+        let limit = self.limits.delegations;
+        Err(TufError::new(role, Fault::Cap { what: "delegated roles on the way", limit }))
+    }
+
+    fn look(&self, mut search: Search<'_>, files: &Files) -> Result<Found, TufError> {
         loop {
             match search.step() {
                 Step::Need { file, .. } => search.feed(files.get(&file).cloned())?,

@@ -109,9 +109,9 @@ impl NewerState<'_> {
 
     /// The roots under which a state at this tag may be judged: those that are trusted, or else its own.
     fn roots(&self, tag: &Tag, files: &Files) -> Vec<(Bytes, CollectionName)> {
-        let anchors = self.trust.anchors.iter().filter(|a| self.covers(&a.collection, tag));
+        let trusted = self.trust.collections().filter(|(collection, _)| self.covers(collection, tag));
         let mut roots: Vec<(Bytes, CollectionName)> =
-            anchors.map(|a| (a.root.bytes().clone(), a.collection.clone())).collect();
+            trusted.map(|(collection, root)| (root.bytes().clone(), collection)).collect();
         if roots.is_empty() {
             roots.extend(own_root(files).filter(|(_, collection)| self.covers(collection, tag)));
         }

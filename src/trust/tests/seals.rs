@@ -16,7 +16,7 @@ fn junk_is_not_even_listed_beside_a_live_state() {
     let mut d = Deployer::at_five();
     d.more_seals = true;
     d.trusted();
-    assert_eq!(d.asked, [Want::Bundle, Want::State { anchor: 0 }]);
+    assert_eq!(d.asked, [Want::Bundle, Want::State { source: 0 }]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use bulla::tuf::*;
 #[path = "../../../src/tuf/sim.rs"]
 mod sim;
 
+mod agreement;
 mod bundle;
 mod layout;
 mod metadata;

@@ -115,11 +115,14 @@ impl Scene {
         packed.manifest
     }
 
+    /// Serve these files as the state at another registry.
+    pub(super) fn serve_at(&self, registry: &Registry, files: &Files) {
+        let packed = state::pack(Kind::State, files, None);
+        push(registry, &packed, Some(Sim::name().state_tag().as_str()));
+    }
+
     fn push(&self, packed: &Packed, tag: Option<&str>) {
-        for blob in &packed.blobs {
-            self.registry.put_blob(REPO, blob.bytes().clone());
-        }
-        place(&self.registry, REPO, tag, &packed.manifest);
+        push(&self.registry, packed, tag);
     }
 
     /// The path of the state's manifest on the registry.
@@ -149,6 +152,11 @@ impl Scene {
     pub(super) async fn verify_over(&self, stores: &Stores) -> Report {
         let mut trust = TrustFile::default();
         trust.anchors.push(self.anchor());
+        self.verify_by(trust, stores).await
+    }
+
+    /// Verify by other anchors.
+    pub(super) async fn verify_by(&self, mut trust: TrustFile, stores: &Stores) -> Report {
         trust.statements.clone_from(&self.statements);
         let verifier = Verifier {
             places: stores,
@@ -176,6 +184,14 @@ impl Scene {
         assert_eq!(report.verdict(), Verdict::Trusted, "{report:#?}");
         report
     }
+}
+
+/// Put an artifact of files on a registry.
+pub(super) fn push(registry: &Registry, packed: &Packed, tag: Option<&str>) {
+    for blob in &packed.blobs {
+        registry.put_blob(REPO, blob.bytes().clone());
+    }
+    place(registry, REPO, tag, &packed.manifest);
 }
 
 /// `trusted by <evidence>`, `no: <code>` or `undecided: <code>`.
