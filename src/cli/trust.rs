@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -18,7 +17,7 @@ use super::render::{Outcome, columns};
 use crate::client::anchors::{RootFacts, fetch_root, read_root, root_facts};
 use crate::oci::{Digest, Reference, RegistryRef, Repository};
 use crate::sig::PublicKey;
-use crate::trust::{Anchor, OwnKeys, Scope, Source, TrustFile};
+use crate::trust::{Anchor, OwnKeys, PinnedRoot, Scope, Source, TrustFile};
 use crate::tuf::CollectionName;
 
 /// Say whom to trust for which references
@@ -148,10 +147,10 @@ fn add(
     }
     let own = Reference::Registry(RegistryRef { repository: scope.clone(), selector: None });
     let at: Vec<Reference> = std::iter::once(own.clone()).chain(state_at.iter().cloned()).collect();
-    let bytes = bring_root(root, &collection, &at, registry, cx)?;
+    let root = bring_root(root, &collection, &at, registry, cx)?;
     let specs = sources.iter().map(|s| s.read(&collection, &own, registry, cx));
     let specs = specs.collect::<Result<Vec<_>, _>>()?;
-    let anchor = Anchor::tuf(Scope::Repository(scope.clone()), collection, bytes, state_at)
+    let anchor = Anchor::tuf(Scope::Repository(scope.clone()), collection, root.bytes().clone(), state_at)
         .with_sources(specs, min)
         .map_err(|e| CliError::usage("these sources cannot agree").reason(e))?;
     let store = cx.trust();
@@ -167,7 +166,7 @@ fn bring_root(
     at: &[Reference],
     registry: &RegistryArgs,
     cx: &mut Context<'_, '_>,
-) -> Result<Bytes, CliError> {
+) -> Result<PinnedRoot, CliError> {
     let (bytes, from) = match root {
         Root::File(file) => (read_root(file)?, file.display().to_string()),
         Root::Fingerprint(fingerprint) => {
@@ -177,7 +176,7 @@ fn bring_root(
         }
     };
     root_facts(&bytes, Some(collection)).map_err(|e| root_invalid(&from, e))?;
-    Ok(bytes)
+    Ok(bytes.into())
 }
 
 fn remove(cx: &Context<'_, '_>, id: &str) -> Result<Box<dyn Outcome>, CliError> {

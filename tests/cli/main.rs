@@ -1,6 +1,7 @@
 //! The command line as a user meets it: help, exit codes, errors, and each command's answers.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod agreement;
 mod archives;
 mod badinput;
 #[allow(dead_code, reason = "shared with the end-to-end tests")]

@@ -78,7 +78,7 @@ impl TypedSource {
             Some(root) => {
                 let at: Vec<Reference> = self.at.iter().chain(&self.state_at).cloned().collect();
                 let at = if at.is_empty() { vec![scope.clone()] } else { at };
-                Some(bring_root(root, &self.collection, &at, registry, cx)?.into())
+                Some(bring_root(root, &self.collection, &at, registry, cx)?)
             }
             None if self.collection == *anchored => None,
             None => {
