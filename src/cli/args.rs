@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{completion, copy, init, inspect, key, login, logout, man, publish, renew, tree, trust, verify};
+use super::{
+    completion, copy, init, inspect, key, login, logout, man, publish, renew, status, tree, trust, verify,
+};
 
 /// Sign OCI bundles so that trust travels with them
 ///
@@ -55,6 +57,7 @@ pub(super) enum Command {
     Publish(publish::Args),
     Renew(renew::Args),
     Verify(verify::Args),
+    Status(status::Args),
     Copy(copy::Args),
     Tree(tree::Args),
     Inspect(inspect::Args),

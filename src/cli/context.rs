@@ -13,7 +13,7 @@ use super::home::Home;
 use super::progress::Progress;
 use super::render::Note;
 use crate::client::anchors::TrustStore;
-use crate::keys::{KeyFolder, Password, PasswordError, Passwords, Prompt};
+use crate::keys::{KeyFolder, Password, PasswordError, Passwords, Plugins, Prompt};
 use crate::store::registry::{Hosts, Notice};
 use crate::time::{Clock, FixedClock, TimeError, UnixTime};
 
@@ -85,16 +85,33 @@ impl<'c, 'e> Context<'c, 'e> {
     }
 
     pub(super) fn into_notes(mut self) -> Vec<Note> {
-        for met in self.hosts.iter().flat_map(|hosts| hosts.notices().take()).collect::<Vec<_>>() {
+        for hosts in std::mem::take(&mut self.hosts) {
+            self.note_what_they_said(&hosts);
+        }
+        self.notes
+    }
+
+    /// What registries had to say beside their answers.
+    pub(super) fn note_what_they_said(&mut self, hosts: &Hosts) {
+        for met in hosts.notices().take() {
             let code = match met {
                 Notice::TagTaken { .. } => "copy.fallback-replaced",
             };
             self.note(code, met);
         }
-        for warning in self.hosts.iter().flat_map(Hosts::warnings).collect::<Vec<_>>() {
+        for warning in hosts.warnings() {
             self.note("registry.warning", format!("{} says: {}", warning.host, warning.text));
         }
-        self.notes
+    }
+
+    /// The notes so far, for a command that says them as it goes.
+    pub(super) fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Where a command that never ends writes what it came to so far: standard output and standard error.
+    pub(super) fn streams(&mut self) -> (&mut dyn Write, &mut dyn Write) {
+        (self.env.stdout, self.env.stderr)
     }
 
     /// Registries that this command talks to.
@@ -156,7 +173,7 @@ impl<'c, 'e> Context<'c, 'e> {
 
     /// The key folder.
     pub(super) fn keys(&self) -> KeyFolder {
-        KeyFolder::new(&self.home.keys)
+        KeyFolder::new(&self.home.keys).with_plugins(Plugins::from_vars(&self.env.vars))
     }
 
     /// Ask a person, with echo.

@@ -7,7 +7,7 @@ use crate::client::memory::MemoryError;
 use crate::client::signing::SignError;
 use crate::client::state::StateError;
 use crate::client::verify::VerifyError;
-use crate::keys::{KeyError, PasswordError, Unreadable};
+use crate::keys::{KeyError, KmsFault, PasswordError, Unreadable};
 use crate::oci::{ContentError, ManifestError, Reference};
 use crate::store::copy::{CopyError, Side};
 use crate::store::{Failure, StoreError};
@@ -114,10 +114,23 @@ impl CliError {
 impl From<KeyError> for CliError {
     fn from(e: KeyError) -> Self {
         match e {
-            KeyError::Name(_) => Self::usage(e.to_string()),
-            KeyError::Scheme { .. } => {
-                Self::usage(e.to_string()).next("name a key of the key folder, or the path of a PEM file")
+            KeyError::Name(_) | KeyError::KmsName(_) => Self::usage(e.to_string()),
+            KeyError::Kms { ref key, ref fault } => {
+                let (code, next) = match fault {
+                    KmsFault::NotFound { .. } | KmsFault::Writable(_) | KmsFault::Start { .. } => (
+                        "key.plugin",
+                        "install the plugin where only its owner may write, in an absolute folder of PATH",
+                    ),
+                    KmsFault::OtherKey { .. } => {
+                        ("key.plugin", "nothing was signed; find out who changed the key in the KMS")
+                    }
+                    _ => ("key.kms", "nothing was signed; check the plugin, its credentials and the KMS"),
+                };
+                Self::failed(code, format!("the key {key} cannot be used")).reason(fault).next(next)
             }
+            KeyError::Scheme { .. } => Self::usage(e.to_string()).next(
+                "name a key of the key folder, the path of a PEM file, or a key in a KMS (PLUGIN://KEY)",
+            ),
             KeyError::Exists { .. } => {
                 Self::new(Exit::Usage, "key.exists", e.to_string()).next("choose another name")
             }

@@ -315,10 +315,15 @@ impl Made {
                     None,
                 )
             }
-            NextStep::Schedule { at, key } => (
-                format!("Run this once a day with {} only:", self.name(key)),
-                Some(format!("17 4 * * *  BULLA_PASSWORD=... bulla renew {}", from_anywhere(at))),
-            ),
+            NextStep::Schedule { at, key } => {
+                let (name, at) = (self.name(key), from_anywhere(at));
+                // A key in a KMS has no password, and is found only if it is named.
+                let line = match name.contains("://") {
+                    true => format!("17 4 * * *  bulla renew {at} --online-key {name}"),
+                    false => format!("17 4 * * *  BULLA_PASSWORD=... bulla renew {at}"),
+                };
+                (format!("Run this once a day with {name} only:"), Some(line))
+            }
             NextStep::Deadline { role, expires } => {
                 (format!("First deadline: the {role} expires {expires}."), None)
             }

@@ -10,7 +10,7 @@ use super::args::PasswordArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::render::{Outcome, columns};
-use crate::keys::{self, KeyEntry, KeyError, KeyName, KeyRef, Listed, MemorySigner};
+use crate::keys::{self, KeyEntry, KeyError, KeyName, KeyRef, KmsRef, Listed, MemorySigner};
 use crate::sig::{PublicKey, Scheme};
 
 /// Generate, list, show and import keys
@@ -48,12 +48,15 @@ enum Action {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Keep a key that openssl made
-    #[command(after_long_help = "Example:\n  bulla key import release.pem app-releases")]
+    /// Keep a key that openssl made, or a name for a key in a KMS
+    #[command(
+        after_long_help = "Examples:\n  bulla key import release.pem app-releases\n  bulla key import hashivault://app-online app-online"
+    )]
     Import {
-        /// PEM file: PRIVATE KEY, ENCRYPTED PRIVATE KEY or PUBLIC KEY
-        file: PathBuf,
-        /// Name of the key here; the file's name without its ending if not given
+        /// PEM file: PRIVATE KEY, ENCRYPTED PRIVATE KEY or PUBLIC KEY; or PLUGIN://KEY
+        #[arg(value_name = "FILE")]
+        from: PathBuf,
+        /// Name of the key here; the file's name without its ending if not given (of a key in a KMS it must be)
         name: Option<KeyName>,
         #[command(flatten)]
         password: PasswordArgs,
@@ -100,7 +103,15 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             }
             Ok(Box::new(Show(entry)))
         }
-        Action::Import { file, name, password, dangerously_unencrypted } => {
+        Action::Import { from: file, name, password, dangerously_unencrypted } => {
+            if let Some(kms) = file.to_str().filter(|s| s.contains("://")).map(str::parse::<KmsRef>) {
+                let kms = kms?;
+                let name = name.ok_or_else(|| {
+                    CliError::usage(format!("{kms} needs a name here"))
+                        .next(format!("bulla key import {kms} NAME"))
+                })?;
+                return Ok(Box::new(One { verb: "imported", entry: folder.keep_kms(&name, &kms)? }));
+            }
             let name = match name {
                 Some(name) => name,
                 None => name_from(&file)?,
@@ -191,12 +202,13 @@ fn cells(entry: &KeyEntry) -> Vec<String> {
         Some(public) => (type_of(public), public.key_id().to_string()),
         None => ("?".to_owned(), "id unknown without the password (bulla key show)".to_owned()),
     };
-    let protection = match (entry.private, entry.encrypted) {
-        (false, _) => "public key only",
-        (true, true) => "encrypted",
-        (true, false) => "NOT ENCRYPTED",
+    let protection = match (&entry.kms, entry.private, entry.encrypted) {
+        (Some(kms), ..) => kms.to_string(),
+        (None, false, _) => "public key only".to_owned(),
+        (None, true, true) => "encrypted".to_owned(),
+        (None, true, false) => "NOT ENCRYPTED".to_owned(),
     };
-    vec![entry.name.clone(), kind, id, protection.to_owned()]
+    vec![entry.name.clone(), kind, id, protection]
 }
 
 fn as_json(entry: &KeyEntry) -> Value {
@@ -208,6 +220,7 @@ fn as_json(entry: &KeyEntry) -> Value {
         "encrypted": entry.encrypted,
         "private": entry.private,
         "file": entry.file.to_string_lossy(),
+        "kms": entry.kms.as_ref().map(ToString::to_string),
         "publicKey": public.map(PublicKey::to_pem),
     })
 }

@@ -21,6 +21,8 @@ mod registry;
 mod render;
 mod renew;
 mod signing;
+mod status;
+mod stop;
 mod tree;
 mod trust;
 mod verify;
@@ -89,8 +91,9 @@ fn dispatch(
     match command {
         Command::Init(args) => init::run(args, cx),
         Command::Publish(args) => publish::run(args, cx),
-        Command::Renew(args) => renew::run(args, cx),
+        Command::Renew(args) => renew::run(args, format, cx),
         Command::Verify(args) => verify::run(args, cx),
+        Command::Status(args) => status::run(args, cx),
         Command::Copy(args) => copy::run(args, cx),
         Command::Tree(args) => tree::run(args, cx),
         Command::Inspect(args) => inspect::run(args, format, cx),

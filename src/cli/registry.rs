@@ -69,6 +69,17 @@ pub(super) fn credential_sources(cx: &Context<'_, '_>) -> CredentialSources {
 impl RegistryArgs {
     /// The places, with a login for the one registry among `named`.
     pub(super) fn places(&self, cx: &mut Context<'_, '_>, named: &[&Reference]) -> Result<Stores, CliError> {
+        let stores = Stores::new(self.config(cx, named)?);
+        cx.listen_to(stores.hosts());
+        Ok(stores)
+    }
+
+    /// How registries are reached, with a login for the one among `named`.
+    pub(super) fn config(
+        &self,
+        cx: &mut Context<'_, '_>,
+        named: &[&Reference],
+    ) -> Result<RegistryConfig, CliError> {
         let login = match &self.username {
             None => None,
             Some(user) => {
@@ -81,14 +92,12 @@ impl RegistryArgs {
                 Some(Login { host, user: user.clone(), secret })
             }
         };
-        let stores = Stores::new(RegistryConfig {
+        Ok(RegistryConfig {
             login,
             credentials: credential_sources(cx),
             concurrency: self.concurrency(),
             ..self.reach.config()
-        });
-        cx.listen_to(stores.hosts());
-        Ok(stores)
+        })
     }
 
     /// Where the passwords of keys come from.

@@ -1,20 +1,25 @@
 //! `bulla renew`: keep a collection alive.
 
+mod rounds;
+
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use super::args::Format;
 use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::Outcome;
-use super::signing::{SigningArgs, open_line, pending_json, reason, state_place};
+use super::signing::{Desk, SigningArgs, open_line, pending_json, reason, state_place};
 use crate::client::commit::Reason;
 use crate::client::places::Places as _;
 use crate::client::renew::{Renewed, Request, Status, renew};
+use crate::client::stores::Stores;
 use crate::keys::KeyRef;
 use crate::oci::Reference;
-use crate::time::UnixTime;
+use crate::time::{Clock, UnixTime};
+use crate::trust::Duration;
 use crate::tuf::RoleName;
 
 /// Keep a collection alive: admit what was submitted, re-sign what is due, finish what was left undone
@@ -23,7 +28,7 @@ use crate::tuf::RoleName;
 /// nothing.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Examples:\n  bulla renew registry.example.com/team/app\n  bulla renew registry.example.com/team/app --role targets --targets-key ./targets.pem"
+    after_long_help = "Examples:\n  bulla renew registry.example.com/team/app\n  bulla renew registry.example.com/team/app --role targets --targets-key ./targets.pem\n  bulla renew registry.example.com/team/app --loop --every 6h"
 )]
 pub(super) struct Args {
     /// Where the state lies: host/repository or oci:DIR
@@ -38,45 +43,66 @@ pub(super) struct Args {
     /// The targets key, when it is not in the key folder
     #[arg(long, value_name = "KEY")]
     targets_key: Option<KeyRef>,
+    /// Run for ever: renew, rest, renew again
+    #[arg(long = "loop", conflicts_with = "role")]
+    forever: bool,
+    /// With --loop: rest at most this long
+    #[arg(long, value_name = "DURATION", default_value = "6h", requires = "forever")]
+    every: Duration,
     #[command(flatten)]
     signing: SigningArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
 
-pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+pub(super) fn run(
+    args: Args,
+    format: Format,
+    cx: &mut Context<'_, '_>,
+) -> Result<Box<dyn Outcome>, CliError> {
     if args.place.selector().is_some() {
         return Err(CliError::usage(format!("{} names a bundle", args.place))
             .next("write the repository or OCI layout alone, without tag and digest"));
+    }
+    if args.forever {
+        return rounds::run(&args, format, cx);
     }
     let more: Vec<KeyRef> = args.root_key.iter().chain(&args.targets_key).cloned().collect();
     let desk = args.signing.desk(cx, &args.registry, &args.place, &more)?;
     let places = args.registry.places(cx, &[&args.place])?;
     let clock = cx.clock();
-    let renewed = block_on(async {
-        let own = places.open(&args.place).await?;
-        let store = state_place(&places, &own, &desk.anchor).await?;
-        let request = Request {
-            collection: desk.anchor.collection.clone(),
-            anchor: desk.anchor.root.bytes().clone(),
-            store: &*store,
-            roles: args.role.iter().cloned().collect(),
-            memories: &desk.memories,
-            without_memory: desk.without_memory,
-            keys: &desk.ring,
-            clock: &*clock,
-        };
-        renew(request).await.map_err(CliError::from)
-    });
+    let renewed = block_on(once(&args, &desk, &places, &*clock));
     desk.ring.note_warnings(cx);
     let renewed = renewed??;
+    note(&renewed, cx);
+    Ok(Box::new(Done::new(renewed, cx.now())))
+}
+
+/// One renewal.
+async fn once(args: &Args, desk: &Desk, places: &Stores, clock: &dyn Clock) -> Result<Renewed, CliError> {
+    let own = places.open(&args.place).await?;
+    let store = state_place(places, &own, &desk.anchor).await?;
+    let request = Request {
+        collection: desk.anchor.collection.clone(),
+        anchor: desk.anchor.root.bytes().clone(),
+        store: &*store,
+        roles: args.role.iter().cloned().collect(),
+        memories: &desk.memories,
+        without_memory: desk.without_memory,
+        keys: &desk.ring,
+        clock,
+    };
+    Ok(renew(request).await?)
+}
+
+/// What is worth knowing about a renewal.
+fn note(renewed: &Renewed, cx: &mut Context<'_, '_>) {
     if renewed.repaired {
         cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
     }
     for digest in &renewed.finished.absent {
         cx.note("renew.absent", format!("{digest} is not here: no seal was hung on it and no tag set"));
     }
-    Ok(Box::new(Done::new(renewed, cx.now())))
 }
 
 /// A role by its name, or by the last part of it.
@@ -134,6 +160,13 @@ impl Done {
     }
 }
 
+/// What was signed, for people.
+fn signed(renewed: &Renewed) -> String {
+    let all: Vec<String> =
+        renewed.signed.iter().map(|(role, (version, _))| format!("{role} {version}")).collect();
+    if all.is_empty() { "nothing due".to_owned() } else { all.join("   ") }
+}
+
 fn word(status: Status) -> &'static str {
     match status {
         Status::Renewed => "renewed",
@@ -151,10 +184,7 @@ impl Outcome for Done {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let r = &self.renewed;
-        let signed: Vec<String> =
-            r.signed.iter().map(|(role, (version, _))| format!("{role} {version}")).collect();
-        let signed = if signed.is_empty() { "nothing due".to_owned() } else { signed.join("   ") };
-        writeln!(out, "{:<9} {}   {signed}", word(r.status), r.collection)?;
+        writeln!(out, "{:<9} {}   {}", word(r.status), r.collection, signed(r))?;
         for a in &r.admitted {
             writeln!(out, "admitted  {}  {} {}", a.tag, a.role, a.version)?;
         }

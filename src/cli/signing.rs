@@ -82,7 +82,11 @@ impl SigningArgs {
 }
 
 /// The anchor that covers a place: it says which collection, under which root.
-fn anchor(trust: &TrustStore, place: &Reference, named: Option<&CollectionName>) -> Result<Anchor, CliError> {
+pub(super) fn anchor(
+    trust: &TrustStore,
+    place: &Reference,
+    named: Option<&CollectionName>,
+) -> Result<Anchor, CliError> {
     let file = trust.load()?;
     let covers = |a: &&Anchor| match place {
         Reference::Registry(r) => a.scope.covers(&Subject { repository: r.repository.clone(), tag: None }),

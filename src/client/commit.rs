@@ -2,6 +2,7 @@
 
 mod damaged;
 mod round;
+pub mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::oci::{Digest, Reference, Selector, Tag};
 use crate::sig::KeyId;
 use crate::store::Manage;
 use crate::time::{Clock, UnixTime};
-use crate::tuf::{CollectionName, RoleName, Version};
+use crate::tuf::{CollectionName, Metadata, RoleName, Version};
 
 /// What `renew` needs.
 pub struct Request<'a> {
@@ -85,6 +85,8 @@ pub struct Due {
     pub from: UnixTime,
     /// When it expires.
     pub expires: UnixTime,
+    /// From when on less than a third of its life remains.
+    pub ages_from: UnixTime,
     /// The role.
     pub role: RoleName,
     /// Whether enough of its keys are here.
@@ -197,21 +199,33 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
 fn due(whole: &Whole, keys: &dyn KeyRing) -> Vec<Due> {
     let trusted = whole.trusted();
     let mut out = Vec::new();
-    let mut add = |role: RoleName, from: UnixTime, expires: UnixTime| {
+    let mut add = |role: RoleName, times: Times| {
         let Some(of) = whole.keys(&role) else { return };
         let key_here = can_sign(keys, of);
-        out.push(Due { from, expires, role, key_here, keys: of.keys.keys().cloned().collect() });
+        let Times { from, expires, ages_from } = times;
+        out.push(Due { from, expires, ages_from, role, key_here, keys: of.keys.keys().cloned().collect() });
     };
-    let half = |at: UnixTime, expires: UnixTime| (half_life(at, expires), expires);
-    let (from, expires) = half(signed_at(trusted.root()), trusted.root().expires());
-    add(RoleName::root(), from, expires);
-    add(RoleName::timestamp(), timestamp_due(whole), trusted.timestamp().expires());
-    let (from, expires) = half(signed_at(trusted.snapshot()), trusted.snapshot().expires());
-    add(RoleName::snapshot(), from, expires);
+    add(RoleName::root(), Times::of(trusted.root()));
+    add(RoleName::timestamp(), Times { from: timestamp_due(whole), ..Times::of(trusted.timestamp()) });
+    add(RoleName::snapshot(), Times::of(trusted.snapshot()));
     for (role, at) in whole.roles() {
-        let (from, expires) = half(signed_at(&at.file), at.file.expires());
-        add(role.clone(), from, expires);
+        add(role.clone(), Times::of(&at.file));
     }
     out.sort_by(|a, b| (a.from, &a.role).cmp(&(b.from, &b.role)));
     out
+}
+
+/// The times of one file: from when on it is due, and ageing, and expired.
+struct Times {
+    from: UnixTime,
+    ages_from: UnixTime,
+    expires: UnixTime,
+}
+
+impl Times {
+    fn of<R>(file: &Metadata<R>) -> Self {
+        let expires = file.expires();
+        let from = half_life(signed_at(file), expires);
+        Self { from, expires, ages_from: file.ages_from().unwrap_or(expires) }
+    }
 }

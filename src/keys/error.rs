@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::PasswordError;
+use super::{KmsFault, PasswordError};
 use crate::sig::KeyId;
 
 /// An operation on a signing key failed.
@@ -14,11 +14,26 @@ pub enum KeyError {
         "\"{0}\" is not a key name: 1 to 64 of a-z A-Z 0-9 . _ -, not beginning with a dot or dash, not ending in .pem or .pub"
     )]
     Name(String),
-    /// `pkcs11:`, `awskms:` and the like, which this version does not have.
-    #[error("keys of the kind \"{scheme}:\" are not supported by this version; key files are")]
+    /// `pkcs11:` and the like, which this version does not have.
+    #[error(
+        "keys of the kind \"{scheme}:\" are not supported by this version; key files and KMS plugins are"
+    )]
     Scheme {
         /// What stands before the colon.
         scheme: String,
+    },
+    /// The text has `://` in it and is no key in a KMS.
+    #[error(
+        "\"{0}\" is no key in a KMS: PLUGIN://KEY, where PLUGIN is of a-z 0-9 - and KEY at most 1024 printable characters without spaces"
+    )]
+    KmsName(String),
+    /// The plugin that reaches a KMS failed.
+    #[error("{key}: {fault}")]
+    Kms {
+        /// The key, `PLUGIN://KEY`.
+        key: String,
+        /// What went wrong.
+        fault: KmsFault,
     },
     /// There is a key of that name.
     #[error("{} exists, and keys are never overwritten", path.display())]
@@ -134,6 +149,9 @@ pub enum Unreadable {
     /// The file is larger than a key can be.
     #[error("larger than the limit of {0} bytes")]
     TooLarge(u64),
+    /// A `.kms` file that names no key.
+    #[error("no key in a KMS stands in it (PLUGIN://KEY)")]
+    Pointer,
     /// A directory, a device, a pipe.
     #[error("not a regular file")]
     NotAFile,

@@ -1,5 +1,5 @@
-//! The key folder: `NAME.pem` (private, mode 0600) and `NAME.pub` (public) side by side. Key files elsewhere are
-//! read by the same code.
+//! The key folder: `NAME.pem` (private, mode 0600) and `NAME.pub` (public) side by side; of a key in a KMS `NAME.kms` (where
+//! it is) instead of `NAME.pem`. Key files elsewhere are read by the same code.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use super::pem::{KeyBlock, key_block};
 use super::pkcs8::{self, Refused};
 use super::{
-    KeyError, KeyName, KeyRef, KeyWarning, MemorySigner, Opened, Password, Passwords, Signer as _, Unreadable,
+    KeyError, KeyName, KeyRef, KeyWarning, KmsFault, KmsRef, MemorySigner, Opened, Password, Passwords,
+    Plugins, Signer as _, Unreadable,
 };
 use crate::sig::PublicKey;
 
@@ -19,7 +20,10 @@ const MAX_KEY_FILE: u64 = 64 << 10;
 
 /// A folder of keys. It need not exist before the first key is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFolder(PathBuf);
+pub struct KeyFolder {
+    path: PathBuf,
+    plugins: Plugins,
+}
 
 /// What is known of a key without its password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct KeyEntry {
     pub private: bool,
     /// Whether a password protects the private key.
     pub encrypted: bool,
+    /// The KMS that holds the private key; it is then not in a file here.
+    pub kms: Option<KmsRef>,
 }
 
 /// One line of [`KeyFolder::list`].
@@ -54,19 +60,27 @@ struct KeyText {
 impl KeyFolder {
     /// The folder at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self { path: path.into(), plugins: Plugins::default() }
+    }
+
+    /// The same, with a way to keys that a KMS holds.
+    #[must_use]
+    pub fn with_plugins(mut self, plugins: Plugins) -> Self {
+        self.plugins = plugins;
+        self
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
-    /// The private key file that `key` means.
-    pub fn file(&self, key: &KeyRef) -> PathBuf {
+    /// The private key file that `key` means; of a key in a KMS there is none.
+    fn file(&self, key: &KeyRef) -> Result<PathBuf, KmsRef> {
         match key {
-            KeyRef::Name(name) => self.0.join(format!("{name}.pem")),
-            KeyRef::File(path) => path.clone(),
+            KeyRef::Name(name) => Ok(self.path.join(format!("{name}.pem"))),
+            KeyRef::File(path) => Ok(path.clone()),
+            KeyRef::Kms(kms) => Err(kms.clone()),
         }
     }
 
@@ -75,8 +89,16 @@ impl KeyFolder {
     /// # Errors
     /// No such key, a file that is no usable private key, a wrong password, or none to be had.
     pub fn open(&self, key: &KeyRef, passwords: &Passwords) -> Result<Opened, KeyError> {
-        let path = self.file(key);
-        let Some(KeyText { text, mode }) = read_text(&path)? else { return Err(self.absent(key, path)) };
+        let path = match self.file(key) {
+            Ok(path) => path,
+            Err(kms) => return self.open_kms(&kms, None),
+        };
+        let Some(KeyText { text, mode }) = read_text(&path)? else {
+            return match pointer(&path, key)? {
+                Some(kms) => self.open_kms(&kms, public_file(&path.with_extension("pub"))?),
+                None => Err(self.absent(key, path)),
+            };
+        };
         let mut warnings = Vec::new();
         if let Some(mode) = mode.filter(|m| m & 0o077 != 0) {
             warnings.push(KeyWarning::Permissions { path: path.clone(), mode });
@@ -93,25 +115,39 @@ impl KeyFolder {
         Ok(Opened { signer: Box::new(signer), warnings })
     }
 
-    /// What is known of `key` without a password.
+    /// A key that a KMS holds; `kept` is the public key that was kept of it.
+    fn open_kms(&self, kms: &KmsRef, kept: Option<PublicKey>) -> Result<Opened, KeyError> {
+        let signer = kms.open(&self.plugins)?;
+        let got = signer.public_key();
+        if let Some(kept) = kept.filter(|kept| kept != got) {
+            let fault = KmsFault::OtherKey { expected: kept.key_id(), got: got.key_id() };
+            return Err(kms.fault(fault));
+        }
+        Ok(Opened { signer: Box::new(signer), warnings: Vec::new() })
+    }
+
+    /// What is known of `key` without a password; of a key in a KMS that is named directly, its plugin is asked.
     ///
     /// # Errors
     /// No such key, or a file that is none.
     pub fn look(&self, key: &KeyRef) -> Result<KeyEntry, KeyError> {
-        let path = self.file(key);
         let name = key.to_string();
+        let path = match self.file(key) {
+            Ok(path) => path,
+            Err(kms) => {
+                let public = Some(kms.public_key(&self.plugins)?);
+                let (file, kms) = (PathBuf::new(), Some(kms));
+                return Ok(KeyEntry { name, file, public, private: true, encrypted: false, kms });
+            }
+        };
         let beside = path.with_extension("pub");
         let Some(KeyText { text, .. }) = read_text(&path)? else {
-            return match public_file(&beside)? {
-                Some(public) => Ok(KeyEntry {
-                    name,
-                    file: beside,
-                    public: Some(public),
-                    private: false,
-                    encrypted: false,
-                }),
-                None => Err(self.absent(key, path)),
-            };
+            let (kms, public) = (pointer(&path, key)?, public_file(&beside)?);
+            if kms.is_none() && public.is_none() {
+                return Err(self.absent(key, path));
+            }
+            let file = if kms.is_some() { path.with_extension("kms") } else { beside };
+            return Ok(KeyEntry { name, file, public, private: kms.is_some(), encrypted: false, kms });
         };
         let block = key_block(&text).map_err(|e| KeyError::unreadable(&path, e))?;
         let (public, private, encrypted) = match block {
@@ -122,7 +158,7 @@ impl KeyFolder {
                 (Some(key.public_key().clone()), true, false)
             }
         };
-        Ok(KeyEntry { name, file: path, public, private, encrypted })
+        Ok(KeyEntry { name, file: path, public, private, encrypted, kms: None })
     }
 
     /// All keys by name: each with what is known of it, or why it cannot be read. Files whose name is no key's are passed over.
@@ -165,6 +201,7 @@ impl KeyFolder {
             public: Some(key.public_key().clone()),
             private: true,
             encrypted: password.is_some(),
+            kms: None,
         })
     }
 
@@ -177,7 +214,21 @@ impl KeyFolder {
         self.create()?;
         write_new(&file, public.to_pem().as_bytes(), 0o644)?;
         let public = Some(public.clone());
-        Ok(KeyEntry { name: name.to_string(), file, public, private: false, encrypted: false })
+        Ok(KeyEntry { name: name.to_string(), file, public, private: false, encrypted: false, kms: None })
+    }
+
+    /// Keep where a key in a KMS is, as `NAME.kms`, and its public key as `NAME.pub`.
+    ///
+    /// # Errors
+    /// The plugin fails, the name is taken, or the files cannot be written.
+    pub fn keep_kms(&self, name: &KeyName, kms: &KmsRef) -> Result<KeyEntry, KeyError> {
+        let file = self.free(name)?.with_extension("kms");
+        let public = kms.public_key(&self.plugins)?;
+        self.create()?;
+        write_new(&file.with_extension("pub"), public.to_pem().as_bytes(), 0o644)?;
+        write_new(&file, format!("{kms}\n").as_bytes(), 0o644)?;
+        let (name, public, kms) = (name.to_string(), Some(public), Some(kms.clone()));
+        Ok(KeyEntry { name, file, public, private: true, encrypted: false, kms })
     }
 
     /// Copy the key in the PEM file `from` into the folder. A private key stays as protected as it was: of an encrypted one
@@ -220,8 +271,8 @@ impl KeyFolder {
     /// # Errors
     /// There is one, private or public.
     pub fn free(&self, name: &KeyName) -> Result<PathBuf, KeyError> {
-        let file = self.file(&KeyRef::Name(name.clone()));
-        for path in [file.clone(), file.with_extension("pub")] {
+        let file = self.path.join(format!("{name}.pem"));
+        for path in [file.clone(), file.with_extension("pub"), file.with_extension("kms")] {
             match path.symlink_metadata() {
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 Err(e) => return Err(KeyError::io("read", &path, &e)),
@@ -232,16 +283,16 @@ impl KeyFolder {
     }
 
     fn names(&self) -> Result<Vec<KeyName>, KeyError> {
-        let entries = match std::fs::read_dir(&self.0) {
+        let entries = match std::fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(KeyError::io("read", &self.0, &e)),
+            Err(e) => return Err(KeyError::io("read", &self.path, &e)),
         };
         let mut names = Vec::new();
         for entry in entries {
-            let file = entry.map_err(|e| KeyError::io("read", &self.0, &e))?.file_name();
+            let file = entry.map_err(|e| KeyError::io("read", &self.path, &e))?.file_name();
             let Some(file) = file.to_str() else { continue };
-            let stem = file.strip_suffix(".pem").or_else(|| file.strip_suffix(".pub"));
+            let stem = [".pem", ".pub", ".kms"].iter().find_map(|ending| file.strip_suffix(ending));
             names.extend(stem.and_then(|s| s.parse::<KeyName>().ok()));
         }
         names.sort();
@@ -259,7 +310,7 @@ impl KeyFolder {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&self.0).map_err(|e| KeyError::io("write", &self.0, &e))
+        builder.create(&self.path).map_err(|e| KeyError::io("write", &self.path, &e))
     }
 }
 
@@ -283,6 +334,16 @@ fn private<'a>(
 
 fn no_password(key: &impl ToString, reason: super::PasswordError) -> KeyError {
     KeyError::Password { key: key.to_string(), reason }
+}
+
+/// The KMS that a `.kms` file beside the (absent) private key names, if there is one. Only names of the folder have one.
+fn pointer(path: &Path, key: &KeyRef) -> Result<Option<KmsRef>, KeyError> {
+    let file = path.with_extension("kms");
+    if !matches!(key, KeyRef::Name(_)) {
+        return Ok(None);
+    }
+    let Some(KeyText { text, .. }) = read_text(&file)? else { return Ok(None) };
+    text.trim_end().parse().map(Some).map_err(|_| KeyError::unreadable(&file, Unreadable::Pointer))
 }
 
 /// The public key in a `.pub` file, if there is one.

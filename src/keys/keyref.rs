@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::KeyError;
+use super::{KeyError, KmsRef};
 
 /// The name of a key in the key folder: 1 to 64 of `a-z A-Z 0-9 . _ -`, no dot or dash first, not ending in `.pem` or
 /// `.pub`. Safe as a file name.
@@ -12,7 +12,7 @@ use super::KeyError;
 pub struct KeyName(String);
 
 /// A key as it is typed. The form alone decides, never what exists: whatever contains a slash or ends in `.pem` or `.pub`
-/// is a path, `word:…` is a scheme, everything else is a name in the key folder.
+/// is a path, `word://…` is a key in a KMS, `word:…` another scheme, everything else is a name in the key folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyRef {
@@ -20,6 +20,8 @@ pub enum KeyRef {
     Name(KeyName),
     /// A PEM file.
     File(PathBuf),
+    /// A key in a KMS.
+    Kms(KmsRef),
 }
 
 impl KeyName {
@@ -51,6 +53,9 @@ impl FromStr for KeyRef {
     type Err = KeyError;
 
     fn from_str(s: &str) -> Result<Self, KeyError> {
+        if s.contains("://") && !s.starts_with(['.', '/']) {
+            return s.parse().map(Self::Kms);
+        }
         if let Some(scheme) = scheme(s) {
             return Err(KeyError::Scheme { scheme: scheme.to_owned() });
         }
@@ -66,6 +71,7 @@ impl fmt::Display for KeyRef {
         match self {
             Self::Name(n) => n.fmt(f),
             Self::File(p) => p.display().fmt(f),
+            Self::Kms(k) => k.fmt(f),
         }
     }
 }
@@ -105,10 +111,12 @@ mod tests {
         ] {
             assert_eq!(typed.parse(), Ok(is), "{typed}");
         }
-        for scheme in ["pkcs11", "awskms"] {
-            let typed = format!("{scheme}:///alias/x");
-            assert_eq!(typed.parse::<KeyRef>(), Err(KeyError::Scheme { scheme: scheme.to_owned() }));
+        for typed in ["pkcs11:token=x", "pkcs11://x", "awskms:x"] {
+            let scheme = typed.split(':').next().unwrap().to_owned();
+            assert_eq!(typed.parse::<KeyRef>(), Err(KeyError::Scheme { scheme }));
         }
+        let kms = "awskms:///alias/x".parse().unwrap();
+        assert_eq!("awskms:///alias/x".parse(), Ok(KeyRef::Kms(kms)));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Ring 4: signing keys. Knows digests (0) and public keys (1), nothing of TUF or registries.
 //!
 //! A key is named by a [`KeyRef`], opened with [`open`], and used through [`Signer`] by way of [`sign_checked`].
-//! Key files are in [`KeyFolder`]; tokens and cloud services join as further schemes of [`KeyRef`].
+//! Key files are in [`KeyFolder`]; keys that a KMS holds are reached by plugins ([`KmsRef`]).
 
 mod error;
 mod folder;
 mod keyref;
+mod kms;
 mod memory;
 mod password;
 mod pem;
@@ -14,6 +15,7 @@ mod pkcs8;
 pub use error::{KeyError, Unreadable};
 pub use folder::{KeyEntry, KeyFolder, Listed};
 pub use keyref::{KeyName, KeyRef};
+pub use kms::{KmsFault, KmsRef, KmsSigner, Plugins};
 pub use memory::MemorySigner;
 pub use password::{NoPrompt, Password, PasswordError, Passwords, Prompt, TerminalPrompt};
 
@@ -23,7 +25,7 @@ use async_trait::async_trait;
 
 use crate::sig::PublicKey;
 
-/// Something that signs: a key file, later a token or a service. Signatures are of the form that
+/// Something that signs: a key file, a KMS behind a plugin. Signatures are of the form that
 /// [`PublicKey::verify`] takes: raw 64 bytes (Ed25519), DER (ECDSA), or as long as the modulus (RSA-PSS).
 #[async_trait]
 pub trait Signer: Send + Sync {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::candidate::{Candidate, Court};
 use super::code::Code;
+use super::metadata;
 use super::report::Check;
 use super::revocation::RevocationList;
 use super::verify::Question;
@@ -252,8 +253,16 @@ fn delegated(found: &Found, top: &RoleName, court: &Court<'_>, expired: Code, ou
             false => Check::pass(Code::TufDelegation, detail),
         };
         let check = check.with("role", role.to_string()).with("expires", file.expires().to_string());
-        if !out.contains(&check) {
-            out.push(check);
+        let soon = file.ages_from().is_some_and(|from| from <= court.now) && !check.is_fail();
+        let ageing = soon.then(|| {
+            let mut note = metadata::ages(Code::TufDelegationAgeing, file.expires());
+            note.detail = format!("{role} {}", note.detail);
+            note.with("role", role.to_string())
+        });
+        for check in [check].into_iter().chain(ageing) {
+            if !out.contains(&check) {
+                out.push(check);
+            }
         }
     }
 }

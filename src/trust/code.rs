@@ -132,6 +132,8 @@ codes! {
     TufCollection = "tuf.collection" No,
     /// A delegated role.
     TufDelegation = "tuf.delegation" No,
+    /// A delegated role has less than a third of its life left.
+    TufDelegationAgeing = "tuf.delegation.ageing" No,
     /// More roles on the way than the cap.
     TufDelegationCap = "tuf.delegation.cap" Undecided,
     /// A delegated role is expired.
@@ -152,6 +154,8 @@ codes! {
     TufKeyDuplicate = "tuf.key.duplicate" No,
     /// The final root.
     TufRoot = "tuf.root" No,
+    /// The final root has less than a third of its life left.
+    TufRootAgeing = "tuf.root.ageing" No,
     /// More rotations than the cap.
     TufRootCap = "tuf.root.cap" Undecided,
     /// The final root is expired.
@@ -170,6 +174,8 @@ codes! {
     TufSize = "tuf.size" No,
     /// The snapshot.
     TufSnapshot = "tuf.snapshot" No,
+    /// The snapshot has less than a third of its life left.
+    TufSnapshotAgeing = "tuf.snapshot.ageing" No,
     /// The snapshot is expired.
     TufSnapshotExpired = "tuf.snapshot.expired" No,
     /// Length or hash differ from what the timestamp pins.
@@ -184,6 +190,8 @@ codes! {
     TufSnapshotVersion = "tuf.snapshot.version" No,
     /// Top-level targets.
     TufTargets = "tuf.targets" No,
+    /// Top-level targets has less than a third of its life left.
+    TufTargetsAgeing = "tuf.targets.ageing" No,
     /// Top-level targets is expired.
     TufTargetsExpired = "tuf.targets.expired" No,
     /// Length or hash of top-level targets differ from the snapshot.
@@ -196,6 +204,8 @@ codes! {
     TufTargetsVersion = "tuf.targets.version" No,
     /// The timestamp.
     TufTimestamp = "tuf.timestamp" No,
+    /// The timestamp has less than a third of its life left.
+    TufTimestampAgeing = "tuf.timestamp.ageing" No,
     /// The timestamp is expired.
     TufTimestampExpired = "tuf.timestamp.expired" No,
     /// No timestamp in the state.

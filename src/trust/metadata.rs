@@ -4,7 +4,8 @@ use super::candidate::{Candidate, Court};
 use super::code::Code;
 use super::policy::Statement;
 use super::report::{Check, Outcome};
-use crate::tuf::{Fault, RoleName, RootChain};
+use crate::time::UnixTime;
+use crate::tuf::{Fault, Metadata, RoleName, RootChain, Version};
 
 /// One check a top-level role: expiry, which is all that is left to judge of a candidate.
 pub(super) fn checks(chosen: &Candidate, court: &Court<'_>, statement: Option<&Statement>) -> Vec<Check> {
@@ -14,25 +15,24 @@ pub(super) fn checks(chosen: &Candidate, court: &Court<'_>, statement: Option<&S
         None => String::new(),
     };
     let rows = [
-        (Code::TufRoot, Code::TufRootExpired, t.root().version(), t.root().expires(), false),
-        (
-            Code::TufTimestamp,
-            Code::TufTimestampExpired,
-            t.timestamp().version(),
-            t.timestamp().expires(),
+        Row::of(t.root(), [Code::TufRoot, Code::TufRootExpired, Code::TufRootAgeing], false),
+        Row::of(
+            t.timestamp(),
+            [Code::TufTimestamp, Code::TufTimestampExpired, Code::TufTimestampAgeing],
             true,
         ),
-        (Code::TufSnapshot, Code::TufSnapshotExpired, t.snapshot().version(), t.snapshot().expires(), true),
-        (Code::TufTargets, Code::TufTargetsExpired, t.targets().version(), t.targets().expires(), false),
+        Row::of(t.snapshot(), [Code::TufSnapshot, Code::TufSnapshotExpired, Code::TufSnapshotAgeing], true),
+        Row::of(t.targets(), [Code::TufTargets, Code::TufTargetsExpired, Code::TufTargetsAgeing], false),
     ];
     let first_expiry = t.timestamp().expires().min(t.snapshot().expires());
     let staleness = statement.and_then(|s| Some((s.max_staleness?, s.reason.clone()?)));
     let mut out = Vec::new();
-    for (pass, expired, version, expires, waivable) in rows {
+    for Row { codes: [pass, expired, ageing], version, expires, ages_from, waivable } in rows {
         if expires > court.now {
             let role = if pass == Code::TufTargets { at_top.as_str() } else { "" };
             let check = Check::pass(pass, format!("{role}version {version}, expires {expires}"));
             out.push(check.with("version", version.get()).with("expires", expires.to_string()));
+            out.extend(ages_from.filter(|from| *from <= court.now).map(|_| ages(ageing, expires)));
             continue;
         }
         let fault = Fault::Expired { at: expires, now: court.now };
@@ -51,6 +51,29 @@ pub(super) fn checks(chosen: &Candidate, court: &Court<'_>, statement: Option<&S
         );
     }
     out
+}
+
+/// What is judged of one top-level file.
+struct Row {
+    /// It is in force, it is expired, it will be soon.
+    codes: [Code; 3],
+    version: Version,
+    expires: UnixTime,
+    ages_from: Option<UnixTime>,
+    waivable: bool,
+}
+
+impl Row {
+    fn of<R>(file: &Metadata<R>, codes: [Code; 3], waivable: bool) -> Self {
+        let (version, expires) = (file.version(), file.expires());
+        Self { codes, version, expires, ages_from: file.ages_from(), waivable }
+    }
+}
+
+/// Less than a third of a life remains: whoever renews it should have done so.
+pub(super) fn ages(code: Code, expires: UnixTime) -> Check {
+    let detail = format!("expires {expires}: less than a third of its life remains");
+    Check::note(code, detail).with("expires", expires.to_string())
 }
 
 /// Which roles of the final root name one key under several ids.

@@ -236,6 +236,13 @@ impl<R> Metadata<R> {
         self.expires <= now
     }
 
+    /// From when on less than a third of its life remains; `None` when it does not say when it was signed.
+    pub fn ages_from(&self) -> Option<UnixTime> {
+        let at = self.extra.as_ref()?.at;
+        let life = self.expires.secs().checked_sub(at.secs()).filter(|life| *life > 0)?;
+        Some(self.expires.plus(-(life / 3)))
+    }
+
     /// `x-bulla`, where the file has it.
     pub fn extra(&self) -> Option<&Extra> {
         self.extra.as_ref()

@@ -104,7 +104,8 @@ fn every_error_and_note_code_is_documented() {
         "anchor", "blob", "clock", "config", "copy", "file", "init", "inspect", "key", "layout", "login",
         "manifest",
     ];
-    let more = ["memory", "publish", "ref", "registry", "renew", "revocation", "state", "tree", "trust"];
+    let more =
+        ["memory", "publish", "ref", "registry", "renew", "revocation", "state", "status", "tree", "trust"];
     let mut found = 0;
     for literal in source.split('"') {
         let Some((subject, rest)) = literal.split_once('.') else { continue };

@@ -25,6 +25,7 @@ mod races;
 #[path = "../registry/mod.rs"]
 mod registry;
 mod repairs;
+mod rounds;
 mod servers;
 mod soak;
 mod stores;

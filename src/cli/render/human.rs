@@ -69,14 +69,18 @@ pub(in crate::cli) fn size(bytes: u64) -> String {
 /// How long before `now` an RFC 3339 time was: `2 days`. `None` when it is none, or in the future.
 pub(in crate::cli) fn age(then: &str, now: UnixTime) -> Option<String> {
     let then: jiff::Timestamp = then.parse().ok()?;
-    let secs = now.secs().checked_sub(then.as_second()).filter(|s| *s >= 0)?;
+    now.secs().checked_sub(then.as_second()).filter(|s| *s >= 0).map(span)
+}
+
+/// A number of seconds in its largest unit: `2 days`.
+pub(in crate::cli) fn span(secs: i64) -> String {
     let (n, unit) = match secs {
-        0..60 => (secs, "second"),
+        ..60 => (secs, "second"),
         60..3600 => (secs / 60, "minute"),
         3600..86_400 => (secs / 3600, "hour"),
         _ => (secs / 86_400, "day"),
     };
-    Some(format!("{n} {unit}{}", if n == 1 { "" } else { "s" }))
+    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

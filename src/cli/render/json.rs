@@ -25,5 +25,8 @@ pub(in crate::cli) fn json(document: &Document<'_>, out: &mut dyn Write) -> io::
         "notes": notes,
         "error": error,
     });
-    writeln!(out, "{whole:#}")
+    match document.result {
+        Ok(outcome) if outcome.is_line() => writeln!(out, "{whole}"),
+        _ => writeln!(out, "{whole:#}"),
+    }
 }

@@ -3,7 +3,7 @@
 mod human;
 mod json;
 
-pub(super) use human::{age, clean, columns, size, text};
+pub(super) use human::{age, clean, columns, size, span, text};
 pub(super) use json::json;
 
 use std::io::Write;
@@ -20,6 +20,11 @@ pub(super) trait Outcome {
     /// What went wrong although there is a result to show.
     fn error(&self) -> Option<&CliError> {
         None
+    }
+
+    /// Whether its JSON document is one line: the last of many.
+    fn is_line(&self) -> bool {
+        false
     }
 
     /// For people, on standard output.

@@ -87,3 +87,33 @@ fn staleness_waives_no_rollback() {
     d.now = NOW.plus(8 * DAY);
     assert_eq!(d.outcome(), "no: tuf.timestamp.rollback");
 }
+
+/// Less than a third of a life left: a note, and nothing else changes.
+#[test]
+fn a_role_that_should_have_been_renewed_is_noted() {
+    let ageing = [
+        Code::TufTimestampAgeing,
+        Code::TufSnapshotAgeing,
+        Code::TufTargetsAgeing,
+        Code::TufDelegationAgeing,
+        Code::TufDelegationAgeing,
+    ];
+    let notes = |d: &mut Deployer| -> Vec<(Code, String)> {
+        let report = d.verify();
+        assert_eq!(outcome(&report), "trusted by state");
+        let all = report.anchors.iter().flat_map(|a| &a.checks);
+        let noted = all.filter(|c| c.outcome == Outcome::Note && c.code.as_str().ends_with(".ageing"));
+        noted.map(|c| (c.code, c.data["expires"].as_str().unwrap().to_owned())).collect()
+    };
+    for (role, code) in HEADINGS.into_iter().zip(ageing) {
+        let mut d = Deployer::new();
+        d.sim.at_version(6, NOW);
+        let heading = role(&mut d.sim);
+        (heading.extra.at, heading.expires) = (NOW.plus(-2 * DAY), NOW.plus(DAY));
+        d.serve();
+        d.now = NOW.plus(-1);
+        assert_eq!(notes(&mut d), [], "{code}: a third and a second is enough");
+        d.now = NOW;
+        assert_eq!(notes(&mut d), [(code, NOW.plus(DAY).to_string())]);
+    }
+}

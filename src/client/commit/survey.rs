@@ -1,0 +1,98 @@
+//! A look at the live state, the memory and the submissions that signs nothing, writes nothing and remembers nothing.
+
+use std::collections::BTreeSet;
+
+use super::{Committer, Job, Ledger, WorkError};
+use crate::client::submission::Fetched;
+use crate::client::whole::Whole;
+use crate::oci::{Content, Tag};
+use crate::tuf::lineage::{RoleFile, Verdict, View, classify};
+use crate::tuf::{RoleName, TufError, Version};
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// The manifest of the live state.
+    pub manifest: Option<Content>,
+    /// The live state; `None` when nothing lies there.
+    pub live: Option<Whole>,
+    /// What is remembered, as far as it verifies under the final root.
+    pub memory: Option<Whole>,
+    /// Submissions that are not in.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A submission that is not in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its tag.
+    pub tag: Tag,
+    /// Its role, where it is known.
+    pub role: Option<RoleName>,
+    /// Its version.
+    pub version: Version,
+    /// What for, or why for ever.
+    pub standing: Standing,
+}
+
+/// How a submission that is not in stands to the live state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The next renewal admits it.
+    Ready,
+    /// A holder of the role's key must merge it.
+    Fork,
+    /// Not related to the live role within 64 versions.
+    Stale,
+    /// So much newer that the live state must be old.
+    Ahead,
+    /// No submission of this collection: why.
+    Invalid(String),
+    /// There are more submissions than anybody looks at.
+    NotLookedAt,
+}
+
+impl Committer<'_> {
+    /// Look.
+    ///
+    /// # Errors
+    /// See [`WorkError`]: the place or the memory cannot be read, nothing lies there and nothing is remembered, or what lies
+    /// there does not verify.
+    pub async fn survey(&self) -> Result<Survey, WorkError> {
+        let (mut ledger, forced) = (Ledger::new(), BTreeSet::new());
+        let job = Job { intents: None, forced: &forced, repair: false };
+        let round = self.read(&job, &mut ledger).await?;
+        let mut waiting = Vec::new();
+        for listed in &round.listed {
+            let Some(tag) = listed.tag(self.collection) else { continue };
+            let role = round.roles.keys().find(|r| listed.is_of(r)).cloned();
+            let mut stands = |standing| {
+                waiting.push(Waiting {
+                    tag: tag.clone(),
+                    role: role.clone(),
+                    version: listed.version(),
+                    standing,
+                });
+            };
+            match ledger.fetched.get(listed) {
+                Some(Fetched::Invalid(why)) => stands(Standing::Invalid(why.clone())),
+                Some(Fetched::TooMuch) => stands(Standing::NotLookedAt),
+                None if round.not_looked_at.contains(listed) => stands(Standing::NotLookedAt),
+                // Their tags alone say that they are in, or past the window.
+                Some(Fetched::Gone) | None => {}
+                Some(Fetched::Valid(s)) => {
+                    let Some(file) = round.base.role(&s.role) else { continue };
+                    let live = RoleFile::of(file).map_err(|fault| TufError::new(&s.role, fault))?;
+                    match classify(&View::of(&live), &s.lineage).verdict {
+                        Verdict::AlreadyIn => {}
+                        Verdict::FastForward => stands(Standing::Ready),
+                        Verdict::Fork => stands(Standing::Fork),
+                        Verdict::Stale => stands(Standing::Stale),
+                        Verdict::Ahead => stands(Standing::Ahead),
+                    }
+                }
+            }
+        }
+        Ok(Survey { manifest: round.manifest, live: round.live, memory: round.memory, waiting })
+    }
+}

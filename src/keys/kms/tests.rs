@@ -1,0 +1,221 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::keys::{MemorySigner, sign_checked};
+
+/// A folder with the program `sigstore-kms-fake`, a shell script that acts as `script` says. Its answers are fixed.
+struct Fake {
+    dir: tempfile::TempDir,
+    vars: BTreeMap<String, String>,
+}
+
+impl Fake {
+    fn new(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sigstore-kms-fake");
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        mode(&file, 0o755);
+        let vars = [
+            ("PATH", format!("relative:{}:/usr/bin:/bin", dir.path().display())),
+            ("FAKE_TOKEN", "s.hunter2-hunter2".to_owned()),
+            ("BULLA_PASSWORD", "of my keys".to_owned()),
+            ("OTHER_SECRET", "somebody else's".to_owned()),
+        ];
+        Self { dir, vars: vars.into_iter().map(|(k, v)| (k.to_owned(), v)).collect() }
+    }
+
+    fn plugins(&self) -> Plugins {
+        Plugins::from_vars(&self.vars).within(Duration::from_secs(5))
+    }
+
+    fn public_key(&self) -> Result<PublicKey, KmsFault> {
+        match key().public_key(&self.plugins()) {
+            Ok(public) => Ok(public),
+            Err(KeyError::Kms { key: named, fault }) => {
+                assert_eq!(named, "fake://a/key");
+                Err(fault)
+            }
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn mode(file: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn key() -> KmsRef {
+    "fake://a/key".parse().unwrap()
+}
+
+fn signer() -> MemorySigner {
+    MemorySigner::from_seed(&[7; 32]).unwrap()
+}
+
+fn answer(public: &PublicKey) -> String {
+    format!("{{\"publicKey\":{{\"publicKeyPEM\":\"{}\"}}}}", STANDARD.encode(public.to_pem()))
+}
+
+#[test]
+fn references() {
+    for good in ["fake://x", "my-hsm://slot/1?pin-less=yes", "awskms:///alias/x", "gcpkms://projects/p/x@1"] {
+        assert_eq!(good.parse::<KmsRef>().unwrap().to_string(), good);
+    }
+    for bad in [
+        "fake:x",
+        "fake://",
+        "Fake://x",
+        "a://x",
+        "fa_ke://x",
+        "../x://y",
+        "fake://a b",
+        "fake://\u{1b}",
+        "://x",
+        "-x://y",
+    ] {
+        assert!(matches!(bad.parse::<KmsRef>(), Err(KeyError::KmsName(_))), "{bad}");
+    }
+    assert!(matches!("pkcs11://x".parse::<KmsRef>(), Err(KeyError::Scheme { .. })));
+    let long = format!("fake://{}", "x".repeat(1025));
+    assert!(long.parse::<KmsRef>().is_err());
+}
+
+#[test]
+fn the_call_is_the_protocols_and_the_environment_small() {
+    let public = signer().public_key().clone();
+    let fake = Fake::new(&format!(
+        "here=$(dirname \"$0\"); env | cut -d= -f1 | sort >\"$here/env\"; printf '%s\\n' \"$@\" >\"$here/args\"; cat >\"$here/stdin\"\necho '{}'",
+        answer(&public)
+    ));
+    assert_eq!(fake.public_key(), Ok(public));
+    let read = |name: &str| std::fs::read_to_string(fake.dir.path().join(name)).unwrap();
+    let names = read("env");
+    let given: Vec<&str> =
+        names.lines().filter(|n| !matches!(*n, "PWD" | "SHLVL" | "_" | "OLDPWD")).collect();
+    assert_eq!(given, ["FAKE_TOKEN", "PATH"]);
+    let args = read("args");
+    let (version, request) = args.trim_end().split_once('\n').unwrap();
+    let request: Value = serde_json::from_str(request).unwrap();
+    assert_eq!(version, "v1");
+    assert_eq!(request["initOptions"]["keyResourceID"], "a/key");
+    assert_eq!(request["initOptions"]["protocolVersion"], "v1");
+    assert_eq!(request["methodName"], "publicKey");
+    assert_eq!(read("stdin"), "");
+    let plugins = Plugins::from_vars(&BTreeMap::from([
+        ("BULLA_KMS_ENV".to_owned(), "MORE, BULLA_PASSWORD".to_owned()),
+        ("BULLA_PASSWORD".to_owned(), "x".to_owned()),
+        ("MORE".to_owned(), "1".to_owned()),
+        ("VAULT_TOKEN".to_owned(), "2".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY".to_owned(), "3".to_owned()),
+    ]));
+    assert_eq!(plugins.environment("hashivault"), [("MORE", "1"), ("VAULT_TOKEN", "2")]);
+    assert_eq!(plugins.environment("bulla"), [("MORE", "1")]);
+    assert!(!format!("{plugins:?}").contains('2'));
+}
+
+#[tokio::test]
+async fn a_signature_that_the_public_key_does_not_verify_is_not_used() {
+    let (right, wrong) = (signer(), MemorySigner::from_seed(&[8; 32]).unwrap());
+    let message = b"the message";
+    for (by, good) in [(&right, true), (&wrong, false)] {
+        let signature = STANDARD.encode(by.sign(message).await.unwrap());
+        let fake = Fake::new(&format!(
+            "cat >\"$(dirname \"$0\")/stdin\"\ncase \"$2\" in *signMessage*) echo '{{\"signMessage\":{{\"signature\":\"{signature}\"}}}}';; *) echo '{}';; esac",
+            answer(right.public_key())
+        ));
+        let signer = key().open(&fake.plugins()).unwrap();
+        let signed = sign_checked(&signer, message).await;
+        match good {
+            true => assert_eq!(signed, right.sign(message).await),
+            false => assert_eq!(signed, Err(KeyError::BadSignature { key_id: right.public_key().key_id() })),
+        }
+        assert_eq!(std::fs::read(fake.dir.path().join("stdin")).unwrap(), message);
+    }
+}
+
+#[test]
+fn one_that_hangs_is_ended() {
+    let fake = Fake::new("exec sleep 1000");
+    let begun = Instant::now();
+    let plugins = fake.plugins().within(Duration::from_millis(300));
+    let failed = key().public_key(&plugins).unwrap_err();
+    assert_eq!(failed, key().fault(KmsFault::Timeout(0)));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn one_that_floods_is_ended() {
+    let fake =
+        Fake::new("while :; do echo 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'; done");
+    assert!(matches!(fake.public_key(), Err(KmsFault::TooMuch { to: "standard output", limit: 65_536 })));
+    let fake = Fake::new("exec cat /dev/zero >&2");
+    assert!(matches!(fake.public_key(), Err(KmsFault::TooMuch { to: "standard error", .. })));
+}
+
+#[test]
+fn garbage_is_no_answer() {
+    for text in [
+        "no json",
+        "{}",
+        "[]",
+        "null",
+        "{\"publicKey\":null}",
+        "{\"publicKey\":{\"publicKeyPEM\":7}}",
+        "{\"publicKey\":{\"publicKeyPEM\":\"%%%\"}}",
+        "{\"publicKey\":{\"publicKeyPEM\":\"AAAA\"}}",
+        "{\"publicKey\":{},\"publicKey\":{}}",
+        "{\"publicKey\":{}} more",
+    ] {
+        let fake = Fake::new(&format!("echo '{text}'"));
+        let failed = fake.public_key().unwrap_err();
+        assert!(matches!(failed, KmsFault::Garbage { .. }), "{text}: {failed:?}");
+    }
+    assert!(matches!(Fake::new("true").public_key(), Err(KmsFault::Broken { .. })));
+}
+
+#[test]
+fn what_it_says_on_failure_is_capped_clean_and_without_its_secrets() {
+    let fake = Fake::new("printf 'token %s\\033[2J refused\\n' \"$FAKE_TOKEN\" >&2; exit 3");
+    let Err(KmsFault::Broken { how, said }) = fake.public_key() else { panic!("no failure") };
+    assert!(how.contains("no answer") && how.contains('3'), "{how}");
+    assert_eq!(said, "token [FAKE_TOKEN] [2J refused");
+    let fake = Fake::new("echo \"{\\\"errorMessage\\\":\\\"no key for $FAKE_TOKEN\\\"}\"; exit 1");
+    assert_eq!(fake.public_key(), Err(KmsFault::Refused("no key for [FAKE_TOKEN]".into())));
+    let fake = Fake::new("i=0; while [ $i -lt 500 ]; do echo word >&2; i=$((i+1)); done; exit 1");
+    let Err(KmsFault::Broken { said, .. }) = fake.public_key() else { panic!("no failure") };
+    assert_eq!(said.chars().count(), 401);
+    let fake = Fake::new("kill -9 $$");
+    assert!(matches!(fake.public_key(), Err(KmsFault::Broken { how, .. }) if how.contains("signal")));
+}
+
+#[test]
+fn which_program_is_run() {
+    let fake = Fake::new("exit 0");
+    let program = fake.dir.path().join("sigstore-kms-fake");
+    assert_eq!(fake.plugins().find(&key()), Ok(program.clone()));
+    mode(&program, 0o757);
+    assert_eq!(fake.plugins().find(&key()), Err(KmsFault::Writable(program.clone())));
+    mode(&program, 0o644);
+    let absent = KmsFault::NotFound { program: "sigstore-kms-fake".into() };
+    assert_eq!(fake.plugins().find(&key()), Err(absent.clone()));
+    assert_eq!(Plugins::default().find(&key()), Err(absent.clone()));
+    // A relative folder of PATH is not looked in, though the program is there.
+    mode(&program, 0o755);
+    let relative = BTreeMap::from([("PATH".to_owned(), ".:".to_owned())]);
+    assert_eq!(Plugins::from_vars(&relative).find(&key()), Err(absent));
+}
+
+/// A script that answers while nobody writes to it, and a message larger than a pipe.
+#[tokio::test]
+async fn a_message_that_is_not_read_does_not_block() {
+    let fake = Fake::new(&format!(
+        "case \"$2\" in *signMessage*) echo '{{\"signMessage\":{{\"signature\":\"AAAA\"}}}}';; *) echo '{}';; esac",
+        answer(signer().public_key())
+    ));
+    let opened = key().open(&fake.plugins()).unwrap();
+    assert_eq!(opened.sign(&vec![0; 4 << 20]).await, Ok(vec![0, 0, 0]));
+}

@@ -1,0 +1,79 @@
+//! `renew --loop` as a process: its lines, its end by a signal, and a setup that is wrong.
+#![cfg(unix)]
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Child;
+
+use super::workshop::{NAME, Workshop};
+use crate::registry::Fault;
+
+/// The next line that the process writes.
+async fn line(child: &mut BufReader<tokio::process::ChildStdout>) -> Value {
+    let mut text = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(30), child.read_line(&mut text)).await;
+    read.unwrap().unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text:?}"))
+}
+
+fn signal(child: &Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_renews_survives_an_outage_and_ends_when_told() {
+    let shop = Workshop::new(false).await;
+    shop.build().await;
+    shop.publish().await;
+    for how in ["-TERM", "-INT"] {
+        let mut child = shop
+            .spawn("publisher", &format!("renew {} --loop --every 1s --plain-http --format json", shop.at()));
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let first = line(&mut out).await;
+        assert_eq!(
+            (&first["schemaVersion"], &first["command"], &first["exitCode"]),
+            (&1.into(), &"renew".into(), &0.into())
+        );
+        assert_eq!((&first["result"]["status"], &first["result"]["round"]), (&"current".into(), &1.into()));
+        shop.server.fault(Fault::on("*", "*").status(403));
+        let failed = loop {
+            let next = line(&mut out).await;
+            if next["exitCode"] != 0 {
+                break next;
+            }
+        };
+        assert_eq!((&failed["result"]["status"], &failed["exitCode"]), (&"failed".into(), &3.into()));
+        assert!(failed["error"]["code"].as_str().unwrap().starts_with("registry."), "{failed:#}");
+        shop.server.behave();
+        let after = loop {
+            let next = line(&mut out).await;
+            if next["exitCode"] == 0 {
+                break next;
+            }
+        };
+        assert_eq!(after["result"]["failures"], 0);
+        signal(&child, how);
+        let mut last = line(&mut out).await;
+        while last["result"]["status"] != "stopped" {
+            last = line(&mut out).await;
+        }
+        assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    }
+    shop.trust(&[shop.at()]).await;
+    shop.ok("deployer", &format!("verify {}:v1 --plain-http", shop.at())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_setup_ends_it_at_once() {
+    let shop = Workshop::new(false).await;
+    let root = shop.path("1.root.json");
+    shop.ok("job", &format!("trust add {} --collection {NAME} --root {}", shop.at(), root.display())).await;
+    let ended = shop.run("job", &format!("renew {} --loop --plain-http --format json", shop.at())).await;
+    assert_eq!(ended.status.code(), Some(3));
+    let document: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(document["error"]["code"], "memory.missing");
+}
