@@ -299,6 +299,7 @@ impl From<&TufError> for Code {
             Fault::Dropped(_) => Self::TufSnapshotRollback,
             Fault::Fork(_) => Self::TufFork,
             Fault::Hash { .. } => row.hash,
+            Fault::Expired { .. } if e.role == RoleName::revocations() => Self::RevocationExpired,
             Fault::Expired { .. } => row.expired,
             Fault::Collection { .. } => Self::TufCollection,
             Fault::RootGap(_) => Self::TufRootGap,

@@ -7,7 +7,7 @@ use super::agreement::{self, OF_SOURCES};
 use super::anchor::Anchor;
 use super::bundle;
 use super::candidate::{Candidate, Court, walk};
-use super::code::Code;
+use super::code::{Code, Says};
 use super::metadata;
 use super::policy::Statement;
 use super::report::{AnchorReport, Check, Evidence, Outcome, Report};
@@ -499,13 +499,17 @@ impl Verification {
                 Choice::Use(Box::new(best))
             }
             None => {
+                // A state past a bound may be sound: that no seal serves decides nothing then.
+                let open = failure.as_ref().is_some_and(|f| f.code.says() == Says::Undecided);
                 // Past the cap there may be one that serves.
                 checks.extend(failure.map(|f| if more { as_note(f) } else { f }));
                 checks.extend(reasons.into_iter().take(5).map(|why| Check::note(Code::SealInvalid, why)));
                 checks.push(if more {
                     Check::fail(Code::SealCap, "more seals than are read, and none of those read serves")
                 } else {
-                    Check::fail(Code::SealNone, "no seal of the collection on the bundle verifies")
+                    let none =
+                        Check::fail(Code::SealNone, "no seal of the collection on the bundle verifies");
+                    if open { as_note(none) } else { none }
                 });
                 Choice::Nothing
             }

@@ -40,10 +40,19 @@ pub struct Tree {
     http: reqwest::Client,
 }
 
+/// Where metadata comes from. The core does not know.
+pub trait Fetcher {
+    /// A file, and of one that is longer than it may be a byte more than that; only a repository that says so has none.
+    fn metadata(&self, file: &FileName, max_len: u64)
+    -> impl Future<Output = Result<Option<Bytes>, Failure>>;
+}
+
 /// One client of one repository.
-pub struct Client {
+pub struct Client<M> {
     pub folder: Folder,
-    pub metadata: Tree,
+    pub metadata: M,
+    /// The collection that every file must name; none for other people's repositories.
+    pub collection: Option<String>,
     pub now: UnixTime,
 }
 
@@ -116,7 +125,7 @@ impl Tree {
         Ok(Self { base: format!("{base}{slash}"), http: http.build().map_err(fetch)? })
     }
 
-    /// A file of at most `max_len` bytes. Only 404 means that it is not there.
+    /// A file, of which no more is read than one byte past `max_len`. Only 404 means that it is not there.
     pub async fn fetch(&self, file: &str, max_len: u64) -> Result<Option<Bytes>, Failure> {
         let url = format!("{}{file}", self.base);
         let failed = |why: String| Failure::Fetch { url: url.clone(), why };
@@ -130,24 +139,33 @@ impl Tree {
         let mut stream = answer.bytes_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|e| failed(e.to_string()))?;
-            if (out.len() + chunk.len()) as u64 > max_len {
-                return Err(failed(format!("more than {max_len} bytes")));
-            }
             out.extend_from_slice(&chunk);
+            if out.len() as u64 > max_len {
+                // Enough for the core to see that it is too long.
+                out.truncate(usize::try_from(max_len.saturating_add(1)).unwrap_or(usize::MAX));
+                break;
+            }
         }
         Ok(Some(out.freeze()))
     }
 }
 
-impl Client {
+impl Fetcher for Tree {
+    async fn metadata(&self, file: &FileName, max_len: u64) -> Result<Option<Bytes>, Failure> {
+        self.fetch(&file.to_string(), max_len).await
+    }
+}
+
+impl<M: Fetcher> Client<M> {
     /// Update the metadata.
     pub async fn refresh(&self) -> Result<Trusted, Failure> {
         let (root, kept) = (self.folder.root()?, self.folder.kept()?);
-        let mut update = Update::start(&root, kept, None, self.now, &Limits::default())?;
+        let collection = self.collection.as_deref();
+        let mut update = Update::start(&root, kept, collection, self.now, &Limits::default())?;
         loop {
             match update.step() {
                 Step::Need { file, max_len } => {
-                    update.feed(self.metadata.fetch(&file.to_string(), max_len).await?)?;
+                    update.feed(self.metadata.metadata(&file, max_len).await?)?;
                 }
                 Step::Save(name, bytes) => {
                     self.folder.save(&name, &bytes)?;
@@ -186,13 +204,14 @@ impl Client {
         Ok(local)
     }
 
-    async fn find(&self, trusted: &Trusted, path: &str) -> Result<Option<Target>, Failure> {
+    /// Search for a target.
+    pub async fn find(&self, trusted: &Trusted, path: &str) -> Result<Option<Target>, Failure> {
         let kept = self.folder.kept()?;
         let mut search = Search::start(trusted, path, &kept)?;
         loop {
             match search.step() {
                 Step::Need { file, max_len } => {
-                    search.feed(self.metadata.fetch(&file.to_string(), max_len).await?)?;
+                    search.feed(self.metadata.metadata(&file, max_len).await?)?;
                 }
                 Step::Save(name, bytes) => {
                     self.folder.save(&name, &bytes)?;

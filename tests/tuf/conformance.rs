@@ -78,7 +78,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     let metadata = Tree::new(&arguments.metadata_url.ok_or_else(|| missing("--metadata-url"))?)?;
     let now = SystemClock.now().plus(arguments.time_offset);
-    let client = Client { folder, metadata, now };
+    let client = Client { folder, metadata, collection: None, now };
     let trusted = client.refresh().await?;
     if matches!(arguments.command, Command::Download) {
         let targets = Tree::new(&arguments.target_base_url.ok_or_else(|| missing("--target-base-url"))?)?;

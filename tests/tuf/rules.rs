@@ -45,9 +45,9 @@ impl World {
         self.site.put(&format!("/m/{file}"), answer);
     }
 
-    fn client(&self, now: UnixTime) -> Client {
+    fn client(&self, now: UnixTime) -> Client<Tree> {
         let metadata = Tree::new(&format!("{}/m", self.site.address)).unwrap();
-        Client { folder: Folder::new(&self.metadata()), metadata, now }
+        Client { folder: Folder::new(&self.metadata()), metadata, collection: None, now }
     }
 
     /// One process: an update at `now`.
@@ -170,12 +170,12 @@ fn r3_t1_s1_g1_d2_no_more_is_read_than_the_file_may_be_long() {
     for file in ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"] {
         let world = World::new(&sim);
         world.answer(file, Answer::Endless);
-        assert!(matches!(world.refresh(), Err(Failure::Fetch { .. })), "{file}");
+        assert!(matches!(fault(world.refresh()), Fault::Size { .. }), "{file}");
         assert_eq!(world.asked().last().unwrap(), file);
     }
     let world = World::new(&sim);
     world.site.put(&format!("/t/{}.a", hash(b"abc")), Answer::Endless);
-    assert!(matches!(world.download("a"), Err(Failure::Fetch { .. })));
+    assert!(matches!(fault(world.download("a")), Fault::Hash { what: "length" }));
     assert!(files_in(&world.targets()).is_empty());
 }
 

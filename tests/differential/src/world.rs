@@ -7,6 +7,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bulla::oci::Digest;
 use bulla::sig::canonical::canonical;
 use bulla::sig::{PublicKey, Scheme};
+use bulla::tuf::FileName;
 use serde_json::{Map, Value, json};
 
 /// xorshift64*: the same states on every machine.
@@ -46,7 +47,7 @@ impl Rng {
 
 /// The time of all states, in Unix seconds.
 pub const NOW: i64 = 1_800_000_000;
-const DAY: i64 = 86_400;
+pub const DAY: i64 = 86_400;
 /// What is searched for.
 pub const PATHS: [&str; 6] = ["a/x", "b/y", "x-1", "plain", "a/b/c", "nobody"];
 const PATTERNS: [&str; 8] = ["*", "a/*", "b/*", "*/*", "x-*", "a/?", "a/b/*", "plain"];
@@ -113,11 +114,11 @@ fn some_keys(rng: &mut Rng) -> (Vec<usize>, usize) {
     (keys, 1 + rng.below(n))
 }
 
-fn keys_object(keys: impl IntoIterator<Item = usize>) -> Value {
+pub fn keys_object(keys: impl IntoIterator<Item = usize>) -> Value {
     keys.into_iter().map(|i| (id(i), public(i).to_tuf())).collect::<Map<String, Value>>().into()
 }
 
-fn role(keys: &[usize], threshold: usize) -> Value {
+pub fn role(keys: &[usize], threshold: usize) -> Value {
     json!({"keyids": keys.iter().map(|i| id(*i)).collect::<Vec<_>>(), "threshold": threshold})
 }
 
@@ -349,9 +350,10 @@ impl World {
         timestamp.signed["meta"] = json!({"snapshot.json": self.pin(&snapshot_signed, &snapshot_bytes)});
         let (timestamp_signed, timestamp_bytes) = changes.signed("timestamp", &timestamp);
         for (name, signed, bytes) in roles {
-            let encoded = name.replace('/', "%2F");
+            let encoded = FileName::unversioned(name.parse().unwrap()).to_string();
+            let encoded = encoded.strip_suffix(".json").unwrap();
             let pinned = &snapshot_signed["meta"][format!("{name}.json")]["version"];
-            out(&name, names(&encoded, &[pinned, &signed["version"]]), bytes);
+            out(&name, names(encoded, &[pinned, &signed["version"]]), bytes);
         }
         let pinned = &timestamp_signed["meta"]["snapshot.json"]["version"];
         out("snapshot", names("snapshot", &[pinned, &snapshot_signed["version"]]), snapshot_bytes);
