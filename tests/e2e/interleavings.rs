@@ -124,8 +124,8 @@ fn seeds(short: u64, long: u64, budget: Duration) -> impl Iterator<Item = u64> {
     let only = std::env::var("BULLA_SEED").ok().map(|s| s.parse().unwrap());
     let (until, long_run) = (Instant::now() + budget, soak::long());
     let range = only.map_or(0..soak::of(short, long), |seed| seed..seed + 1);
-    // At least four, however slow the machine is.
-    range.take_while(move |seed| long_run || only.is_some() || *seed < 4 || Instant::now() < until)
+    // At least three, however slow the machine is.
+    range.take_while(move |seed| long_run || only.is_some() || *seed < 3 || Instant::now() < until)
 }
 
 async fn in_memory(scenario: Scenario, seed: u64) -> Tally {

@@ -114,8 +114,32 @@ fn every_rule_has_a_vector_and_every_vector_a_name_of_its_own() {
         let has = vectors.iter().any(|v| v.rule == rule);
         assert_ne!(has, NO_STATES.contains(&rule), "{rule}");
     }
+    // And the page lists the reasons, each with the number of its vectors.
+    let mut reasons: BTreeMap<Because, usize> = BTreeMap::new();
+    for vector in vectors {
+        let own: BTreeSet<Because> = vector.differs.iter().map(|(.., because)| *because).collect();
+        own.into_iter().for_each(|because| *reasons.entry(because).or_default() += 1);
+    }
+    for (because, n) in &reasons {
+        let line = format!("- `{}` ({n}): ", test_of(*because));
+        assert!(page.contains(&line), "{line}");
+    }
+    assert_eq!(page.lines().filter(|l| l.starts_with("- `")).count(), reasons.len());
+    assert!(page.contains(&format!(" makes {} states ", vectors.len())), "{}", vectors.len());
     let refused: Vec<&Vector> = vectors.iter().filter(|v| v.expected != vectors::TRUSTED).collect();
     assert!(refused.len() > 150 && refused.len() * 2 > vectors.len(), "{}", refused.len());
+}
+
+/// The name of the test: that of the reason, as functions are written.
+fn test_of(because: Because) -> String {
+    let mut out = String::new();
+    for c in format!("{because:?}").chars() {
+        if c.is_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
 }
 
 /// The vectors that say so get another answer from one judge, for this reason and no other.
