@@ -7,6 +7,7 @@ use bulla::{oci, sig, time};
 mod archives;
 mod attacks;
 mod bundles;
+mod compromise;
 mod contract;
 mod copies;
 mod copies_between;
@@ -19,8 +20,10 @@ mod disks;
 mod faults;
 mod faulty;
 mod interleavings;
+mod judged;
 mod kills;
 mod layouts;
+mod listings;
 mod publishing;
 mod races;
 #[path = "../registry/mod.rs"]

@@ -10,7 +10,7 @@ mod client;
 mod site;
 #[allow(dead_code, reason = "the differential test uses all of it")]
 #[path = "../differential/src/vectors/mod.rs"]
-mod vectors;
+pub(crate) mod vectors;
 #[allow(dead_code, reason = "the differential test uses all of it")]
 #[path = "../differential/src/world.rs"]
 pub(crate) mod world;

@@ -35,11 +35,16 @@ impl Ours {
     }
 
     pub fn run(&mut self, served: &Served, now: i64) -> Outcome {
+        self.look_for(&PATHS, served, now)
+    }
+
+    /// The same, for these targets.
+    pub fn look_for(&mut self, paths: &[&str], served: &Served, now: i64) -> Outcome {
         let mut asked = Vec::new();
         let trusted = self.update(served, now, &mut asked);
         let mut found = Vec::new();
         if let Ok(trusted) = &trusted {
-            for path in PATHS {
+            for path in paths {
                 found.push(self.search(trusted, path, served, &mut asked).map_err(|e| e.to_string()));
             }
         }
@@ -133,13 +138,18 @@ impl Theirs {
     }
 
     pub fn run(&mut self, served: &Served, now: i64) -> Outcome {
+        self.look_for(&PATHS, served, now)
+    }
+
+    /// The same, for these targets.
+    pub fn look_for(&mut self, paths: &[&str], served: &Served, now: i64) -> Outcome {
         let site = Site { served: served.clone(), ..Site::default() };
         let now = jiff::Timestamp::from_second(now).unwrap();
         let mut found = Vec::new();
         let refresh = Updater::new(site.clone(), &self.root).map(|u| u.with_store(self.store.clone()));
         let refresh = refresh.and_then(|mut updater| {
             ready(updater.refresh(now))?;
-            for path in PATHS {
+            for path in paths {
                 let target = ready(updater.get_target_info(path, now));
                 let hash = target.map(|t| t.map(|t| t.hashes.get("sha256").cloned().unwrap_or_default()));
                 found.push(hash.map_err(|e| e.to_string()));

@@ -3,6 +3,7 @@
 
 pub mod clients;
 pub mod mutate;
+pub mod vectors;
 pub mod world;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Mutations of good repositories: of what is signed, of the signatures, and of the bytes that are served.
 
+use bulla::oci::Digest;
 use serde_json::{Value, json};
 
-use crate::world::{Changes, KEYS, NOW, Rng, World, id, public, time};
+use crate::world::{Changes, KEYS, NOW, PATHS, Rng, World, id, public, time};
 
 /// Random changes to one file of `world`. The answer names them.
 pub fn mutate(world: &World, changes: &mut Changes, rng: &mut Rng) -> String {
@@ -127,7 +128,7 @@ fn delegation(value: &mut Value, rng: &mut Rng) {
     let Some(roles) = value["delegations"]["roles"].as_array_mut().filter(|r| !r.is_empty()) else { return };
     let i = rng.below(roles.len());
     let role = &mut roles[i];
-    match rng.below(12) {
+    match rng.below(16) {
         0 => role["name"] = json!(rng.pick(&["root", "timestamp", "snapshot", "targets"])),
         1 => roles.push(roles[i].clone()),
         2 => role["terminating"] = json!(!role["terminating"].as_bool().unwrap_or(false)),
@@ -143,6 +144,32 @@ fn delegation(value: &mut Value, rng: &mut Rng) {
         8 => drop(roles.remove(i)),
         9 => role["paths"] = json!(["*", "*/*"]),
         10 => role["paths"] = json!(["nothing"]),
+        // Prefixes instead of patterns, of one path that is looked for or of all.
+        11 => {
+            let path = *rng.pick(&PATHS);
+            let hash = Digest::sha256(path.as_bytes()).hex().to_owned();
+            let length = rng.below(hash.len() + 1);
+            role.as_object_mut().unwrap().remove("paths");
+            role["path_hash_prefixes"] = json!([hash[..length]]);
+        }
+        // One more must sign, of one more.
+        12 => {
+            let more = rng.below(KEYS);
+            role["threshold"] = json!(role["threshold"].as_u64().unwrap_or(1) + 1);
+            if let Some(ids) = role["keyids"].as_array_mut() {
+                ids.push(json!(id(more)));
+            }
+            value["delegations"]["keys"][id(more)] = public(more).to_tuf();
+        }
+        // A role that somebody else delegates to as well, for everything.
+        13 => {
+            let mut other = role.clone();
+            other["name"] = json!(rng.pick(&["A", "B", "C", "role/D", "E"]));
+            other["paths"] = json!(["*", "*/*", "*/*/*"]);
+            drop(other.as_object_mut().unwrap().remove("path_hash_prefixes"));
+            roles.insert(0, other);
+        }
+        14 => roles.iter_mut().for_each(|r| r["terminating"] = json!(true)),
         _ => role["name"] = json!(rng.pick(&["../x", "a b", "A", "B", ".", "x\n"])),
     }
 }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::clients::{Ours, Outcome, Theirs};
 use crate::mutate::mutate;
-use crate::world::{Changes, NOW, Rng, World, id, public, time};
+use crate::vectors;
+use crate::world::{Changes, FEATURES, NOW, Rng, World, id, public, time};
 
 /// Where bulla is stricter: the test that shows it, and what bulla says then.
 const STRICTER: [(&str, &[&str]); 10] = [
@@ -99,6 +100,7 @@ fn no_unexplained_difference_over_random_states() {
     let states: u64 = std::env::var("STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(3000);
     let (mut refused, mut accepted, mut unexplained) = (0u64, 0u64, Vec::new());
     let mut explained: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut features: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in 0..states {
         let mut rng = Rng::new(seed);
         let mut world = World::random(&mut rng);
@@ -119,6 +121,9 @@ fn no_unexplained_difference_over_random_states() {
             world = world.later(&mut rng);
             rotated = before != online_keys(&world);
         }
+        for feature in world.features() {
+            *features.entry(feature).or_default() += 1;
+        }
         let mut changes = Changes::default();
         let what: Vec<String> = (0..rng.below(4)).map(|_| mutate(&world, &mut changes, &mut rng)).collect();
         let served = world.serve(&changes);
@@ -135,12 +140,44 @@ fn no_unexplained_difference_over_random_states() {
         }
     }
     println!(
-        "{states} states, {refused} refused and {accepted} accepted by sigstore-tuf; explained: {explained:?}"
+        "{states} states, {refused} refused and {accepted} accepted by sigstore-tuf; explained: {explained:?}; with {features:?}"
     );
     for u in &unexplained {
         println!("  {u}");
     }
     assert!(refused >= states / 3 && accepted >= states / 4, "{refused} refused, {accepted} accepted");
+    assert!(unexplained.is_empty(), "{} differences are not explained", unexplained.len());
+    for feature in FEATURES {
+        assert!(features.get(feature).is_some_and(|n| *n >= states / 20), "{feature}: {features:?}");
+    }
+}
+
+/// The vectors of the rules, too: what bulla's plain client says of each is what sigstore-tuf says, or explained.
+#[test]
+fn no_unexplained_difference_over_the_vectors() {
+    let (mut explained, mut unexplained, mut refused) = (BTreeMap::<&str, u64>::new(), Vec::new(), 0);
+    let vectors = vectors::all();
+    let paths = vectors::paths();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    for vector in &vectors {
+        let (mut ours, mut theirs) = (Ours::new(&vector.root), Theirs::new(&vector.root));
+        if let Some((served, at)) = &vector.before {
+            let before = (ours.look_for(&paths, served, *at), theirs.look_for(&paths, served, *at));
+            assert!(before.0.refresh.is_ok() && before.1.refresh.is_ok(), "{}", vector.name);
+        }
+        let a = ours.look_for(&paths, &vector.served, vector.now);
+        let b = theirs.look_for(&paths, &vector.served, vector.now);
+        refused += u64::from(b.refresh.is_err() || b.found.iter().any(Result::is_err));
+        let text: String = vector.served.values().map(|b| String::from_utf8_lossy(b)).collect();
+        match explain(&a, &b, &text, vector.rule == "R9") {
+            Ok(tests) => tests.into_iter().for_each(|t| *explained.entry(t).or_default() += 1),
+            Err(e) => unexplained.push(format!("{} {}: {e}", vector.rule, vector.name)),
+        }
+    }
+    println!("{} vectors, {refused} refused by sigstore-tuf; explained: {explained:?}", vectors.len());
+    for u in &unexplained {
+        println!("  {u}");
+    }
     assert!(unexplained.is_empty(), "{} differences are not explained", unexplained.len());
 }
 

@@ -1,7 +1,7 @@
 //! Random repositories, good as they come: keys, roots, a tree of delegations, targets. `serve` signs and pins them, with changes
 //! at every stage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bulla::oci::Digest;
@@ -53,6 +53,16 @@ pub const PATHS: [&str; 6] = ["a/x", "b/y", "x-1", "plain", "a/b/c", "nobody"];
 const PATTERNS: [&str; 8] = ["*", "a/*", "b/*", "*/*", "x-*", "a/?", "a/b/*", "plain"];
 /// Keys there are.
 pub const KEYS: usize = 12;
+
+/// What [`World::features`] looks for.
+pub const FEATURES: [&str; 6] = [
+    "path_hash_prefixes",
+    "terminating",
+    "a threshold above 1",
+    "deeper than one level",
+    "deeper than two levels",
+    "a role of two delegators",
+];
 
 /// A signed part and the keys that sign it.
 #[derive(Debug, Clone)]
@@ -147,7 +157,7 @@ impl World {
             let parents: Vec<String> = world.roles.keys().cloned().collect();
             let parent = rng.pick(&parents).clone();
             let fresh = ["A", "B", "C", "role/D", "E", "f"][i % 6].to_owned();
-            let name = if rng.percent(12) { rng.pick(&parents).clone() } else { fresh };
+            let name = if rng.percent(25) { rng.pick(&parents).clone() } else { fresh };
             if name != "targets" {
                 world.delegate(&parent, &name, rng);
             }
@@ -299,6 +309,34 @@ impl World {
         if rng.percent(4) {
             self.unlisted.push(name.to_owned());
         }
+    }
+
+    /// What of the delegations of this repository makes clients differ.
+    pub fn features(&self) -> BTreeSet<&'static str> {
+        let mut out = BTreeSet::new();
+        let mut delegators: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (by, part) in &self.roles {
+            for entry in part.signed["delegations"]["roles"].as_array().into_iter().flatten() {
+                delegators.entry(entry["name"].as_str().unwrap()).or_default().insert(by);
+                let named = [
+                    ("path_hash_prefixes", entry["path_hash_prefixes"].is_array()),
+                    ("terminating", entry["terminating"] == true),
+                    ("a threshold above 1", entry["threshold"].as_u64() > Some(1)),
+                    ("deeper than one level", by != "targets"),
+                    ("deeper than two levels", by != "targets" && !self.is_child_of_top(by)),
+                ];
+                out.extend(named.into_iter().filter(|(_, has)| *has).map(|(name, _)| name));
+            }
+        }
+        if delegators.values().any(|by| by.len() > 1) {
+            out.insert("a role of two delegators");
+        }
+        out
+    }
+
+    fn is_child_of_top(&self, name: &str) -> bool {
+        let top = self.roles["targets"].signed["delegations"]["roles"].as_array();
+        top.into_iter().flatten().any(|r| r["name"] == name)
     }
 
     /// What the same repository looks like later: higher versions, changed targets, perhaps new roots.

@@ -6,7 +6,7 @@ use bulla::tuf::*;
 
 #[allow(dead_code, reason = "the unit tests use all of it")]
 #[path = "../../../src/tuf/sim.rs"]
-mod sim;
+pub(crate) mod sim;
 
 mod agreement;
 mod bundle;

@@ -21,10 +21,10 @@ pub const BUNDLE: &[u8] = br#"{"config":{"digest":"sha256:44136fa355b3678a1146ad
 pub const LIST: &[u8] = br#"{"schemaVersion":1,"entries":[]}"#;
 
 pub const TRUSTED: &str = "trusted";
-const ONLINE: usize = 2;
-const SNAPSHOT: usize = 3;
-const TARGETS: usize = 4;
-const RELEASES: usize = 5;
+pub const ONLINE: usize = 2;
+pub const SNAPSHOT: usize = 3;
+pub const TARGETS: usize = 4;
+pub const RELEASES: usize = 5;
 /// A key that no role names.
 const STRANGER: usize = 11;
 /// The roles of a collection, as changes name them, with the stem of their codes.
@@ -270,11 +270,11 @@ fn no(code: &str) -> String {
     format!("no: {code}")
 }
 
-fn tag_path() -> String {
+pub fn tag_path() -> String {
     format!("{COLLECTION}:v1")
 }
 
-fn release_path() -> String {
+pub fn release_path() -> String {
     format!("{COLLECTION}@{}", Digest::sha256(BUNDLE))
 }
 
@@ -300,7 +300,7 @@ fn targets(entries: Value) -> Value {
     signed
 }
 
-fn entry(claim: &str, bundle: &[u8]) -> Value {
+pub fn entry(claim: &str, bundle: &[u8]) -> Value {
     let about = json!({"claim": claim, "at": time(NOW - 1000), "by": id(RELEASES), "mediaType": media_type::OCI_MANIFEST});
     json!({
         "length": bundle.len(), "hashes": {"sha256": Digest::sha256(bundle).hex()}, "custom": {"bulla": about},
@@ -312,7 +312,7 @@ fn list_entry(list: &[u8]) -> Value {
 }
 
 /// A collection as `init` and `publish` leave it: two roots, version 5 of everything else, one bundle at `v1`.
-fn honest() -> World {
+pub fn honest() -> World {
     let mut root = head("root");
     root["version"] = json!(1);
     root["consistent_snapshot"] = json!(true);

@@ -1,0 +1,59 @@
+//! The verification alone, without a place: what a state and a seal come to for one bundle of a collection.
+
+use bulla::oci::Descriptor;
+use bulla::time::UnixTime;
+use bulla::trust::{
+    Anchor, Answer, BundleAnswer, Question, Report, SealsAnswer, StateAnswer, Step, Subject, Verification,
+    Want,
+};
+use bulla::tuf::{Files, Limits, Remembered};
+
+/// Judge `bundle`, by the tag `v1` or by its digest, at the anchor's own place; the report, and what is remembered then.
+pub(crate) fn judge(
+    anchor: &Anchor,
+    state: &StateAnswer,
+    seal: &Result<Files, String>,
+    bundle: &Descriptor,
+    by_digest: bool,
+    memory: Option<&Remembered>,
+    now: i64,
+) -> (Report, Option<Remembered>) {
+    let tag = (!by_digest).then(|| "v1".parse().unwrap());
+    let mut verification = Verification::start(Question {
+        reference: anchor.collection.to_string(),
+        subject: Subject { repository: anchor.collection.as_repository().clone(), tag },
+        digest: by_digest.then(|| bundle.digest.clone()),
+        anchors: vec![anchor.clone()],
+        memories: vec![memory.cloned()],
+        statement: None,
+        now: UnixTime::from_secs(now),
+        clock_override: false,
+        notes: vec![],
+        limits: Limits::default(),
+    });
+    let mut remembered = memory.cloned();
+    loop {
+        match verification.step() {
+            Step::Need(wants) => {
+                let answer = |want| match want {
+                    Want::Bundle => Answer::Bundle(BundleAnswer::Found {
+                        bundle: bundle.clone(),
+                        parts: vec![],
+                        unreadable: None,
+                    }),
+                    Want::State { .. } => Answer::State(state.clone()),
+                    Want::Seals { .. } => {
+                        Answer::Seals(SealsAnswer::Read { seals: vec![seal.clone()], more: false })
+                    }
+                };
+                let answers = wants.into_iter().map(answer).collect();
+                verification.feed(answers);
+            }
+            Step::Save { remembered: new, .. } => {
+                remembered = Some(new);
+                verification.saved();
+            }
+            Step::Done(report) => return (*report, remembered),
+        }
+    }
+}
