@@ -203,6 +203,9 @@ pub(super) fn reason(pending: &Pending) -> &'static str {
         Reason::Ahead => "ahead",
         Reason::Invalid(_) => "invalid",
         Reason::NotLookedAt => "not-looked-at",
+        Reason::Rotated => "rotated",
+        Reason::Keys(_) => "keys",
+        Reason::Online => "online",
     }
 }
 
@@ -290,6 +293,12 @@ impl From<WorkError> for CliError {
             WorkError::Oversize(_) => Self::failed("state.too-large", "the collection has grown past what a state holds; the live state stays as it is")
                 .reason(e)
                 .next("release further bundles in another collection"),
+            WorkError::StaleBase { .. } => Self::new(Exit::No, "proposal.stale", "what is published has moved on; nothing was overwritten")
+                .reason(e)
+                .next("propose again on what is published now: bulla tuf propose"),
+            WorkError::AnotherRoot(_) => Self::new(Exit::No, "proposal.rival", "two changes of the root meet; this one was not installed")
+                .reason(e)
+                .next("wait until the other one is in, then propose again: bulla tuf propose"),
             WorkError::Contended(_) => Self::failed("publish.contended", "the state kept moving")
                 .reason(e)
                 .next("what was submitted lies there, and the next commit admits it; or run the command again"),

@@ -1,6 +1,8 @@
 //! The committing loop of publish, renew and (later) revoke: `work` of docs/adr/0003, whose names it keeps.
 
 mod damaged;
+mod install;
+mod look;
 mod round;
 pub mod survey;
 
@@ -9,21 +11,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
-
 use super::known::Known;
 use super::memory::{Memory, MemoryError, is_newer};
 use super::signing::{KeyRing, SignError, can_sign};
 use super::state::{self, Oversize, StateError};
-use super::submission::{Fetched, Submission, SubmissionTag, fetch};
-use super::whole::{RoleAt, Whole, is_own_file, walk_on};
+use super::submission::{Fetched, Submission, SubmissionTag};
+use super::whole::{RoleAt, Whole, walk_on};
 use crate::oci::{Content, Digest, Reference, Tag};
 use crate::sig::KeyId;
-use crate::store::{Failure, Store, StoreError};
+use crate::store::{Failure, Store as _, StoreError};
 use crate::time::{Clock, UnixTime};
-use crate::tuf::lineage::{Change, Loser, RoleFile, Verdict, View, WINDOW};
-use crate::tuf::{CollectionName, Files, Limits, Remembered, RoleName, RootChain, TufError, Version};
+use crate::tuf::lineage::{Change, Loser, View};
+use crate::tuf::proposal::{Base, Group, Installed, install};
+use crate::tuf::{
+    CollectionName, Files, Limits, Metadata, Remembered, RoleName, Root, RootChain, TufError, Version,
+};
+use bytes::Bytes;
 
 use damaged::{Found, not_newer};
 use round::Round;
@@ -73,6 +76,8 @@ pub struct Job<'a> {
     pub forced: &'a BTreeSet<RoleName>,
     /// Go on from the memory where the live state does not verify.
     pub repair: bool,
+    /// Finished files to put in, as a whole: a proposal that enough have signed.
+    pub install: Option<&'a Group>,
 }
 
 /// The changes that a publisher or withdrawer wants.
@@ -133,6 +138,10 @@ pub struct Worked {
     pub repaired: bool,
     /// Whether this installation holds the online key.
     pub online: bool,
+    /// Whether what the job installs is in; otherwise it is submitted, and waits for the online key.
+    pub installed: bool,
+    /// Submissions of several roles, or of a root, that were in before this run and still are.
+    pub settled: Vec<SubmissionTag>,
 }
 
 /// A submission that is not in.
@@ -161,6 +170,12 @@ pub enum Reason {
     Invalid(String),
     /// There are more submissions than anybody looks at.
     NotLookedAt,
+    /// Signed by keys that were rotated out: its signer must sign again with the new ones.
+    Rotated,
+    /// With it this role must be signed again, and its new keys are not here.
+    Keys(RoleName),
+    /// With it the online key is another one, which is not here.
+    Online,
 }
 
 /// Why nothing, or not all, was committed.
@@ -246,6 +261,19 @@ pub enum WorkError {
     /// What was signed is larger than readers take: it was not PUT.
     #[error("the next state of the collection has {0}")]
     Oversize(#[from] Oversize),
+    /// What is to be installed stands on files that are no longer published. Nothing was overwritten.
+    #[error("{role}: version {proposed} does not follow from the published version {published}")]
+    StaleBase {
+        /// The role.
+        role: RoleName,
+        /// The version that was to be installed.
+        proposed: Version,
+        /// The published version.
+        published: Version,
+    },
+    /// Another root of the same version is submitted, and goes first.
+    #[error("another root of version {0} is submitted and goes first")]
+    AnotherRoot(Version),
     /// The state kept moving.
     #[error("the state kept moving for {0} rounds")]
     Contended(usize),
@@ -266,6 +294,11 @@ struct Ledger {
     losers: Vec<Loser>,
     commits: usize,
     repaired: bool,
+    /// Submissions that are judged together, and are not in.
+    refused: BTreeMap<SubmissionTag, Reason>,
+    /// Those that are in, as of the round read last, and as of the first one.
+    settled: BTreeSet<SubmissionTag>,
+    settled_first: Option<BTreeSet<SubmissionTag>>,
     /// What the state's tag named before the last PUT; the inner `None`: nothing.
     replaced: Option<Option<Digest>>,
 }
@@ -285,6 +318,9 @@ impl Ledger {
             losers: Vec::new(),
             commits: 0,
             repaired: false,
+            refused: BTreeMap::new(),
+            settled: BTreeSet::new(),
+            settled_first: None,
             replaced: None,
         }
     }
@@ -306,8 +342,29 @@ impl Committer<'_> {
         Err(WorkError::Contended(MAX_ROUNDS))
     }
 
+    /// What is published now, verified and not below the memory: what proposals stand on.
+    ///
+    /// # Errors
+    /// See [`WorkError`].
+    pub async fn published(&self) -> Result<Whole, WorkError> {
+        let job = Job { intents: None, forced: &BTreeSet::new(), repair: true, install: None };
+        let round = self.around(&job, &mut Ledger::new()).await?;
+        Ok(match (round.live, round.memory) {
+            (Some(live), Some(memory)) if live.is_below(&memory) => memory,
+            (Some(live), _) => live,
+            (None, _) => round.base,
+        })
+    }
+
     /// One round: what is live, what is remembered, what was submitted.
     async fn read(&self, job: &Job<'_>, ledger: &mut Ledger) -> Result<Round, WorkError> {
+        let mut round = self.around(job, ledger).await?;
+        self.settle_vacant(job, &mut round).await?;
+        self.admit(job, ledger, &mut round)?;
+        Ok(round)
+    }
+
+    async fn around(&self, job: &Job<'_>, ledger: &mut Ledger) -> Result<Round, WorkError> {
         let read_at = self.clock.now();
         let remembered = self.remembered()?;
         let Found { manifest: found, files, mut fault } = self.find(job, ledger).await?;
@@ -351,12 +408,10 @@ impl Committer<'_> {
             return Err(WorkError::Absent { collection, place });
         };
         ledger.first.get_or_insert_with(|| live.clone());
-        // A role that the live state has dropped is still remembered: it is put back.
-        let mut roles = memory.as_ref().map(|m| m.roles().clone()).unwrap_or_default();
-        roles.extend(base.roles().clone());
+        let Installed { roles, vacant, .. } = self.placed(chain.last(), &base, memory.as_ref())?;
         let single_writer = chain.last().extra().is_some_and(|x| x.single_writer);
         let listed = if single_writer { Vec::new() } else { self.list(found.is_some()).await? };
-        let (mut seen, not_looked_at) = self.look(&roles, &listed, ledger).await?;
+        let (mut seen, not_looked_at) = self.look(&chain, &roles, &vacant, &listed, ledger).await?;
         let fallen = remembered.as_ref().filter(|r| memory.is_none() && r.verified_under.is_some());
         let mut outlived = fallen.map(|r| self.outlived(&r.files, &roles)).unwrap_or_default();
         outlived.extend(
@@ -370,6 +425,7 @@ impl Committer<'_> {
         let known: Vec<&Whole> = live.iter().chain(&memory).collect();
         let seen = self.with_their_files(seen, &known, ledger);
         Ok(Round {
+            settled_root: chain.last().version(),
             read_at,
             manifest: found,
             chain,
@@ -377,12 +433,32 @@ impl Committer<'_> {
             memory,
             base,
             roles,
+            vacant,
             single_writer,
             listed,
             seen,
             outlived,
             not_looked_at,
+            submit: None,
         })
+    }
+
+    /// Every role in its place, under the newer of its live and its remembered file. A role that the live state has dropped is
+    /// still remembered: it is put back.
+    fn placed(
+        &self,
+        root: &Metadata<Root>,
+        base: &Whole,
+        memory: Option<&Whole>,
+    ) -> Result<Installed, WorkError> {
+        let mut newest = memory.map(|m| m.roles().clone()).unwrap_or_default();
+        for (role, at) in base.roles() {
+            if newest.get(role).is_none_or(|n| n.file.version() <= at.file.version()) {
+                newest.insert(role.clone(), at.clone());
+            }
+        }
+        let newest = Base::new(self.collection.clone(), root.clone(), newest);
+        Ok(install(&newest, root, &Group::default())?)
     }
 
     /// Role files of a memory that fell with the online keys, as far as the keys of their own roles still stand: no entry is
@@ -445,133 +521,9 @@ impl Committer<'_> {
         Ok(())
     }
 
-    /// The submissions that are listed. The list begins with the state's own tag: one that does not show it was not had,
-    /// whatever the answer was (registries say 404 for "no tags" and for "no such list" alike).
-    async fn list(&self, has_state: bool) -> Result<Vec<SubmissionTag>, StoreError> {
-        let state = self.collection.state_tag();
-        let before = &state.as_str()[..state.as_str().len() - 1];
-        let tags = match self.place.tags(Some(before)).await {
-            Err(e) if e.is_not_found() => Vec::new(),
-            other => other?,
-        };
-        if has_state && !tags.iter().any(|t| t.as_str().starts_with(state.as_str())) {
-            let failure = Failure::Protocol(format!("the tag {state}, which was just read, is not listed"));
-            return Err(StoreError::new(self.place.place(), "list tags", failure));
-        }
-        let read: BTreeSet<_> = tags.iter().filter_map(|t| SubmissionTag::read(self.collection, t)).collect();
-        Ok(read.into_iter().collect())
-    }
-
-    /// Fetch the submissions of which the tag alone does not say that they are in or stale, newest first.
-    async fn look(
-        &self,
-        roles: &BTreeMap<RoleName, RoleAt>,
-        listed: &[SubmissionTag],
-        ledger: &mut Ledger,
-    ) -> Result<(Vec<Submission>, Vec<SubmissionTag>), WorkError> {
-        let mut views = Vec::new();
-        for (role, at) in roles {
-            let file = RoleFile::of(&at.file).map_err(|fault| TufError::new(role, fault))?;
-            views.push((role, View::of(&file)));
-        }
-        let mut wanted: Vec<&SubmissionTag> = listed
-            .iter()
-            .filter(|tag| {
-                let view = views.iter().find(|(role, _)| tag.is_of(role)).map(|(_, view)| view);
-                view.is_none_or(|v| !v.knows(tag.hash()) && !v.is_past(tag.version()))
-            })
-            .collect();
-        // The newest first; but what is too new to be related could be anybody's.
-        wanted.sort_by_key(|tag| {
-            let view = views.iter().find(|(role, _)| tag.is_of(role)).map(|(_, view)| view.version().get());
-            let ahead = view.is_none_or(|v| tag.version().get() > v + WINDOW);
-            (ahead, std::cmp::Reverse(tag.version()))
-        });
-        let rest = wanted.split_off(wanted.len().min(MAX_SUBMISSIONS));
-        let unknown: Vec<_> = wanted
-            .iter()
-            .filter(|t| !ledger.fetched.contains_key(t) && !ledger.mine.values().any(|m| m.tag == ***t))
-            .map(|t| (*t).clone())
-            .collect();
-        let now = self.clock.now();
-        let left = &ledger.left;
-        let fetched: Vec<_> = stream::iter(unknown)
-            .map(|tag| async move {
-                let fetched = fetch(self.place, self.collection, &tag, roles, left, now).await?;
-                Ok::<_, StoreError>((tag, fetched))
-            })
-            .buffered(CONCURRENCY)
-            .try_collect()
-            .await?;
-        ledger.fetched.extend(fetched);
-        let mut seen: BTreeMap<String, Submission> = ledger.mine.clone();
-        for tag in wanted {
-            if let Some(Fetched::Valid(s)) = ledger.fetched.get(tag) {
-                seen.insert(s.lineage.hash().to_owned(), (**s).clone());
-            }
-        }
-        Ok((seen.into_values().collect(), rest.into_iter().cloned().collect()))
-    }
-
-    /// Without the submissions that list a file of the whole collection which nobody has: with one of them the next state would
-    /// be of no use to anybody. Each is invalid alone, so that the others go on.
-    fn with_their_files(
-        &self,
-        mut seen: Vec<Submission>,
-        known: &[&Whole],
-        ledger: &mut Ledger,
-    ) -> Vec<Submission> {
-        loop {
-            let bytes = |path: &str| -> Vec<Bytes> {
-                let files = known.iter().map(|w| w.files()).chain(seen.iter().map(|s| &s.files));
-                files.filter_map(|f| f.target(path).cloned()).collect()
-            };
-            let lacking = |s: &Submission| {
-                let own =
-                    s.file.role().targets().iter().filter(|(path, _)| is_own_file(self.collection, path));
-                let mut lost =
-                    own.filter(|(path, target)| bytes(path).iter().all(|b| target.check(b).is_err()));
-                lost.next().map(|(path, _)| path.clone())
-            };
-            let theirs = |s: &&Submission| !ledger.mine.contains_key(s.lineage.hash());
-            let found = seen.iter().filter(theirs).find_map(|s| Some((s.tag.clone(), lacking(s)?)));
-            let Some((tag, path)) = found else { return seen };
-            seen.retain(|s| s.tag != tag);
-            let why = format!("it lists {path}, and nobody has that file");
-            ledger.fetched.insert(tag, Fetched::Invalid(why));
-        }
-    }
-
     /// Whether the keys of snapshot and timestamp are here.
-    fn is_online(&self, base: &Whole) -> bool {
-        let root = base.trusted().root().role();
+    fn is_online(&self, root: &Root) -> bool {
         can_sign(self.keys, root.timestamp_keys()) && can_sign(self.keys, root.snapshot_keys())
-    }
-
-    fn pending(
-        &self,
-        ledger: &Ledger,
-        round: &Round,
-        verdicts: &BTreeMap<String, (RoleName, Verdict)>,
-    ) -> Vec<Pending> {
-        let mut out = Vec::new();
-        for tag in &round.listed {
-            let role = round.roles.keys().find(|r| tag.is_of(r)).cloned();
-            let verdict = verdicts.iter().find(|(hash, _)| hash.starts_with(tag.hash())).map(|(_, v)| v.1);
-            let reason = match (verdict, ledger.fetched.get(tag)) {
-                (_, Some(Fetched::Invalid(why))) => Reason::Invalid(why.clone()),
-                (_, Some(Fetched::TooMuch)) => Reason::NotLookedAt,
-                (Some(Verdict::Fork | Verdict::FastForward), _) => Reason::Fork,
-                (Some(Verdict::Stale), _) => Reason::Stale,
-                (Some(Verdict::Ahead), _) => Reason::Ahead,
-                _ if round.not_looked_at.contains(tag) => Reason::NotLookedAt,
-                _ => continue,
-            };
-            if let Some(name) = tag.tag(self.collection) {
-                out.push(Pending { tag: name, role, version: tag.version(), reason });
-            }
-        }
-        out
     }
 }
 

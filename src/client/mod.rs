@@ -1,6 +1,7 @@
 //! Ring 5: one file a use case. Joins stores, keys, TUF and trust; async; never prints.
 
 pub mod anchors;
+pub mod ceremony;
 pub mod commit;
 pub mod copy;
 pub mod duties;

@@ -203,7 +203,8 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
     };
     let intents = Releases { collection: &request.collection, bundles: &bundles };
     let none = BTreeSet::new();
-    let worked = committer.work(&Job { intents: Some(&intents), forced: &none, repair: false }).await?;
+    let worked =
+        committer.work(&Job { intents: Some(&intents), forced: &none, repair: false, install: None }).await?;
     let entries = entries(&worked.last, &request.collection).map_err(WorkError::from)?;
     let mut outcomes: Vec<Outcome> = bundles.iter().map(|b| outcome(b, &entries, worked.online)).collect();
 

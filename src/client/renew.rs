@@ -125,7 +125,8 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         keys: request.keys,
         clock: request.clock,
     };
-    let worked = committer.work(&Job { intents: None, forced: &request.roles, repair: true }).await?;
+    let worked =
+        committer.work(&Job { intents: None, forced: &request.roles, repair: true, install: None }).await?;
     let now = request.clock.now();
     if !worked.online && worked.signed.is_empty() && timestamp_due(&worked.last) <= now {
         let root = worked.last.trusted().root().role();

@@ -9,14 +9,15 @@ use bytes::Bytes;
 use super::known::Known;
 use super::metered::Metered;
 use super::state::{self, Kind, Packed, StateError};
-use super::whole::{RoleAt, Whole};
+use super::whole::Whole;
 use crate::oci::{Content, Digest, Manifest, Selector, Tag, media_type};
 use crate::store::{Failure, Store, StoreError};
 use crate::time::UnixTime;
 use crate::tuf::lineage::RoleFile;
+use crate::tuf::proposal::{Group, Seat};
 use crate::tuf::{
-    CollectionName, FileName, Files, Limits, Metadata, RoleKeys, RoleName, Targets, TufError, Unverified,
-    Version,
+    CollectionName, Fault, FileName, Files, Limits, Metadata, RoleKeys, RoleName, Targets, TufError,
+    Unverified, Version,
 };
 
 /// The tag of a submission: it says which role and version, and begins the hash of the role file, so that most submissions
@@ -48,6 +49,8 @@ pub struct Submission {
 pub enum Fetched {
     /// A submission that verifies.
     Valid(Box<Submission>),
+    /// A root, or files of several roles: judged together, under the delegators that they create.
+    Group(Box<Group>),
     /// Something else: why.
     Invalid(String),
     /// Nothing any more.
@@ -60,6 +63,20 @@ impl SubmissionTag {
     /// The tag of a role file.
     pub fn of(role: &RoleName, version: Version, file: &[u8]) -> Self {
         Self { role: role_part(role), version, hash: Digest::sha256(file).hex()[..32].to_owned() }
+    }
+
+    /// The tag of files that go in together: role and version of the topmost one; with several files the hash of their hashes.
+    ///
+    /// # Errors
+    /// A file that is no metadata of its role, or none at all.
+    pub fn of_group(group: &Group) -> Result<Self, TufError> {
+        let (order, versions) = (group.order(), group.versions()?);
+        let nothing = || TufError::new(&RoleName::root(), Fault::Format("no file".into()));
+        let top = order.first().ok_or_else(nothing)?;
+        let version = versions.get(top).copied().ok_or_else(nothing)?;
+        let named = group.named()?.into_iter().map(|(n, b)| (n.to_string(), Digest::sha256(&b)));
+        let hash = group_hash(named.collect());
+        Ok(Self { role: role_part(top), version, hash })
     }
 
     /// Read a tag of `collection`; `None` for any other tag.
@@ -89,12 +106,15 @@ impl SubmissionTag {
         self.role == role_part(role)
     }
 
-    /// Whether a manifest is a submission of the role file that the tag names.
+    /// Whether a manifest is a submission of the role files that the tag names.
     pub fn names(&self, manifest: &Content) -> bool {
-        Manifest::parse(manifest).is_ok_and(|m| {
-            m.artifact_type.as_deref() == Some(media_type::BULLA_SUBMISSION)
-                && m.layers.iter().any(|l| l.digest.hex().starts_with(&self.hash))
-        })
+        let Ok(manifest) = Manifest::parse(manifest) else { return false };
+        let files = manifest.layers.iter().filter(|l| l.media_type == media_type::TUF_METADATA);
+        let named =
+            files.map(|l| (l.annotation(state::FILENAME).unwrap_or_default().to_owned(), l.digest.clone()));
+        let named: BTreeMap<String, Digest> = named.collect();
+        manifest.artifact_type.as_deref() == Some(media_type::BULLA_SUBMISSION)
+            && (named.values().any(|d| d.hex().starts_with(&self.hash)) || group_hash(named) == self.hash)
     }
 
     /// The version.
@@ -129,7 +149,27 @@ impl Submission {
     }
 }
 
-/// Fetch and verify what lies at `tag`, under the keys that `roles` gives its role. `left` is how many bytes may still be
+/// The artifact of files that go in together.
+///
+/// # Errors
+/// A file that is no metadata of its role.
+pub fn pack_group(group: &Group) -> Result<Packed, TufError> {
+    let mut files = Files::new();
+    group.named()?.into_iter().for_each(|(name, bytes)| files.put(name, bytes));
+    group.files.iter().for_each(|(path, bytes)| files.put_target(path.clone(), bytes.clone()));
+    Ok(state::pack(Kind::Submission, &files, None))
+}
+
+/// The beginning of the hash of one file, or of the hashes of several, joined by newlines in order of file name.
+fn group_hash(named: BTreeMap<String, Digest>) -> String {
+    let hex: Vec<&str> = named.values().map(Digest::hex).collect();
+    match hex.as_slice() {
+        [one] => one[..32].to_owned(),
+        several => Digest::sha256(several.join("\n").as_bytes()).hex()[..32].to_owned(),
+    }
+}
+
+/// Fetch and verify what lies at `tag`, under the keys that `seats` gives its role. `left` is how many bytes may still be
 /// fetched; what is claimed and does not come costs nothing.
 ///
 /// # Errors
@@ -138,7 +178,7 @@ pub async fn fetch(
     store: &Known<'_>,
     collection: &CollectionName,
     tag: &SubmissionTag,
-    roles: &BTreeMap<RoleName, RoleAt>,
+    seats: &BTreeMap<RoleName, Seat>,
     left: &Arc<AtomicU64>,
     now: UnixTime,
 ) -> Result<Fetched, StoreError> {
@@ -153,8 +193,8 @@ pub async fn fetch(
         Err(fetched) => return Ok(fetched),
     };
     let bytes: Vec<Bytes> = files.metadata().values().chain(files.targets().values()).cloned().collect();
-    let fetched = judge(collection, tag, roles, files, now);
-    if matches!(fetched, Fetched::Valid(_)) {
+    let fetched = judge(collection, tag, seats, files, now);
+    if matches!(fetched, Fetched::Valid(_) | Fetched::Group(_)) {
         store.learn(&manifest, &bytes);
     }
     Ok(fetched)
@@ -189,16 +229,17 @@ async fn read_at(
 fn judge(
     collection: &CollectionName,
     tag: &SubmissionTag,
-    roles: &BTreeMap<RoleName, RoleAt>,
+    seats: &BTreeMap<RoleName, Seat>,
     mut files: Files,
     now: UnixTime,
 ) -> Fetched {
     let names: Vec<FileName> = files.metadata().keys().cloned().collect();
-    let [name] = names.as_slice() else {
-        return Fetched::Invalid(format!("{} role files; this version takes one", names.len()));
+    let name = match names.as_slice() {
+        [name] if *name.role() != RoleName::root() => name,
+        _ => return judge_group(tag, &files),
     };
     let role = name.role().clone();
-    let Some((at, bytes)) = roles.get(&role).zip(files.get(name).cloned()) else {
+    let Some((at, bytes)) = seats.get(&role).zip(files.get(name).cloned()) else {
         return Fetched::Invalid(format!("{role} is no role of the collection"));
     };
     let limits = Limits::default();
@@ -220,6 +261,41 @@ fn judge(
     let ours = submission.file.check_collection(&role, &collection);
     match ours.and_then(|()| at.check_paths(&role, &submission.file)) {
         Ok(()) => Fetched::Valid(Box::new(submission)),
+        Err(e) => Fetched::Invalid(e.to_string()),
+    }
+}
+
+/// Whether files that go in together are what their tag and names say. Who signed them is judged with what is published.
+fn judge_group(tag: &SubmissionTag, files: &Files) -> Fetched {
+    let mut group = Group { files: files.targets().clone(), ..Group::default() };
+    for (name, bytes) in files.metadata() {
+        let role = name.role().clone();
+        let limits = Limits::default();
+        let limit = if role == RoleName::root() { limits.root_bytes } else { limits.targets_bytes };
+        if bytes.len() as u64 > limit {
+            return Fetched::Invalid(format!("a role file of {} bytes", bytes.len()));
+        }
+        let taken = match role.as_str() {
+            "timestamp" | "snapshot" => {
+                return Fetched::Invalid(format!("{role} is signed by whoever commits"));
+            }
+            "root" => group.root.replace(bytes.clone()).is_some(),
+            _ => group.roles.insert(role.clone(), bytes.clone()).is_some(),
+        };
+        if taken {
+            return Fetched::Invalid(format!("two files of {role}"));
+        }
+    }
+    match group.named() {
+        Ok(named) if named.keys().ne(files.metadata().keys()) => {
+            return Fetched::Invalid("a file under another version's name".into());
+        }
+        Ok(_) => {}
+        Err(e) => return Fetched::Invalid(e.to_string()),
+    }
+    match SubmissionTag::of_group(&group) {
+        Ok(of) if of == *tag => Fetched::Group(Box::new(group)),
+        Ok(_) => Fetched::Invalid("its tag is other files'".into()),
         Err(e) => Fetched::Invalid(e.to_string()),
     }
 }

@@ -10,23 +10,27 @@ use super::{
     timed_out,
 };
 use crate::client::signing::{SignError, can_sign, first_key, require, sign};
-use crate::client::state::{self, Kind};
+use crate::client::state::{self, Kind, Packed};
 use crate::client::submission::{Fetched, Submission, SubmissionTag};
 use crate::client::whole::{RoleAt, Whole, walk};
 use crate::oci::Content;
 use crate::store::{Failure, Store};
 use crate::time::UnixTime;
 use crate::tuf::lineage::{self, Change, Folded, RoleFile, Verdict, View, WINDOW};
+use crate::tuf::proposal::Seat;
 use crate::tuf::{
-    Draft, Extra, FileName, FilePin, Files, Heading, Limits, Metadata, RoleName, RootChain, Targets,
-    TufError, Version,
+    Draft, Extra, FileName, FilePin, Files, Heading, Limits, Metadata, RoleKeys, RoleName, RootChain,
+    Targets, TufError, Version,
 };
 
 /// What a round starts from.
+#[derive(Clone)]
 pub(super) struct Round {
     pub(super) read_at: UnixTime,
     pub(super) manifest: Option<Content>,
     pub(super) chain: RootChain,
+    /// The last root before anything was installed in this round.
+    pub(super) settled_root: Version,
     pub(super) live: Option<Whole>,
     pub(super) memory: Option<Whole>,
     /// The live state, or what is remembered where there is none.
@@ -39,6 +43,39 @@ pub(super) struct Round {
     /// Files of a memory or a live state that does not stand as a whole; they are in `seen` too.
     pub(super) outlived: Vec<Submission>,
     pub(super) not_looked_at: Vec<SubmissionTag>,
+    /// Roles that are delegated to and have no file.
+    pub(super) vacant: BTreeMap<RoleName, Seat>,
+    /// What the job installs, while it is not in and nobody has submitted it.
+    pub(super) submit: Option<(SubmissionTag, Packed)>,
+}
+
+/// One role, with all that is known of it.
+pub(super) struct Joined<'r> {
+    pub(super) live: &'r Arc<Metadata<Targets>>,
+    pub(super) remembered: Option<&'r Arc<Metadata<Targets>>>,
+    pub(super) submissions: Vec<&'r Submission>,
+    live_file: RoleFile,
+    memory_file: Option<RoleFile>,
+    pub(super) may_sign: bool,
+    pub(super) folded: Folded,
+}
+
+impl Round {
+    /// Who may sign a role.
+    pub(super) fn keys(&self, role: &RoleName) -> Option<&RoleKeys> {
+        self.chain.last().role().keys(role).or_else(|| self.roles.get(role).map(|at| &at.keys))
+    }
+}
+
+/// The file that a fold came to; of a join that nobody has signed the newest part.
+pub(super) fn newest<'f>(
+    folded: &Folded,
+    files: impl Iterator<Item = &'f Arc<Metadata<Targets>>> + Clone,
+) -> Option<&'f Arc<Metadata<Targets>>> {
+    match folded.view.file() {
+        Some(hash) => files.clone().find(|f| f.digest().hex() == hash),
+        None => files.clone().max_by_key(|f| f.version()),
+    }
 }
 
 /// What the roles came to.
@@ -58,14 +95,14 @@ impl Committer<'_> {
         ledger: &mut Ledger,
         round: Round,
     ) -> Result<Option<Worked>, WorkError> {
-        let online = self.is_online(&round.base);
+        let online = self.is_online(round.chain.last().role());
         if round.single_writer && !online {
-            let root = round.base.trusted().root().role();
+            let root = round.chain.last().role();
             require(self.keys, &RoleName::timestamp(), root.timestamp_keys())?;
             require(self.keys, &RoleName::snapshot(), root.snapshot_keys())?;
         }
         for role in job.forced {
-            match round.base.keys(role) {
+            match round.keys(role) {
                 Some(keys) => require(self.keys, role, keys)?,
                 None => {
                     let missing =
@@ -80,6 +117,11 @@ impl Committer<'_> {
         }
         let chosen = self.choose(job, ledger, &round).await?;
         ledger.asked = true;
+        if let Some((tag, packed)) = round.submit.as_ref().filter(|_| !round.single_writer) {
+            packed.check_size()?;
+            self.place.push(packed, tag.tag(self.collection).as_ref()).await?;
+            ledger.submitted.push(tag.clone());
+        }
         if !round.single_writer {
             for submission in chosen.signed.iter().chain(&chosen.again) {
                 let tag = submission.tag.tag(self.collection);
@@ -92,6 +134,8 @@ impl Committer<'_> {
         let below = match (&round.live, &round.memory) {
             (None, _) => true,
             (Some(live), Some(memory)) if live.is_below(memory) => true,
+            // Somebody who did not know the newest root has put a state of his own in the place of one that held it.
+            (Some(live), _) if live.files().newest_root() < Some(round.settled_root) => true,
             // Somebody took a file away: the roles verify, and still nobody can use the state.
             (Some(live), _) => !live.has_own_targets(self.collection)?,
         };
@@ -102,18 +146,19 @@ impl Committer<'_> {
             if let Some(live) = round.live.as_ref().filter(|_| !below) {
                 self.remember(&round.chain, live)?;
             }
-            return self.finish(ledger, round, &chosen, online).map(Some);
+            return self.finish(job, ledger, round, &chosen, online).map(Some);
         }
         ledger.repaired |= below;
         let live = round.live.clone().filter(|live| {
+            let rooted = round.chain.last().version() == round.settled_root;
             let same = |(role, file): (&RoleName, &Arc<Metadata<Targets>>)| {
                 live.role(role).is_some_and(|l| l.bytes() == file.bytes())
             };
-            chosen.files.iter().all(same)
+            rooted && chosen.files.iter().all(same)
         });
         if let Some(live) = live.filter(|live| !below && !self.is_due(job, ledger, live)) {
             self.remember(&round.chain, &live)?;
-            return self.finish(ledger, round, &chosen, online).map(Some);
+            return self.finish(job, ledger, round, &chosen, online).map(Some);
         }
         self.commit(job, ledger, &round, &chosen, below).await?;
         Ok(None)
@@ -123,15 +168,8 @@ impl Committer<'_> {
     async fn choose(&self, job: &Job<'_>, ledger: &mut Ledger, round: &Round) -> Result<Chosen, WorkError> {
         let mut chosen = Chosen::default();
         for (role, at) in &round.roles {
-            let live = round.live.as_ref().and_then(|l| l.role(role)).unwrap_or(&at.file);
-            let remembered = round.memory.as_ref().and_then(|m| m.role(role));
-            let lineage =
-                |file: &Metadata<Targets>| RoleFile::of(file).map_err(|fault| TufError::new(role, fault));
-            let (live_file, memory_file) = (lineage(live)?, remembered.map(|f| lineage(f)).transpose()?);
-            let submissions: Vec<&Submission> = round.seen.iter().filter(|s| s.role == *role).collect();
-            let lineages: Vec<RoleFile> = submissions.iter().map(|s| s.lineage.clone()).collect();
-            let may_sign = can_sign(self.keys, &at.keys);
-            let folded = lineage::fold(&live_file, memory_file.as_ref(), &lineages, may_sign);
+            let Joined { live, remembered, submissions, live_file, memory_file, may_sign, folded } =
+                self.joined(round, role, at)?;
             ledger.merged.extend(folded.merged.iter().cloned());
             ledger.losers.extend(
                 folded.losers.iter().filter(|l| !ledger.losers.contains(l)).cloned().collect::<Vec<_>>(),
@@ -151,13 +189,11 @@ impl Committer<'_> {
                 round.outlived.iter().filter(|s| s.role == *role && !round.listed.contains(&s.tag));
             chosen.again.extend(outlived.filter(pending).cloned());
             let files = [live].into_iter().chain(remembered).chain(submissions.iter().map(|s| &s.file));
-            let newest = match folded.view.file() {
-                Some(hash) => files.clone().find(|f| f.digest().hex() == hash),
-                None => files.clone().max_by_key(|f| f.version()),
-            };
-            let newest = newest.unwrap_or(live).clone();
+            let newest = newest(&folded, files.clone()).unwrap_or(live).clone();
             let changes = self.wanted(job, ledger, round, role, at, &folded.view)?;
             let due = may_sign && !ledger.signed.contains_key(role) && self.is_role_due(job, role, &newest);
+            // Its keys were rotated, and nobody has signed it with the new ones.
+            let due = due || !newest.count(&at.keys).is_met();
             if folded.view.file().is_some() && changes.is_empty() && !due {
                 chosen.files.insert(role.clone(), newest);
                 continue;
@@ -215,8 +251,28 @@ impl Committer<'_> {
         for whole in round.memory.iter().chain(&round.live) {
             files.add_missing(&only_targets(whole.files()));
         }
-        let submission = Submission::of(role, &at.keys, file.bytes(), files)?;
-        Ok(Some(submission).filter(|s| !round.listed.contains(&s.tag)))
+        // Under keys that were rotated since, it cannot be submitted again.
+        let submission = Submission::of(role, &at.keys, file.bytes(), files).ok();
+        Ok(submission.filter(|s| !round.listed.contains(&s.tag)))
+    }
+
+    /// One role's live file, remembered file and submissions, folded.
+    pub(super) fn joined<'r>(
+        &self,
+        round: &'r Round,
+        role: &RoleName,
+        at: &'r RoleAt,
+    ) -> Result<Joined<'r>, WorkError> {
+        let live = round.live.as_ref().and_then(|l| l.role(role)).unwrap_or(&at.file);
+        let remembered = round.memory.as_ref().and_then(|m| m.role(role));
+        let lineage =
+            |file: &Metadata<Targets>| RoleFile::of(file).map_err(|fault| TufError::new(role, fault));
+        let (live_file, memory_file) = (lineage(live)?, remembered.map(|f| lineage(f)).transpose()?);
+        let submissions: Vec<&Submission> = round.seen.iter().filter(|s| s.role == *role).collect();
+        let lineages: Vec<RoleFile> = submissions.iter().map(|s| s.lineage.clone()).collect();
+        let may_sign = can_sign(self.keys, &at.keys);
+        let folded = lineage::fold(&live_file, memory_file.as_ref(), &lineages, may_sign);
+        Ok(Joined { live, remembered, submissions, live_file, memory_file, may_sign, folded })
     }
 
     fn is_late(&self, round: &Round) -> bool {
@@ -275,13 +331,22 @@ impl Committer<'_> {
             files.retain(|name| name.role() != role);
             files.put(Whole::file_name(role, file), file.bytes().clone());
         }
+        let root = round.chain.last().role();
         let versions =
             known.iter().flat_map(|w| [w.trusted().timestamp().version(), w.trusted().snapshot().version()]);
-        let version = lineage::next_online_version(versions, now);
+        // Where the online keys are new, clients forget the versions of the old ones (specification 5.3.11): whoever stole
+        // those may have driven them up to where none can follow.
+        let rotated = known.iter().any(|w| {
+            let old = w.trusted().root().role();
+            old.timestamp_keys() != root.timestamp_keys() || old.snapshot_keys() != root.snapshot_keys()
+        });
+        let soon = u64::try_from(now.plus(TIMESTAMP_AGE).secs()).unwrap_or(u64::MAX);
+        let version = lineage::next_online_version(versions.filter(|v| !rotated || v.get() <= soon), now);
         let kept = round.live.as_ref().filter(|live| {
             let due = snapshot_due(live) <= now || job.forced.contains(&RoleName::snapshot());
             let again = below || (due && ledger.commits == 0);
-            !again && *live.trusted().snapshot().role().pins() == pins
+            let signed = live.trusted().snapshot().count(root.snapshot_keys()).is_met();
+            !again && signed && *live.trusted().snapshot().role().pins() == pins
         });
         let snapshot = match kept {
             Some(live) => live.trusted().snapshot().bytes().clone(),
@@ -408,6 +473,7 @@ impl Committer<'_> {
 
     fn finish(
         &self,
+        job: &Job<'_>,
         ledger: &mut Ledger,
         round: Round,
         chosen: &Chosen,
@@ -428,6 +494,22 @@ impl Committer<'_> {
                 admitted.push((s.tag.clone(), s.role.clone()));
             }
         }
+        let own = job.install.map(SubmissionTag::of_group).transpose()?;
+        let before = ledger.settled_first.take().unwrap_or_default();
+        let top = |tag: &SubmissionTag| {
+            let root = RoleName::root();
+            round.roles.keys().chain([&root]).find(|r| tag.is_of(r)).cloned()
+        };
+        for tag in ledger.settled.iter().filter(|t| !before.contains(t) && Some(*t) != own.as_ref()) {
+            let known = admitted.iter().any(|(t, _)| t == tag);
+            admitted.extend(top(tag).filter(|_| !known).map(|role| (tag.clone(), role)));
+        }
+        let installed = own.as_ref().is_some_and(|own| ledger.settled.contains(own));
+        let mut settled: Vec<SubmissionTag> = before.intersection(&ledger.settled).cloned().collect();
+        // A root is never taken out again.
+        let rooted = first.as_ref().map(|f| f.trusted().root().version());
+        let past = |t: &&SubmissionTag| t.is_of(&RoleName::root()) && Some(t.version()) <= rooted;
+        settled.extend(round.listed.iter().filter(past).cloned());
         let manifest = match round.manifest {
             Some(manifest) => manifest,
             // Nothing is live and nobody here may commit: what is remembered stands in.
@@ -447,6 +529,8 @@ impl Committer<'_> {
             losers: std::mem::take(&mut ledger.losers),
             repaired: ledger.repaired && ledger.commits > 0,
             online,
+            installed,
+            settled,
         })
     }
 }

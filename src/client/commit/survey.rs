@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Committer, Job, Ledger, WorkError};
+use super::install::Stand;
+use super::{Committer, Job, Ledger, Reason, WorkError};
 use crate::client::submission::Fetched;
 use crate::client::whole::Whole;
 use crate::oci::{Content, Tag};
@@ -60,8 +61,8 @@ impl Committer<'_> {
     /// there does not verify.
     pub async fn survey(&self) -> Result<Survey, WorkError> {
         let (mut ledger, forced) = (Ledger::new(), BTreeSet::new());
-        let job = Job { intents: None, forced: &forced, repair: false };
-        let round = self.read(&job, &mut ledger).await?;
+        let job = Job { intents: None, forced: &forced, repair: false, install: None };
+        let round = self.around(&job, &mut ledger).await?;
         let mut waiting = Vec::new();
         for listed in &round.listed {
             let Some(tag) = listed.tag(self.collection) else { continue };
@@ -80,6 +81,20 @@ impl Committer<'_> {
                 None if round.not_looked_at.contains(listed) => stands(Standing::NotLookedAt),
                 // Their tags alone say that they are in, or past the window.
                 Some(Fetched::Gone) | None => {}
+                Some(Fetched::Group(group)) => {
+                    let group = group.clone();
+                    match self.stand(listed, &group, &mut ledger, &round)? {
+                        Stand::In => {}
+                        Stand::Follows(_) => stands(Standing::Ready),
+                        Stand::Not(refused) => stands(match refused.reason {
+                            Reason::Stale => Standing::Stale,
+                            Reason::Ahead => Standing::Ahead,
+                            Reason::Invalid(why) => Standing::Invalid(why),
+                            // Its new keys' holder signs what is missing.
+                            _ => Standing::Fork,
+                        }),
+                    }
+                }
                 Some(Fetched::Valid(s)) => {
                     let Some(file) = round.base.role(&s.role) else { continue };
                     let live = RoleFile::of(file).map_err(|fault| TufError::new(&s.role, fault))?;

@@ -1,10 +1,13 @@
 //! What a registry may serve to those who sign.
 
+mod installs;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
 use serde_json::json;
 
 use super::*;
@@ -14,9 +17,10 @@ use crate::client::renew::Status;
 use crate::client::state::{Kind, pack};
 use crate::oci::{Descriptor, Repository, Selector};
 use crate::store::memory::MemoryStore;
-use crate::store::{BlobReader, BlobSource, Manage};
+use crate::store::{BlobReader, BlobSource, Manage, Store};
 use crate::trust::Verdict;
-use crate::tuf::lineage::next;
+use crate::tuf::lineage::{RoleFile, next};
+use crate::tuf::proposal::Seat;
 use crate::tuf::{Draft, Extra, FileName, FilePin, Heading, Signers};
 
 async fn world() -> World {
@@ -505,13 +509,21 @@ async fn junk_costs_what_it_sends() {
     ] {
         let tag = junk(&world, blob, size).await;
         let before = left.load(Ordering::SeqCst);
-        let fetched = fetch(&place, &name(), &tag, live.roles(), &left, world.clock.now()).await.unwrap();
+        let seats: BTreeMap<RoleName, Seat> =
+            live.roles().iter().map(|(role, at)| (role.clone(), at.seat())).collect();
+        let fetched =
+            crate::client::submission::fetch(&place, &name(), &tag, &seats, &left, world.clock.now())
+                .await
+                .unwrap();
         assert!(matches!(fetched, Fetched::Invalid(_)), "{fetched:?}");
         assert_eq!(before - left.load(Ordering::SeqCst), paid, "{size}");
     }
     left.store(sent - 1, Ordering::SeqCst);
     let tag = junk(&world, &other, sent).await;
-    let fetched = fetch(&place, &name(), &tag, live.roles(), &left, world.clock.now()).await.unwrap();
+    let seats: BTreeMap<RoleName, Seat> =
+        live.roles().iter().map(|(role, at)| (role.clone(), at.seat())).collect();
+    let now = world.clock.now();
+    let fetched = crate::client::submission::fetch(&place, &name(), &tag, &seats, &left, now).await.unwrap();
     assert!(matches!(fetched, Fetched::TooMuch), "{fetched:?}");
 }
 

@@ -343,7 +343,10 @@ async fn withdraw(world: &World, digest: &Digest) {
         clock: &world.clock,
     };
     let intents = Withdrawal(collection.release_path(digest));
-    committer.work(&Job { intents: Some(&intents), forced: &none, repair: false }).await.unwrap();
+    committer
+        .work(&Job { intents: Some(&intents), forced: &none, repair: false, install: None })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -21,6 +21,15 @@ pub struct RoleAt {
     pub file: Arc<Metadata<Targets>>,
 }
 
+/// A targets role's place, whether or not it has a file: who may sign it, and what it may speak for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// Keys and threshold.
+    pub keys: RoleKeys,
+    /// What it may speak for; top-level targets for everything.
+    pub paths: Option<Paths>,
+}
+
 /// The published files of a collection, verified.
 #[derive(Debug, Clone)]
 pub struct Base {
@@ -37,7 +46,22 @@ pub(super) struct Way {
     pub(super) paths: Option<Paths>,
 }
 
+impl Seat {
+    /// As [`RoleAt::check_paths`].
+    ///
+    /// # Errors
+    /// It lists something for which the role may not speak.
+    pub fn check_paths(&self, role: &RoleName, file: &Metadata<Targets>) -> Result<(), TufError> {
+        within(role, self.paths.as_ref(), file.role())
+    }
+}
+
 impl RoleAt {
+    /// The place without the file.
+    pub fn seat(&self) -> Seat {
+        Seat { keys: self.keys.clone(), paths: self.paths.clone() }
+    }
+
     /// That `file` lists only what the role may speak for. Verifiers pass over the rest, but it may be the file of another
     /// role with the same keys: role files do not say whose they are.
     ///

@@ -373,7 +373,7 @@ fn key_text(id: &str, key: Option<&Value>) -> String {
 }
 
 fn delegations(old: &Value, new: &Value, out: &mut Vec<Item>) {
-    let read = |v: &Value| v["roles"].as_array().map_or(Some(Default::default()), |list| named(list));
+    let read = |v: &Value| named(v["roles"].as_array().map(Vec::as_slice).unwrap_or_default());
     // Two of one name, or one without: told as a whole.
     let (Some((order, a)), Some((new_order, b))) = (read(old), read(new)) else { return };
     let (roles, others): (BTreeMap<_, _>, BTreeMap<_, _>) =

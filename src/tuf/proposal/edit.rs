@@ -614,7 +614,7 @@ impl Work<'_> {
         for (role, ways) in &ways {
             for way in ways {
                 check_threshold(role, Some(&way.keys))?;
-                if let Some(content) = content(role).filter(|_| drafts.contains_key(role)) {
+                if let Some(content) = content(role) {
                     super::base::within(role, way.paths.as_ref(), content)?;
                 }
                 if *role != targets && drafts.contains_key(&way.by) {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::base::{Way, ways, within};
-use super::{Base, RoleAt};
-use crate::tuf::{Fault, Limits, Metadata, Paths, RoleKeys, RoleName, Root, Targets, TufError, Unverified};
+use super::{Base, RoleAt, Seat};
+use crate::tuf::{
+    Fault, FileName, Limits, Metadata, RoleKeys, RoleName, Root, Targets, TufError, Unverified, Version,
+};
 
 /// Signed files of one or several roles, and the target files that come along.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct Installed {
     /// Every role that can then be reached and has a file: the group's, or the published one.
     pub roles: BTreeMap<RoleName, RoleAt>,
     /// Roles that can be reached and have no file: the first one may be submitted.
-    pub vacant: BTreeMap<RoleName, (RoleKeys, Option<Paths>)>,
+    pub vacant: BTreeMap<RoleName, Seat>,
     /// Roles whose published file does not verify under the keys that then hold: it must be signed again.
     pub unsigned: BTreeSet<RoleName>,
 }
@@ -46,6 +48,38 @@ impl Group {
     /// The file of a role.
     pub fn file(&self, role: &RoleName) -> Option<&Bytes> {
         if *role == RoleName::root() { self.root.as_ref() } else { self.roles.get(role) }
+    }
+
+    /// The version that each file claims.
+    ///
+    /// # Errors
+    /// A file that is no metadata of its role.
+    pub fn versions(&self) -> Result<BTreeMap<RoleName, Version>, TufError> {
+        let limits = Limits::default();
+        let mut out = BTreeMap::new();
+        if let Some(root) = &self.root {
+            let role = RoleName::root();
+            let file = Unverified::<Root>::parse(&role, root, &limits)?;
+            out.insert(role, file.claimed_version());
+        }
+        for (role, bytes) in &self.roles {
+            let file = Unverified::<Targets>::parse(role, bytes, &limits)?;
+            out.insert(role.clone(), file.claimed_version());
+        }
+        Ok(out)
+    }
+
+    /// The files under the names that they have in a state.
+    ///
+    /// # Errors
+    /// A file that is no metadata of its role.
+    pub fn named(&self) -> Result<BTreeMap<FileName, Bytes>, TufError> {
+        let versions = self.versions()?;
+        let named = |(role, version): (RoleName, Version)| {
+            let bytes = self.file(&role).cloned()?;
+            Some((FileName::versioned(role, version), bytes))
+        };
+        Ok(versions.into_iter().filter_map(named).collect())
     }
 
     /// Whether there is no role file in it.
@@ -107,7 +141,7 @@ pub fn install(base: &Base, root: &Metadata<Root>, group: &Group) -> Result<Inst
                     file.clone()
                 }
                 None => {
-                    out.vacant.insert(role, (keys, paths));
+                    out.vacant.insert(role, Seat { keys, paths });
                     continue;
                 }
             },

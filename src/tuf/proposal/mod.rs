@@ -33,7 +33,7 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
-pub use base::{Base, RoleAt};
+pub use base::{Base, RoleAt, Seat};
 pub use difference::{Difference, FileDifference, Item, ItemKind, plain};
 pub use edit::{Edit, EditError, Place};
 pub use install::{Group, Installed, install};

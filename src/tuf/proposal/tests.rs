@@ -111,7 +111,7 @@ fn rotating_a_delegated_key_drafts_the_role_again() {
     alone.roles.remove(&releases);
     assert_eq!(
         install(&base, root, &alone).unwrap().unsigned.into_iter().collect::<Vec<_>>(),
-        [releases.clone()]
+        std::slice::from_ref(&releases)
     );
     // Signed by the key that goes: nobody asked for it.
     let mut wrong = old_key;
@@ -192,7 +192,7 @@ fn delegations_are_named_with_scope_and_order() {
         place: Place::First,
         note: Some(json!({"vettedBy": "bob"})),
     };
-    let p = propose(&base, &[delegate.clone()]);
+    let p = propose(&base, std::slice::from_ref(&delegate));
     let kinds_of = kinds(&p, &base, &targets);
     assert!(kinds_of.contains(&ItemKind::DelegationAdded) && kinds_of.contains(&ItemKind::Order));
     assert!(kinds_of.contains(&ItemKind::KeyAdded) && !kinds_of.contains(&ItemKind::Other), "{kinds_of:?}");

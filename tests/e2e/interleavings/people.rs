@@ -433,7 +433,9 @@ impl Stage {
         };
         let id = format!("{:08x}{:08x}", home, self.calls());
         let intents = Withdrawal { path, id };
-        let done = committer.work(&Job { intents: Some(&intents), forced: &none, repair: false }).await;
+        let done = committer
+            .work(&Job { intents: Some(&intents), forced: &none, repair: false, install: None })
+            .await;
         match done {
             Ok(_) => self.wishes.borrow_mut()[wish].ended = Some((self.calls(), true)),
             Err(e) => self.failed("withdrawal", &e),

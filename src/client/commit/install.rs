@@ -1,0 +1,330 @@
+//! Finished files of several roles, or of a root: judged together on what is published, and put in as a whole or not at all.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::round::{Round, newest};
+use super::{Committer, Job, Ledger, Reason, WorkError};
+use crate::client::signing::{can_sign, require, sign};
+use crate::client::submission::{Fetched, Submission, SubmissionTag, pack_group};
+use crate::sig::json;
+use crate::tuf::lineage::{self, RoleFile, Verdict, View};
+use crate::tuf::proposal::{Base, Group, RoleAt, install};
+use crate::tuf::{
+    Draft, Extra, Files, Heading, Limits, Metadata, RoleKeys, RoleName, Targets, TufError, Unverified,
+    Version,
+};
+
+/// Lifetime of the first file of a role, seconds.
+const FIRST_LIFE: i64 = 90 * 86_400;
+
+/// How a group stands to what is published.
+pub(super) enum Stand {
+    /// Nothing of it is missing.
+    In,
+    /// It follows; what the round is with it.
+    Follows(Box<Round>),
+    /// It does not.
+    Not(Refused),
+}
+
+/// Why a group does not follow.
+pub(super) struct Refused {
+    role: RoleName,
+    version: Version,
+    pub(super) reason: Reason,
+}
+
+impl Committer<'_> {
+    /// Put in what the job installs, and what others have submitted of that kind, as far as it follows from what is published.
+    pub(super) fn admit(
+        &self,
+        job: &Job<'_>,
+        ledger: &mut Ledger,
+        round: &mut Round,
+    ) -> Result<(), WorkError> {
+        let own = job.install.map(|g| SubmissionTag::of_group(g).map(|tag| (tag, g.clone()))).transpose()?;
+        let mut others: BTreeMap<SubmissionTag, Group> = BTreeMap::new();
+        for tag in round.listed.iter().filter(|tag| own.as_ref().is_none_or(|(own, _)| own != *tag)) {
+            if let Some(Fetched::Group(group)) = ledger.fetched.get(tag) {
+                others.insert(tag.clone(), (**group).clone());
+            }
+        }
+        // A file that delegates otherwise than the live one changes who may sign what, though it stands alone.
+        let (alone, seen): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut round.seen).into_iter().partition(|s| delegates_anew(round, s));
+        round.seen = seen;
+        for s in alone {
+            let roles = BTreeMap::from([(s.role.clone(), s.file.bytes().clone())]);
+            let group = Group { root: None, roles, files: s.files.targets().clone() };
+            others.entry(s.tag).or_insert(group);
+        }
+        ledger.settled.clear();
+        if let Some((tag, group)) = &own {
+            self.first_come(tag, group, &others, round)?;
+            self.admit_own(tag, group, ledger, round)?;
+        }
+        for (tag, group) in
+            others.into_iter().filter(|(tag, _)| own.as_ref().is_none_or(|(own, _)| own != tag))
+        {
+            match self.stand(&tag, &group, ledger, round)? {
+                Stand::In => drop(ledger.settled.insert(tag)),
+                Stand::Follows(with) if self.is_online(with.chain.last().role()) => *round = *with,
+                Stand::Follows(_) => drop(ledger.refused.insert(tag, Reason::Online)),
+                Stand::Not(refused) => drop(ledger.refused.insert(tag, refused.reason)),
+            }
+        }
+        ledger.settled_first.get_or_insert_with(|| ledger.settled.clone());
+        Ok(())
+    }
+
+    fn admit_own(
+        &self,
+        tag: &SubmissionTag,
+        group: &Group,
+        ledger: &mut Ledger,
+        round: &mut Round,
+    ) -> Result<(), WorkError> {
+        match self.stand(tag, group, ledger, round)? {
+            Stand::In => drop(ledger.settled.insert(tag.clone())),
+            Stand::Follows(with) => {
+                if self.is_online(with.chain.last().role()) {
+                    *round = *with;
+                } else {
+                    ledger.refused.insert(tag.clone(), Reason::Online);
+                }
+                if !round.listed.contains(tag) && !ledger.submitted.contains(tag) {
+                    round.submit = Some((tag.clone(), pack_group(group)?));
+                }
+            }
+            Stand::Not(Refused { role, version, reason }) => {
+                let published = match round.roles.get(&role) {
+                    Some(at) => at.file.version(),
+                    None => round.settled_root,
+                };
+                return Err(match reason {
+                    Reason::Invalid(why) => TufError::new(&role, crate::tuf::Fault::Format(why)).into(),
+                    Reason::Keys(role) => match round.keys(&role) {
+                        Some(keys) => match require(self.keys, &role, keys) {
+                            Err(e) => e.into(),
+                            Ok(()) => WorkError::StaleBase { role, proposed: version, published },
+                        },
+                        None => WorkError::StaleBase { role, proposed: version, published },
+                    },
+                    _ => WorkError::StaleBase { role, proposed: version, published },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Two roots of one version can both be signed by enough. Everybody submits before the first PUT, and the one whose tag
+    /// sorts first goes first.
+    fn first_come(
+        &self,
+        own: &SubmissionTag,
+        group: &Group,
+        others: &BTreeMap<SubmissionTag, Group>,
+        round: &Round,
+    ) -> Result<(), WorkError> {
+        let root = RoleName::root();
+        if group.root.is_none() || own.version() <= round.settled_root {
+            return Ok(());
+        }
+        let name = self.collection.to_string();
+        let rival = others.iter().any(|(tag, other)| {
+            let valid = |bytes: &Bytes| round.chain.extended(bytes, Some(&name), &Limits::default());
+            let same = || signed_part(other.root.as_ref()) == signed_part(group.root.as_ref());
+            tag.is_of(&root)
+                && tag.version() == own.version()
+                && tag < own
+                && !same()
+                && other.root.as_ref().is_some_and(|bytes| valid(bytes).is_ok())
+        });
+        if rival { Err(WorkError::AnotherRoot(own.version())) } else { Ok(()) }
+    }
+
+    /// How a group stands to what is published, as of this round.
+    pub(super) fn stand(
+        &self,
+        tag: &SubmissionTag,
+        group: &Group,
+        ledger: &mut Ledger,
+        round: &Round,
+    ) -> Result<Stand, WorkError> {
+        let now = self.clock.now();
+        let not = |role: &RoleName, version: Version, reason: Reason| {
+            Ok(Stand::Not(Refused { role: role.clone(), version, reason }))
+        };
+        let (root, name, limits) = (RoleName::root(), self.collection.to_string(), Limits::default());
+        let mut with = round.clone();
+        if let Some(bytes) = &group.root {
+            let version = group.versions()?.get(&root).copied().unwrap_or(Version::ONE);
+            match with.chain.get(version) {
+                Some(there) if Some(there.signed()) == signed_part(Some(bytes)).as_ref() => {}
+                Some(_) => return not(&root, version, Reason::Stale),
+                None if version > with.chain.last().version().next() => {
+                    return not(&root, version, Reason::Ahead);
+                }
+                None if version <= with.chain.last().version() => return not(&root, version, Reason::Stale),
+                None => match with.chain.extended(bytes, Some(&name), &limits) {
+                    Ok(chain) if chain.last().is_expired(now) => {
+                        let why = format!("expired since {}", chain.last().expires());
+                        return not(&root, version, Reason::Invalid(why));
+                    }
+                    Ok(chain) => with.chain = chain,
+                    // It may be of the same version as another one that came first.
+                    Err(e) => return not(&root, version, Reason::Invalid(e.to_string())),
+                },
+            }
+        }
+        let mut rest = Group { root: None, roles: BTreeMap::new(), files: group.files.clone() };
+        for (role, bytes) in &group.roles {
+            let file = unchecked(role, bytes)?;
+            let lineage = match RoleFile::of(&file) {
+                Ok(lineage) => lineage,
+                Err(fault) => return not(role, file.version(), Reason::Invalid(fault.to_string())),
+            };
+            let verdict = match with.roles.get(role) {
+                Some(at) => lineage::classify(&view(role, &at.file)?, &lineage).verdict,
+                None => Verdict::FastForward,
+            };
+            match verdict {
+                Verdict::AlreadyIn => continue,
+                Verdict::Stale => return not(role, file.version(), Reason::Stale),
+                Verdict::Ahead => return not(role, file.version(), Reason::Ahead),
+                // To whom a role delegates is one value, and is never merged with another one.
+                Verdict::Fork
+                    if with.roles.get(role).is_some_and(|at| delegations(&file) != delegations(&at.file)) =>
+                {
+                    return not(role, file.version(), Reason::Stale);
+                }
+                Verdict::FastForward | Verdict::Fork => {}
+            }
+            if file.is_expired(now) {
+                let why = format!("expired since {}", file.expires());
+                return not(role, file.version(), Reason::Invalid(why));
+            }
+            rest.roles.insert(role.clone(), bytes.clone());
+        }
+        if rest.roles.is_empty() && with.chain.last().version() == round.chain.last().version() {
+            return Ok(Stand::In);
+        }
+        let top = tag.version();
+        let base = Base::new(self.collection.clone(), with.chain.last().clone(), with.roles.clone());
+        let installed = match install(&base, with.chain.last(), &rest) {
+            Ok(installed) => installed,
+            Err(e) => return not(&e.role, top, Reason::Invalid(e.to_string())),
+        };
+        let old = std::mem::replace(&mut with.roles, installed.roles);
+        with.vacant = installed.vacant;
+        let mut rotated = Vec::new();
+        with.seen.retain(|s| {
+            let Some(at) = with.roles.get(&s.role) else { return true };
+            let stands = s.file.count(&at.keys).is_met() || can_sign(self.keys, &at.keys);
+            if !stands {
+                rotated.push(s.tag.clone());
+            }
+            stands
+        });
+        let mut files = Files::new();
+        group.files.iter().for_each(|(path, bytes)| files.put_target(path.clone(), bytes.clone()));
+        let mut theirs = BTreeMap::new();
+        for role in rest.roles.keys() {
+            let Some(at) = with.roles.get(role) else { continue };
+            let lineage = RoleFile::of(&at.file).map_err(|fault| TufError::new(role, fault))?;
+            theirs.insert(role.clone(), (lineage.hash().to_owned(), at.file.version()));
+            let (file, files, role) = (at.file.clone(), files.clone(), role.clone());
+            with.seen.push(Submission { tag: tag.clone(), role, file, lineage, files });
+        }
+        for (role, at) in &with.roles {
+            // Where nothing is live, what was placed before counts, not the group's own file.
+            let before = old.get(role).cloned();
+            let at = RoleAt { file: before.map_or_else(|| at.file.clone(), |b| b.file), ..at.clone() };
+            let joined = self.joined(&with, role, &at)?;
+            if let Some((hash, version)) = theirs.get(role)
+                && joined.folded.verdicts.get(hash) != Some(&Verdict::AlreadyIn)
+            {
+                return not(role, *version, Reason::Stale);
+            }
+            let files = [joined.live].into_iter().chain(joined.remembered);
+            let files = files.chain(joined.submissions.iter().map(|s| &s.file));
+            let signed = joined.folded.view.file().is_some()
+                && newest(&joined.folded, files).is_some_and(|f| f.count(&at.keys).is_met());
+            if !signed && !joined.may_sign {
+                return not(role, top, Reason::Keys(role.clone()));
+            }
+        }
+        for tag in rotated {
+            ledger.refused.insert(tag, Reason::Rotated);
+        }
+        Ok(Stand::Follows(Box::new(with)))
+    }
+
+    /// Give files to roles that are delegated to and have none: the first one that was submitted, or, for what is to be
+    /// published here, an empty one.
+    pub(super) async fn settle_vacant(&self, job: &Job<'_>, round: &mut Round) -> Result<(), WorkError> {
+        let mut settled = Vec::new();
+        for (role, seat) in &round.vacant {
+            // Where the role was delegated to before, its old file is still listed, and versions must not fall.
+            let listed = round.live.iter().chain(&round.memory);
+            let floor = listed.filter_map(|w| w.trusted().pin(role)).map(|pin| pin.version).max();
+            let theirs =
+                round.seen.iter().filter(|s| s.role == *role && floor.is_none_or(|f| s.file.version() > f));
+            let first = theirs.min_by_key(|s| (s.file.version(), s.lineage.hash().to_owned()));
+            let file = match first {
+                Some(submission) => submission.file.clone(),
+                None if job.intents.is_some_and(|i| i.role() == *role) => {
+                    let version = floor.map_or(Version::ONE, Version::next);
+                    self.first_file(role, &seat.keys, version).await?
+                }
+                None => continue,
+            };
+            let at = RoleAt { keys: seat.keys.clone(), paths: seat.paths.clone(), file };
+            settled.push((role.clone(), at));
+        }
+        for (role, at) in settled {
+            round.vacant.remove(&role);
+            round.roles.insert(role, at);
+        }
+        Ok(())
+    }
+
+    async fn first_file(
+        &self,
+        role: &RoleName,
+        keys: &RoleKeys,
+        version: Version,
+    ) -> Result<std::sync::Arc<Metadata<Targets>>, WorkError> {
+        let now = self.clock.now();
+        let extra = Extra::new(self.collection.to_string(), now);
+        let heading = Heading { version, expires: now.plus(FIRST_LIFE), extra };
+        let draft = Draft::targets(&heading, serde_json::Map::new(), &[]);
+        let bytes = sign(self.keys, role, keys, &draft).await?;
+        Ok(Submission::of(role, keys, &bytes, Files::new())?.file)
+    }
+}
+
+/// Whether a submission changes to whom its role delegates.
+fn delegates_anew(round: &Round, s: &Submission) -> bool {
+    let Some(at) = round.roles.get(&s.role) else { return false };
+    delegations(&s.file) != delegations(&at.file)
+}
+
+fn delegations(file: &Metadata<Targets>) -> Option<&serde_json::Value> {
+    file.signed().get("delegations")
+}
+
+fn view(role: &RoleName, file: &Metadata<Targets>) -> Result<View, TufError> {
+    RoleFile::of(file).map(|f| View::of(&f)).map_err(|fault| TufError::new(role, fault))
+}
+
+/// A file for its content alone: nobody's signature is asked for.
+fn unchecked(role: &RoleName, bytes: &Bytes) -> Result<Metadata<Targets>, TufError> {
+    Unverified::<Targets>::parse(role, bytes, &Limits::default())?.verify(role, &[])
+}
+
+fn signed_part(file: Option<&Bytes>) -> Option<serde_json::Value> {
+    json::parse(file?).ok()?.get("signed").cloned()
+}
