@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    completion, copy, init, inspect, key, login, logout, man, publish, renew, status, tree, trust, verify,
+    audit, completion, copy, init, inspect, key, login, logout, man, publish, renew, revoke, status, tree,
+    trust, verify,
 };
 
 /// Sign OCI bundles so that trust travels with them
@@ -56,9 +57,11 @@ pub(super) enum Command {
     Init(init::Args),
     Publish(publish::Args),
     Renew(renew::Args),
+    Revoke(revoke::Args),
     Verify(verify::Args),
     Status(status::Args),
     Copy(copy::Args),
+    Audit(audit::Args),
     Tree(tree::Args),
     Inspect(inspect::Args),
     Trust(trust::Args),

@@ -13,6 +13,7 @@ use super::home::Home;
 use super::progress::Progress;
 use super::render::Note;
 use crate::client::anchors::TrustStore;
+use crate::client::installed::{Installed, InstalledLog};
 use crate::keys::{KeyFolder, Password, PasswordError, Passwords, Plugins, Prompt};
 use crate::store::registry::{Hosts, Notice};
 use crate::time::{Clock, FixedClock, TimeError, UnixTime};
@@ -164,6 +165,19 @@ impl<'c, 'e> Context<'c, 'e> {
     /// The folder of remembered states.
     pub(super) fn memory(&self) -> &Path {
         &self.home.memory
+    }
+
+    /// The log of what was verified or copied here.
+    pub(super) fn installed(&self) -> InstalledLog {
+        InstalledLog::new(&self.home.installed)
+    }
+
+    /// Log what was verified or copied. The answer stands without it; an audit would miss it.
+    pub(super) fn log_installed(&mut self, new: &[Installed]) {
+        if let Err(e) = self.installed().add(new) {
+            let path = self.installed().path().display().to_string();
+            self.note("installed.unwritten", format!("an audit here will not know of it: {path}: {e}"));
+        }
     }
 
     /// Where a long copy says how far it is.

@@ -14,6 +14,7 @@ use super::registry::RegistryArgs;
 use super::render::Outcome;
 use super::verify::next_step;
 use crate::client::copy::{Copier, Job, Onto, Outcome as Ended, Settings, Trouble, is_one_place};
+use crate::client::installed::Installed;
 use crate::oci::{Platform, Reference};
 use crate::store::copy::Filter;
 use crate::trust::Subject;
@@ -128,6 +129,10 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         .collect();
     for row in &rows {
         row.notes(cx, rows.len() > 1);
+    }
+    if !args.dry_run {
+        let arrived: Vec<Installed> = rows.iter().filter_map(|row| row.installed(now)).collect();
+        cx.log_installed(&arrived);
     }
     Rows::outcome(rows, plan.several)
 }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use super::context::Env;
 use super::error::CliError;
 
+/// The log of what was verified or copied.
+const INSTALLED: &str = "installed.jsonl";
+
 /// The places of an installation. None of them need exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Home {
@@ -14,6 +17,8 @@ pub(super) struct Home {
     pub(super) keys: PathBuf,
     /// The folder of remembered states.
     pub(super) memory: PathBuf,
+    /// What was verified or copied here.
+    pub(super) installed: PathBuf,
 }
 
 impl Home {
@@ -24,7 +29,7 @@ impl Home {
     pub(super) fn find(flag: Option<&Path>, env: &Env<'_>) -> Result<Self, CliError> {
         if let Some(dir) = flag.map(Path::to_owned).or_else(|| env.var("BULLA_HOME").map(PathBuf::from)) {
             let [trust, keys, memory] = ["trust.json", "keys", "memory"].map(|name| dir.join(name));
-            return Ok(Self { trust, keys, memory });
+            return Ok(Self { trust, keys, memory, installed: dir.join(INSTALLED) });
         }
         let place = |variable: &str, default: &str| {
             // A relative path in them is invalid and to be ignored, says the specification.
@@ -36,10 +41,12 @@ impl Home {
                     .next("pass --home DIR")
             })
         };
+        let state = place("XDG_STATE_HOME", ".local/state")?;
         Ok(Self {
             trust: place("XDG_CONFIG_HOME", ".config")?.join("trust.json"),
             keys: place("XDG_DATA_HOME", ".local/share")?.join("keys"),
-            memory: place("XDG_STATE_HOME", ".local/state")?.join("memory"),
+            memory: state.join("memory"),
+            installed: state.join(INSTALLED),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
@@ -14,11 +15,14 @@ use super::render::Outcome;
 use crate::client::init::{Created, InitError, Lifetimes, NextStep, Request, check_tags, init};
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
+use crate::client::revoke::list_under;
 use crate::client::state;
 use crate::keys::{self, KeyName, KeyRef, MemorySigner, Passwords, Signer};
 use crate::oci::{ArchiveRef, LayoutRef, Reference, RegistryRef};
 use crate::sig::{KeyId, Scheme};
-use crate::trust::Duration;
+use crate::store::Manage;
+use crate::time::UnixTime;
+use crate::trust::{Duration, join_revocations};
 use crate::tuf::CollectionName;
 
 /// Create a collection: its keys, its root of trust and its first state
@@ -59,6 +63,9 @@ pub(super) struct Args {
     /// Promise that one process at a time publishes: submissions are skipped
     #[arg(long)]
     single_writer: bool,
+    /// Begin anew with another root where the collection's root keys were lost or stolen: every deployer must replace it
+    #[arg(long)]
+    replace: bool,
     /// Write the memory of this collection to FILE too
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
@@ -97,7 +104,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     trust.load()?;
     let mut memories = vec![Memory::in_dir(cx.memory(), &args.name)];
     memories.extend(args.lock.iter().map(|file| Memory::in_file(file, &args.name)));
-    if let Some(memory) = memories.iter().find(|m| m.path().exists()) {
+    if let Some(memory) = memories.iter().find(|m| !args.replace && m.path().exists()) {
         let path = memory.path().to_owned();
         return Err(InitError::Remembered { collection: args.name, path }.into());
     }
@@ -111,6 +118,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         match state::resolve_state(&*store, &args.name).await {
             Err(state::StateError::Store(e)) if e.is_not_found() => {}
             Ok(None) => {}
+            Ok(Some(_)) if args.replace => {}
             Ok(Some(_)) => {
                 return Err(InitError::Exists { collection: args.name.clone(), place: at.clone() }.into());
             }
@@ -119,6 +127,16 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         check_tags(&*store, &args.name).await?;
         Ok(store)
     })??;
+    let old = if args.replace { old_roots(&args, cx)? } else { Vec::new() };
+    let anew = match args.replace {
+        true => Some(block_on(known_revocations(&*store, &args.name, &old, &memories, cx.now()))?.map_err(
+            |why| {
+                CliError::failed("revocation.unreadable", "the revocation list of before cannot be kept")
+                    .reason(why)
+            },
+        )?),
+        false => None,
+    };
 
     let mut keys = Keys { names: Vec::new(), generated: Vec::new() };
     let [root_keys, targets_key, releases_key, online_key] = keys.all(&args, cx)?;
@@ -137,6 +155,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         single_writer: args.single_writer,
         shared_root_key: args.dangerously_share_root_key.clone(),
         root_file: &args.root_file,
+        anew,
         memories: &memories,
         now: cx.now(),
     };
@@ -152,6 +171,12 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             names.join(", ")
         ))
     })?;
+    if args.replace {
+        trust.replace_roots(&args.name, &created.root)?;
+        for memory in &memories {
+            memory.forget(&old)?;
+        }
+    }
     for anchor in &created.anchors {
         trust.add(anchor).map_err(|e| {
             CliError::from(e).next(format!(
@@ -167,6 +192,38 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     }
     let folder = cx.keys().path().to_owned();
     Ok(Box::new(Made { created, names: keys.names, generated: keys.generated, folder }))
+}
+
+/// The roots that are trusted here for the collection, which gives them up.
+fn old_roots(args: &Args, cx: &Context<'_, '_>) -> Result<Vec<Bytes>, CliError> {
+    let file = cx.trust().load()?;
+    let ours = file.anchors.iter().filter(|a| a.collection == args.name);
+    let roots: Vec<Bytes> = ours.map(|a| a.root.bytes().clone()).collect();
+    if roots.is_empty() {
+        return Err(CliError::new(Exit::Usage, "anchor.none", format!("{} is not anchored here", args.name))
+            .reason("--replace is for a collection that this installation trusts and gives up")
+            .next("make a new collection without --replace"));
+    }
+    Ok(roots)
+}
+
+/// The revocations that were signed under the old roots, live and remembered: they hold for the new one, too.
+async fn known_revocations(
+    store: &dyn Manage,
+    collection: &CollectionName,
+    roots: &[Bytes],
+    memories: &[Memory],
+    now: UnixTime,
+) -> Result<Bytes, String> {
+    let mut lists = Vec::new();
+    for root in roots {
+        lists.extend(list_under(store, collection, root, memories, now).await?);
+    }
+    let lists: Vec<&[u8]> = lists.iter().map(|l| &l[..]).collect();
+    let empty: &[u8] = br#"{"entries":[],"schemaVersion":1}"#;
+    let all: Vec<&[u8]> = std::iter::once(empty).chain(lists).collect();
+    let joined = join_revocations(&all, &[])?;
+    Ok(joined.map_or_else(|| Bytes::copy_from_slice(empty), Bytes::from))
 }
 
 /// Where the state goes: a repository or an OCI layout, without tag and digest.

@@ -3,6 +3,7 @@
 //! [`run`] takes everything from its arguments: tests call it in their own process, as often as they like.
 
 mod args;
+mod audit;
 mod completion;
 mod context;
 mod copy;
@@ -20,6 +21,7 @@ mod publish;
 mod registry;
 mod render;
 mod renew;
+mod revoke;
 mod signing;
 mod status;
 mod stop;
@@ -92,9 +94,11 @@ fn dispatch(
         Command::Init(args) => init::run(args, cx),
         Command::Publish(args) => publish::run(args, cx),
         Command::Renew(args) => renew::run(args, format, cx),
+        Command::Revoke(args) => revoke::run(args, cx),
         Command::Verify(args) => verify::run(args, cx),
         Command::Status(args) => status::run(args, cx),
         Command::Copy(args) => copy::run(args, cx),
+        Command::Audit(args) => audit::run(args, cx),
         Command::Tree(args) => tree::run(args, cx),
         Command::Inspect(args) => inspect::run(args, format, cx),
         Command::Trust(args) => trust::run(args, cx),

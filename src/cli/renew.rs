@@ -37,6 +37,9 @@ pub(super) struct Args {
     /// Re-sign this role now, due or not; the only way to re-sign root and targets (can be repeated)
     #[arg(long, value_name = "ROLE", value_parser = role)]
     role: Vec<RoleName>,
+    /// Hang a fresh seal on every release, as after keys were replaced
+    #[arg(long)]
+    reseal: bool,
     /// A root key that is not in the key folder (can be repeated)
     #[arg(long, value_name = "KEY")]
     root_key: Vec<KeyRef>,
@@ -87,6 +90,7 @@ async fn once(args: &Args, desk: &Desk, places: &Stores, clock: &dyn Clock) -> R
         anchor: desk.anchor.root.bytes().clone(),
         store: &*store,
         roles: args.role.iter().cloned().collect(),
+        reseal: args.reseal,
         memories: &desk.memories,
         without_memory: desk.without_memory,
         keys: &desk.ring,

@@ -1,5 +1,6 @@
 //! `bulla trust`: anchors, and the file they are in.
 
+mod replace;
 mod source;
 
 use std::fs::File;
@@ -60,6 +61,8 @@ enum Action {
     },
     /// Show anchors and statements
     List,
+    /// Trust another root of a collection whose root keys were lost, and forget the old one
+    Replace(replace::Args),
     /// Trust an anchor no longer
     Remove {
         /// The ID that list shows, or a SCOPE that only one anchor has
@@ -69,6 +72,11 @@ enum Action {
     Fingerprint {
         /// The root file
         file: PathBuf,
+    },
+    /// Take note of an advisory, so that verify no longer warns of it
+    Acknowledge {
+        /// The ID that verify shows
+        id: String,
     },
     /// Print a trust.json for another installation
     Export {
@@ -104,12 +112,14 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             let file = cx.trust().load()?;
             Ok(Box::new(Anchors { verb: None, anchors: file.anchors.clone(), file, changed: false }))
         }
+        Action::Replace(args) => replace::run(args, cx),
         Action::Remove { id } => remove(cx, &id),
         Action::Fingerprint { file } => {
             let bytes = read_root(&file)?;
             let facts = root_facts(&bytes, None).map_err(|e| root_invalid(&file.display().to_string(), e))?;
             Ok(Box::new(Fingerprint { file, facts }))
         }
+        Action::Acknowledge { id } => acknowledge(cx, id),
         Action::Export { output } => export(cx, output),
     }
 }
@@ -209,6 +219,15 @@ fn remove(cx: &Context<'_, '_>, id: &str) -> Result<Box<dyn Outcome>, CliError> 
     }
 }
 
+fn acknowledge(cx: &Context<'_, '_>, id: String) -> Result<Box<dyn Outcome>, CliError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    if id.is_empty() || id.len() > 64 || !id.bytes().all(plain) {
+        return Err(CliError::usage("that is no id of an advisory").next("bulla verify shows it"));
+    }
+    let changed = cx.trust().acknowledge(&id)?;
+    Ok(Box::new(Acknowledged { id, changed }))
+}
+
 fn export(cx: &mut Context<'_, '_>, output: Option<PathBuf>) -> Result<Box<dyn Outcome>, CliError> {
     let mut file = cx.trust().load()?;
     let mut dropped = 0;
@@ -255,6 +274,23 @@ fn root_invalid(from: &str, e: crate::tuf::TufError) -> CliError {
             format!("{from} is no root that verifies by itself"),
         )
         .reason(&e),
+    }
+}
+
+/// An advisory that was read.
+struct Acknowledged {
+    id: String,
+    changed: bool,
+}
+
+impl Outcome for Acknowledged {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let word = if self.changed { "noted" } else { "unchanged" };
+        writeln!(out, "{word:<9} advisory {}: verify no longer warns of it here", self.id)
+    }
+
+    fn json(&self) -> Value {
+        json!({"acknowledged": self.id, "changed": self.changed})
     }
 }
 

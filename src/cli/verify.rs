@@ -9,8 +9,10 @@ use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
+use crate::client::installed::{Done, Installed};
 use crate::client::verify::{Verifier, VerifyError};
 use crate::oci::Reference;
+use crate::time::UnixTime;
 use crate::trust::{self, AnchorReport, Check, Code, Report, Subject, TrustFile, Verdict};
 
 /// Judge whether bundles are trusted releases, and say why
@@ -65,10 +67,21 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             }
         }
     })?;
+    let trusted: Vec<Installed> =
+        verified.reports.iter().filter_map(|(r, _)| installed(r, cx.now())).collect();
+    cx.log_installed(&trusted);
     match verified {
         Verified { reports, error: Some(e) } if reports.is_empty() => Err(e),
         verified => Ok(Box::new(verified)),
     }
+}
+
+/// A trusted bundle, for the log.
+fn installed(report: &Report, at: UnixTime) -> Option<Installed> {
+    let digest = report.digest.clone().filter(|_| report.verdict() == Verdict::Trusted)?;
+    let by = report.anchors.iter().find(|a| a.verdict() == Verdict::Trusted);
+    let (reference, collection) = (report.reference.clone(), by.map(|a| a.collection.clone()));
+    Some(Installed { at, done: Done::Verified, reference, digest, collection })
 }
 
 struct Verified {

@@ -208,6 +208,45 @@ impl TrustStore {
         self.edit(|file| file.anchors.retain(|a| a.id.as_str() != id))
     }
 
+    /// Give every anchor of `collection` this root; each with what it was before. Those that have it already stay.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn replace_roots(
+        &self,
+        collection: &CollectionName,
+        root: &Bytes,
+    ) -> Result<Vec<(Anchor, Anchor)>, AnchorError> {
+        let mut replaced = Vec::new();
+        self.edit(|file| {
+            let ours = file.anchors.iter_mut();
+            for anchor in ours.filter(|a| a.collection == *collection && a.root.bytes() != root) {
+                let (scope, state_at) = (anchor.scope.clone(), anchor.state_at.clone());
+                let new = Anchor::tuf(scope, collection.clone(), root.clone(), state_at);
+                replaced.push((std::mem::replace(anchor, new.clone()), new));
+            }
+            // Two roots for one scope become one.
+            let mut seen = Vec::new();
+            file.anchors.retain(|a| {
+                !seen.contains(&a.id) && {
+                    seen.push(a.id.clone());
+                    true
+                }
+            });
+        })?;
+        Ok(replaced)
+    }
+
+    /// Warn of this advisory no longer. `false` when that was said before.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn acknowledge(&self, id: &str) -> Result<bool, AnchorError> {
+        self.edit(|file| {
+            file.acknowledged.insert(id.to_owned());
+        })
+    }
+
     /// Change the file under a lock; it is written only when something changed, whole and durable.
     fn edit(&self, change: impl FnOnce(&mut TrustFile)) -> Result<bool, AnchorError> {
         let folder =

@@ -1,8 +1,10 @@
 //! The committing loop of publish, renew and (later) revoke: `work` of docs/adr/0003, whose names it keeps.
 
 mod damaged;
+mod history;
 mod install;
 mod look;
+mod revocations;
 mod round;
 pub mod survey;
 
@@ -10,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
 
 use super::known::Known;
 use super::memory::{Memory, MemoryError, is_newer};
@@ -21,12 +26,12 @@ use crate::oci::{Content, Digest, Reference, Tag};
 use crate::sig::KeyId;
 use crate::store::{Failure, Store as _, StoreError};
 use crate::time::{Clock, UnixTime};
+use crate::trust::RevocationList;
 use crate::tuf::lineage::{Change, Loser, View};
 use crate::tuf::proposal::{Base, Group, Installed, install};
 use crate::tuf::{
     CollectionName, Files, Limits, Metadata, Remembered, RoleName, Root, RootChain, TufError, Version,
 };
-use bytes::Bytes;
 
 use damaged::{Found, not_newer};
 use round::Round;
@@ -85,6 +90,16 @@ pub trait Intents: Send + Sync {
     /// The role that is changed; its key must be here.
     fn role(&self) -> RoleName;
 
+    /// How a role is concerned.
+    fn concern(&self, role: &RoleName) -> Concern {
+        if *role == self.role() { Concern::Must } else { Concern::No }
+    }
+
+    /// What is entered into the revocation list, in which `list` stands already.
+    fn revocations(&self, _list: &RevocationList, _by: &KeyId, _at: UnixTime) -> Vec<Value> {
+        Vec::new()
+    }
+
     /// The changes on top of `view`, signed by key `by` at `at`. Asked once. `known` is what is live and what is remembered.
     ///
     /// # Errors
@@ -96,6 +111,17 @@ pub trait Intents: Send + Sync {
         by: &KeyId,
         at: UnixTime,
     ) -> Result<Vec<Change>, Refusal>;
+}
+
+/// Whether an intent changes a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concern {
+    /// No.
+    No,
+    /// Where its key is here; where it is not, that is said in [`Worked::lacking`].
+    May,
+    /// It does not end well without its key.
+    Must,
 }
 
 /// An intent that the state forbids.
@@ -136,6 +162,8 @@ pub struct Worked {
     pub losers: Vec<Loser>,
     /// Whether the live state was older than the memory, or gone, and was put right.
     pub repaired: bool,
+    /// Changes that were wanted of roles whose keys are not here.
+    pub lacking: Vec<SignError>,
     /// Whether this installation holds the online key.
     pub online: bool,
     /// Whether what the job installs is in; otherwise it is submitted, and waits for the online key.
@@ -292,6 +320,7 @@ struct Ledger {
     root: Option<Bytes>,
     merged: BTreeSet<String>,
     losers: Vec<Loser>,
+    lacking: Vec<SignError>,
     commits: usize,
     repaired: bool,
     /// Submissions that are judged together, and are not in.
@@ -316,6 +345,7 @@ impl Ledger {
             root: None,
             merged: BTreeSet::new(),
             losers: Vec::new(),
+            lacking: Vec::new(),
             commits: 0,
             repaired: false,
             refused: BTreeMap::new(),
@@ -438,6 +468,7 @@ impl Committer<'_> {
             listed,
             seen,
             outlived,
+            raw: files,
             not_looked_at,
             submit: None,
         })

@@ -159,6 +159,62 @@ async fn hang_seal(
     Ok(seal.manifest.digest().clone())
 }
 
+/// Hang a fresh seal on every release of a state.
+///
+/// # Errors
+/// A role that fails. A bundle that is not here, or could not be sealed, is told in what is returned.
+pub(super) async fn reseal(
+    place: &Known<'_>,
+    whole: &Whole,
+    collection: &CollectionName,
+) -> Result<Finished, WorkError> {
+    let mut finished = Finished::default();
+    let sealing: Vec<BoxFuture<'_, _>> = releases(whole, collection)?
+        .into_iter()
+        .map(|entry| {
+            async move {
+                let sealed = async {
+                    let Some(content) = bundle(place, &entry.digest).await? else { return Ok(false) };
+                    let subject = content.descriptor().bare();
+                    hang_seal(place, whole, collection, &subject, &entry.about.tags).await.map(|_| true)
+                };
+                (entry.digest.clone(), sealed.await)
+            }
+            .boxed()
+        })
+        .collect();
+    let results: Vec<_> = stream::iter(sealing).buffer_unordered(CONCURRENCY).collect().await;
+    for (digest, result) in results {
+        match result {
+            Ok(true) => finished.seals.extend([digest]),
+            Ok(false) => finished.absent.extend([digest]),
+            Err(WorkError::Store(error)) => finished.open.push(Open { duty: Duty::Seal(digest), error }),
+            Err(e) => return Err(e),
+        }
+    }
+    if !finished.seals.is_empty()
+        && let Err(error) = place.store().flush().await
+    {
+        let unsure = std::mem::take(&mut finished.seals).into_iter();
+        finished.open.extend(unsure.map(|d| Open { duty: Duty::Seal(d), error: error.clone() }));
+    }
+    Ok(finished)
+}
+
+/// Every release, of whatever role, once.
+fn releases(whole: &Whole, collection: &CollectionName) -> Result<Vec<Bundle>, TufError> {
+    let mut out: BTreeMap<Digest, Bundle> = BTreeMap::new();
+    for (role, at) in whole.roles().iter().filter(|(role, _)| !role.is_top_level()) {
+        let fault = |fault| TufError::new(role, fault);
+        for (_, entry) in bundles(collection, at.file.role().targets()).map_err(fault)? {
+            if entry.about.claim == Some(Claim::Release) {
+                out.entry(entry.digest.clone()).or_insert(entry);
+            }
+        }
+    }
+    Ok(out.into_values().collect())
+}
+
 /// What a look at the state came to.
 pub(super) struct Looked {
     pub(super) whole: Whole,

@@ -89,6 +89,7 @@ pub(crate) fn request<'a>(
         single_writer: false,
         shared_root_key: None,
         root_file,
+        anew: None,
         memories,
         now: NOW,
     }
@@ -207,6 +208,7 @@ impl World {
             anchor: self.root.clone(),
             store,
             roles: roles.iter().map(|r| r.parse().unwrap()).collect(),
+            reseal: false,
             memories: &[home.memory()],
             without_memory: false,
             keys: &home.keys,

@@ -54,6 +54,9 @@ pub struct Request<'a> {
     pub shared_root_key: Option<String>,
     /// Where the root is written for handing out.
     pub root_file: &'a Path,
+    /// The collection begins anew: what lies there and what is remembered of it is no obstacle, and this revocation list
+    /// goes on. Nothing leads from its old root to the new one.
+    pub anew: Option<Bytes>,
     /// Where the state is remembered: the home, and a lock file.
     pub memories: &'a [Memory],
     /// The time.
@@ -275,14 +278,15 @@ pub async fn init(request: Request<'_>) -> Result<Created, InitError> {
     let place = request.store.place();
     let tag = request.collection.state_tag();
     let collection = request.collection.clone();
-    if let Some(memory) = request.memories.iter().find(|m| m.path().exists()) {
+    let first = request.anew.is_none();
+    if let Some(memory) = request.memories.iter().find(|m| first && m.path().exists()) {
         return Err(InitError::Remembered { collection, path: memory.path().to_owned() });
     }
     let there = match state::resolve_state(request.store, &collection).await {
         Err(StateError::Store(e)) if e.is_not_found() => None,
         other => other?,
     };
-    if there.is_some() {
+    if there.is_some() && first {
         return Err(InitError::Exists { collection, place });
     }
     let files = first_files(&request).await?;
@@ -401,12 +405,13 @@ async fn first_files(request: &Request<'_>) -> Result<Files, InitError> {
     files.put(FileName::versioned(role, Version::ONE), root);
 
     let path = collection.revocations_path();
+    let list = request.anew.clone().unwrap_or(Bytes::from_static(NO_REVOCATIONS));
     let listed = json!({
-        "length": NO_REVOCATIONS.len(),
-        "hashes": {"sha256": Digest::sha256(NO_REVOCATIONS).hex()},
+        "length": list.len(),
+        "hashes": {"sha256": Digest::sha256(&list).hex()},
     });
     let listed: Map<String, Value> = [(path.clone(), listed)].into_iter().collect();
-    files.put_target(path.clone(), Bytes::from_static(NO_REVOCATIONS));
+    files.put_target(path.clone(), list);
     let patterns = |paths: &[String]| -> Result<Paths, InitError> {
         let parsed: Result<Vec<_>, _> = paths.iter().map(|p| PathPattern::parse(p)).collect();
         Ok(Paths::Patterns(parsed.map_err(|fault| TufError::new(&RoleName::targets(), fault))?))

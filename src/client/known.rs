@@ -57,7 +57,7 @@ impl<'a> Known<'a> {
     /// The store's own.
     pub async fn push_blobs(&self, packed: &Packed) -> Result<(), StoreError> {
         let empty = Content::new(empty_descriptor().media_type, crate::oci::EMPTY_JSON);
-        for blob in packed.blobs.iter().chain([&empty]) {
+        for blob in packed.blobs.iter().chain(&packed.past).chain([&empty]) {
             self.push_blob(blob.descriptor(), &BytesSource(blob.bytes().clone())).await?;
             self.blobs().insert(blob.digest().clone(), Some(blob.bytes().clone()));
         }

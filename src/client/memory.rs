@@ -117,6 +117,26 @@ impl Memory {
         self.write(dir, &chains)
     }
 
+    /// Forget the chains that hold any of these roots; says how many there were.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn forget(&self, roots: &[Bytes]) -> Result<usize, MemoryError> {
+        if !self.path.exists() {
+            return Ok(0);
+        }
+        let dir = self.path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let _lock = self.lock()?;
+        let mut chains = self.chains()?;
+        let before = chains.len();
+        chains.retain(|c| !roots.iter().any(|root| holds_root(&c.files, root)));
+        let forgotten = before - chains.len();
+        if forgotten > 0 {
+            self.write(dir, &chains)?;
+        }
+        Ok(forgotten)
+    }
+
     fn chains(&self) -> Result<Vec<Remembered>, MemoryError> {
         let mut bytes = Vec::new();
         match File::open(&self.path) {

@@ -1,14 +1,17 @@
 //! Ring 5: one file a use case. Joins stores, keys, TUF and trust; async; never prints.
 
 pub mod anchors;
+pub mod audit;
 pub mod ceremony;
 pub mod commit;
 pub mod copy;
 pub mod duties;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod history;
 pub mod init;
 pub mod inspect;
+pub mod installed;
 pub mod known;
 mod lock;
 pub mod memory;
@@ -16,6 +19,8 @@ mod metered;
 pub mod places;
 pub mod publish;
 pub mod renew;
+pub mod replace;
+pub mod revoke;
 pub mod signing;
 pub mod state;
 pub mod status;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::commit::{Committer, Job, Pending, Reason, WorkError, half_life, signed_at, timestamp_due};
-use super::duties::{Finished, Moves, Tagging, Tidy};
+use super::duties::{Finished, Moves, Tagging, Tidy, reseal};
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::{KeyRing, can_sign, require};
@@ -26,6 +26,8 @@ pub struct Request<'a> {
     pub store: &'a dyn Manage,
     /// Roles to sign again, due or not; the only way to sign `root` and `targets` again.
     pub roles: BTreeSet<RoleName>,
+    /// Hang a fresh seal on every release, due or not.
+    pub reseal: bool,
     /// What is remembered: in the home, and in a lock file.
     pub memories: &'a [Memory],
     /// Sign although nothing is remembered.
@@ -149,7 +151,13 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         listed: &worked.listed,
     };
     // Without the online key the state may not hold yet what was submitted: its bundles have no seal and no tag before that.
-    let finished = if worked.online { tidy.run().await? } else { Finished::default() };
+    let mut finished = if worked.online { tidy.run().await? } else { Finished::default() };
+    if request.reseal {
+        let resealed = reseal(&place, &worked.last, &request.collection).await?;
+        finished.seals.extend(resealed.seals);
+        finished.absent.extend(resealed.absent);
+        finished.open.extend(resealed.open);
+    }
     let tag = |t: &super::submission::SubmissionTag| t.tag(&request.collection);
     let admitted: Vec<Admitted> = worked
         .admitted

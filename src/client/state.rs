@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::history::History;
 use crate::oci::{Content, Descriptor, Digest, Manifest, ManifestKind, Packer, Selector, Tag, media_type};
 use crate::store::{Store, StoreError, fetch_small};
 use crate::tuf::{CollectionName, FileName, Files};
@@ -54,6 +55,8 @@ pub struct Packed {
     pub manifest: Content,
     /// Its layers with their bytes, in order.
     pub blobs: Vec<Content>,
+    /// Earlier role files that it names, as far as their bytes are at hand; readers do not fetch them.
+    pub past: Vec<Content>,
 }
 
 /// What was packed is larger than what readers take.
@@ -114,6 +117,15 @@ pub enum StateError {
 
 /// Pack `files` deterministically: layers by file name, sorted keys; the same files give the same digest.
 pub fn pack(kind: Kind, files: &Files, subject: Option<&Descriptor>) -> Packed {
+    pack_with(kind, files, subject, &History::default())
+}
+
+/// Pack a state that names earlier role files too, after its own.
+pub fn pack_state(files: &Files, history: &History) -> Packed {
+    pack_with(Kind::State, files, None, history)
+}
+
+fn pack_with(kind: Kind, files: &Files, subject: Option<&Descriptor>, history: &History) -> Packed {
     let named = |name: &str, media_type: &str, bytes: &bytes::Bytes| {
         (name.to_owned(), Content::new(media_type, bytes.clone()))
     };
@@ -135,7 +147,10 @@ pub fn pack(kind: Kind, files: &Files, subject: Option<&Descriptor>) -> Packed {
         }
         packer = packer.layer(layer);
     }
-    Packed { manifest: packer.build(), blobs: layers.into_values().collect() }
+    for layer in history.layers() {
+        packer = packer.layer(layer);
+    }
+    Packed { manifest: packer.build(), blobs: layers.into_values().collect(), past: history.contents() }
 }
 
 /// `x-bulla.at` of a timestamp file, unchecked: it orders the reading of seals and decides nothing.

@@ -96,6 +96,7 @@ impl Verifier<'_> {
             digest: selector.digest().cloned(),
             anchors,
             memories,
+            acknowledged: self.trust.acknowledged.clone(),
             now: self.now,
             clock_override: self.clock_override,
             notes,

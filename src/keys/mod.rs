@@ -52,6 +52,16 @@ pub async fn sign_checked(signer: &dyn Signer, message: &[u8]) -> Result<Vec<u8>
     }
 }
 
+/// A random name: 16 hex digits.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub fn random_id() -> Result<String, KeyError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| KeyError::Crypto("give random numbers"))?;
+    Ok(hex::encode(bytes))
+}
+
 /// A key that was opened, with what should be said about it.
 pub struct Opened {
     /// The key, ready to sign.

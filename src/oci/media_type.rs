@@ -19,6 +19,8 @@ pub const BULLA_STATE: &str = "application/vnd.bulla.state.v1";
 pub const BULLA_SEAL: &str = "application/vnd.bulla.seal.v1";
 /// A signed next version of a role, waiting to be admitted (docs/formats.md).
 pub const BULLA_SUBMISSION: &str = "application/vnd.bulla.submission.v1";
+/// An earlier version of a role file, as a layer of the state (docs/formats.md).
+pub const BULLA_HISTORY: &str = "application/vnd.bulla.history.v1+json";
 /// Tries at `init` whether tags can be moved (docs/formats.md).
 pub const BULLA_PROBE: &str = "application/vnd.bulla.probe.v1";
 /// A TUF metadata file as a layer.

@@ -1,6 +1,8 @@
 //! `trust.json`: anchors and statements (docs/formats.md). Unknown members are errors: a misspelt restriction must not be
 //! silently absent.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -27,6 +29,9 @@ pub struct TrustFile {
     /// What holds for which scope; the most specific one counts.
     #[serde(default)]
     pub statements: Vec<Statement>,
+    /// Ids of advisories that were read here: they are no longer warned of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub acknowledged: BTreeSet<String>,
 }
 
 /// A TUF root that is trusted beforehand, for one repository.
@@ -151,7 +156,12 @@ pub enum TrustError {
 
 impl Default for TrustFile {
     fn default() -> Self {
-        Self { schema_version: SCHEMA_VERSION, anchors: Vec::new(), statements: Vec::new() }
+        Self {
+            schema_version: SCHEMA_VERSION,
+            anchors: Vec::new(),
+            statements: Vec::new(),
+            acknowledged: BTreeSet::new(),
+        }
     }
 }
 

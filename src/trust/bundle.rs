@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::candidate::{Candidate, Court};
 use super::code::Code;
 use super::metadata;
-use super::report::Check;
+use super::report::{Check, Outcome};
 use super::revocation::RevocationList;
 use super::verify::Question;
 use crate::oci::{Descriptor, Digest, Tag};
@@ -310,12 +310,25 @@ fn revocations(
             let why = entry.reason.as_deref().unwrap_or("no reason given");
             let relative = if *digest == subject.digest { "" } else { ", part or whole of this bundle," };
             let detail = format!("{digest}{relative} was revoked at {} by {by}: {why}", entry.at);
-            out.push(Check::fail(Code::RevocationBundle, detail).with("at", entry.at.to_string()));
+            let check = Check::fail(Code::RevocationBundle, detail).with("at", entry.at.to_string());
+            let check = check.with("by", entry.by.clone()).with("reason", entry.reason.clone());
+            out.push(check.with("id", entry.id.as_str()).with("subject", digest.to_string()));
         }
         None => {
             let detail = format!("{role} version {}, no entry for this bundle", file.version());
             out.push(Check::pass(Code::Revocation, detail).with("version", file.version().get()));
         }
+    }
+    for advisory in list.advisories(&digests) {
+        let by = advisory.by.as_deref().unwrap_or("unknown");
+        let why = advisory.reason.as_deref().unwrap_or("no reason given");
+        let (outcome, word) = match court.acknowledged.contains(&advisory.id) {
+            true => (Outcome::Pass, "acknowledged here"),
+            false => (Outcome::Note, "not acknowledged yet"),
+        };
+        let detail = format!("{why} (advisory {} of {} by {by}, {word})", advisory.id, advisory.at);
+        let check = Check::new(Code::RevocationAdvisory, outcome, detail).with("id", advisory.id.as_str());
+        out.push(check.with("at", advisory.at.to_string()).with("by", advisory.by.clone()));
     }
 }
 

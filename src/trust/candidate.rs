@@ -32,6 +32,8 @@ pub(super) struct Court<'a> {
     pub(super) paths: &'a [String],
     /// The manifests that the bundle lists, where it is an index.
     pub(super) parts: &'a [Digest],
+    /// Ids of advisories that were acknowledged here.
+    pub(super) acknowledged: &'a BTreeSet<String>,
     pub(super) now: UnixTime,
     pub(super) limits: &'a Limits,
 }

@@ -100,6 +100,8 @@ codes! {
     Revocation = "revocation" No,
     /// The bundle is revoked.
     RevocationBundle = "revocation.bundle" No,
+    /// A warning of the collection's about this bundle.
+    RevocationAdvisory = "revocation.advisory" No,
     /// Listed before, and no longer in the snapshot.
     RevocationDropped = "revocation.dropped" No,
     /// The role is expired.

@@ -18,7 +18,7 @@ pub use anchor::{Anchor, AnchorId, MAX_TRUST_BYTES, PinnedRoot, TrustError, Trus
 pub use code::{Code, Says};
 pub use policy::{Duration, DurationError, Statement};
 pub use report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
-pub use revocation::is_revoked;
+pub use revocation::{RevocationEntry, RevocationKind, RevocationList, Revoke, is_revoked, join_revocations};
 pub use scope::{Scope, ScopeError, Subject};
 pub use source::{MAX_SOURCES, OwnKeys, OwnKeysError, Source, SourceSpec};
 pub use verify::{

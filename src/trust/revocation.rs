@@ -1,104 +1,224 @@
-//! The revocation list (docs/formats.md `revocations.json`).
+//! The revocation list (docs/formats.md `revocations.json`): read, judged by, and joined with what is added.
+
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
-use crate::oci::{Algorithm, Digest};
-use crate::sig::json;
+use crate::oci::{Algorithm, Digest, sorted_json};
+use crate::sig::{KeyId, json};
 use crate::time::UnixTime;
+
+/// Most entries of a list that is written: readers take a state of 16 MiB.
+const MAX_ENTRIES: usize = 20_000;
 
 /// A parsed list in which every entry was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RevocationList {
-    entries: Vec<Entry>,
+pub struct RevocationList {
+    entries: Vec<RevocationEntry>,
 }
 
-/// One entry.
+/// One entry, as its signer worded it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Entry {
-    id: String,
-    kind: Kind,
+pub struct RevocationEntry {
+    /// Its name in the list.
+    pub id: String,
+    /// What it says.
+    pub kind: RevocationKind,
     #[serde(default)]
     subject: Option<String>,
+    /// The bundle that it is about.
     #[serde(skip)]
-    digest: Option<Digest>,
+    pub digest: Option<Digest>,
     /// When it was entered.
-    pub(super) at: UnixTime,
+    pub at: UnixTime,
     /// By whom.
     #[serde(default)]
-    pub(super) by: Option<String>,
+    pub by: Option<String>,
     /// Why.
     #[serde(default)]
-    pub(super) reason: Option<String>,
+    pub reason: Option<String>,
+    /// The id of the entry that it undoes.
     #[serde(default)]
-    undoes: Option<String>,
+    pub undoes: Option<String>,
 }
 
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub enum RevocationKind {
+    /// A bundle is taken back.
     Bundle,
+    /// A signature of another tool is.
     Signature,
+    /// A key is.
     Key,
+    /// A certificate is.
     Certificate,
+    /// A bundle is taken back, and its entries went.
     Tombstone,
+    /// A warning.
     Advisory,
+    /// Another entry counts no longer.
     Unrevoke,
+}
+
+/// What is entered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoke {
+    /// This bundle is taken back.
+    Tombstone(Digest),
+    /// A warning of this bundle, or of all of the collection.
+    Advisory(Option<Digest>),
+    /// The entry with this id counts no longer.
+    Undo(String),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
     schema_version: u32,
-    entries: Vec<Entry>,
+    entries: Vec<RevocationEntry>,
 }
 
 impl RevocationList {
-    /// Read the list. What is not understood could be a revocation, so it is an error.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// Read the list.
+    ///
+    /// # Errors
+    /// What is not understood could be a revocation.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let value = json::parse(bytes).map_err(|e| e.to_string())?;
         let doc = Document::deserialize(&value).map_err(|e| e.to_string())?;
         if doc.schema_version != 1 {
             return Err(format!("schemaVersion {} is not 1", doc.schema_version));
         }
-        let entries = doc.entries.into_iter().map(Entry::understood).collect::<Result<_, _>>()?;
+        let entries = doc.entries.into_iter().map(RevocationEntry::understood).collect::<Result<_, _>>()?;
         Ok(Self { entries })
     }
 
+    /// All entries, as they stand.
+    pub fn entries(&self) -> &[RevocationEntry] {
+        &self.entries
+    }
+
     /// The entry that takes back `digest`, unless another one undoes it.
-    pub(super) fn revokes(&self, digest: &Digest) -> Option<&Entry> {
-        let undone = |e: &Entry| {
-            self.entries
-                .iter()
-                .any(|u| u.kind == Kind::Unrevoke && u.undoes.as_deref() == Some(e.id.as_str()))
+    pub fn revokes(&self, digest: &Digest) -> Option<&RevocationEntry> {
+        self.standing().find(|e| e.is_revocation() && e.digest.as_ref() == Some(digest))
+    }
+
+    /// The warnings of any of these bundles, and those of the whole collection.
+    pub fn advisories(&self, digests: &[Digest]) -> Vec<&RevocationEntry> {
+        let about = |e: &&RevocationEntry| {
+            e.kind == RevocationKind::Advisory && e.digest.as_ref().is_none_or(|d| digests.contains(d))
         };
-        self.entries.iter().find(|e| e.digest.as_ref() == Some(digest) && !undone(e))
+        self.standing().filter(about).collect()
+    }
+
+    /// The entries that no other one undoes.
+    fn standing(&self) -> impl Iterator<Item = &RevocationEntry> {
+        let undone: BTreeSet<&str> = self
+            .entries
+            .iter()
+            .filter(|e| e.kind == RevocationKind::Unrevoke)
+            .filter_map(|e| e.undoes.as_deref())
+            .collect();
+        self.entries.iter().filter(move |e| !undone.contains(e.id.as_str()))
     }
 }
 
-impl Entry {
+impl RevocationEntry {
+    fn is_revocation(&self) -> bool {
+        matches!(self.kind, RevocationKind::Bundle | RevocationKind::Tombstone)
+    }
+
     /// What must be there for its kind is there.
     fn understood(mut self) -> Result<Self, String> {
         match self.kind {
-            Kind::Bundle | Kind::Tombstone => {
-                let subject = self.subject.as_deref().unwrap_or_default();
-                let digest: Digest =
-                    subject.parse().map_err(|e| format!("entry \"{}\": its subject: {e}", self.id))?;
-                if digest.algorithm() != Algorithm::Sha256 {
-                    return Err(format!("entry \"{}\": its subject is no sha256 digest", self.id));
-                }
-                self.digest = Some(digest);
-            }
-            Kind::Unrevoke if self.undoes.is_none() => {
+            RevocationKind::Bundle | RevocationKind::Tombstone => self.digest = Some(self.named()?),
+            // One without subject warns of the whole collection.
+            RevocationKind::Advisory if self.subject.is_some() => self.digest = Some(self.named()?),
+            RevocationKind::Unrevoke if self.undoes.is_none() => {
                 return Err(format!("entry \"{}\" does not say what it undoes", self.id));
             }
-            Kind::Key => {
+            RevocationKind::Key => {
                 return Err(format!("entry \"{}\" revokes a key, which this version cannot judge", self.id));
             }
             // About signatures, which nothing here rests on.
-            Kind::Signature | Kind::Certificate | Kind::Advisory | Kind::Unrevoke => {}
+            RevocationKind::Signature
+            | RevocationKind::Certificate
+            | RevocationKind::Advisory
+            | RevocationKind::Unrevoke => {}
         }
         Ok(self)
     }
+
+    fn named(&self) -> Result<Digest, String> {
+        let subject = self.subject.as_deref().unwrap_or_default();
+        let digest: Digest =
+            subject.parse().map_err(|e| format!("entry \"{}\": its subject: {e}", self.id))?;
+        match digest.algorithm() {
+            Algorithm::Sha256 => Ok(digest),
+            _ => Err(format!("entry \"{}\": its subject is no sha256 digest", self.id)),
+        }
+    }
+}
+
+impl Revoke {
+    /// The entry, signed by `by` at `at`. Its id is the beginning of a hash over the rest: the same is entered once.
+    pub fn to_json(&self, by: &KeyId, at: UnixTime, reason: &str) -> Value {
+        let (kind, subject, undoes) = match self {
+            Self::Tombstone(digest) => ("tombstone", Some(digest), None),
+            Self::Advisory(digest) => ("advisory", digest.as_ref(), None),
+            Self::Undo(id) => ("unrevoke", None, Some(id)),
+        };
+        let mut entry = json!({"kind": kind, "at": at, "by": by, "reason": reason});
+        if let Some(subject) = subject {
+            entry["subject"] = json!(subject);
+        }
+        if let Some(undoes) = undoes {
+            entry["undoes"] = json!(undoes);
+        }
+        entry["id"] = json!(&Digest::sha256(&sorted_json(&entry)).hex()[..16]);
+        entry
+    }
+}
+
+/// One list that holds every entry of `lists` and `more`, in order of time, then id; `None` when the first of `lists` holds
+/// them all. What this version does not know of an entry is kept as it is.
+///
+/// # Errors
+/// A list that is none, or of another schema version, or too many entries.
+pub fn join_revocations(lists: &[&[u8]], more: &[Value]) -> Result<Option<Vec<u8>>, String> {
+    let mut all: BTreeSet<(String, String, Vec<u8>)> = BTreeSet::new();
+    let mut rest = Map::new();
+    let mut first = 0;
+    let key = |entry: &Value| {
+        let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        (text("at"), text("id"), sorted_json(entry))
+    };
+    for (i, list) in lists.iter().enumerate() {
+        let value = json::parse(list).map_err(|e| e.to_string())?;
+        if value["schemaVersion"] != json!(1) {
+            return Err(format!("schemaVersion {} is not 1", value["schemaVersion"]));
+        }
+        let entries = value["entries"].as_array().ok_or("no entries")?;
+        all.extend(entries.iter().map(key));
+        if i == 0 {
+            first = all.len();
+            rest = value.as_object().cloned().unwrap_or_default();
+        }
+    }
+    all.extend(more.iter().map(key));
+    if all.len() == first && !lists.is_empty() {
+        return Ok(None);
+    }
+    if all.len() > MAX_ENTRIES {
+        return Err(format!("more than {MAX_ENTRIES} entries"));
+    }
+    let parsed = all.iter().map(|(_, _, bytes)| json::parse(bytes).map_err(|e| e.to_string()));
+    rest.insert("entries".into(), Value::Array(parsed.collect::<Result<_, _>>()?));
+    rest.insert("schemaVersion".into(), json!(1));
+    Ok(Some(sorted_json(&Value::Object(rest))))
 }
 
 /// Whether a revocation list takes back `digest`: for who is about to vouch for it.
@@ -143,5 +263,29 @@ mod tests {
                 .revokes(&digest),
             None
         );
+    }
+
+    #[test]
+    fn a_join_holds_every_entry_and_says_when_there_is_no_news() {
+        let by: KeyId = "ab".repeat(32).try_into().unwrap();
+        let at: UnixTime = "2026-01-01T00:00:00Z".parse().unwrap();
+        let (a, b) = (Digest::sha256(b"a"), Digest::sha256(b"b"));
+        let entry = |what: &Revoke| what.to_json(&by, at, "r");
+        let list =
+            |entries: &[Value]| serde_json::to_vec(&json!({"schemaVersion": 1, "entries": entries})).unwrap();
+        let (one, two) = (entry(&Revoke::Tombstone(a.clone())), entry(&Revoke::Advisory(Some(b.clone()))));
+        let (x, y) = (list(std::slice::from_ref(&one)), list(std::slice::from_ref(&two)));
+        let joined = join_revocations(&[&x, &y], &[]).unwrap().unwrap();
+        assert_eq!(Some(&joined), join_revocations(&[&y, &x], &[]).unwrap().as_ref());
+        assert_eq!(join_revocations(&[&joined, &x, &y], std::slice::from_ref(&one)).unwrap(), None);
+        let read = RevocationList::parse(&joined).unwrap();
+        assert!(read.revokes(&a).is_some() && read.revokes(&b).is_none());
+        assert_eq!((read.advisories(&[a.clone()]).len(), read.advisories(&[b.clone()]).len()), (0, 1));
+        let undo = entry(&Revoke::Undo(one["id"].as_str().unwrap().to_owned()));
+        let undone = join_revocations(&[&joined], &[undo]).unwrap().unwrap();
+        assert!(RevocationList::parse(&undone).unwrap().revokes(&a).is_none());
+        let all = list(&[entry(&Revoke::Advisory(None))]);
+        assert_eq!(RevocationList::parse(&all).unwrap().advisories(&[a]).len(), 1);
+        assert!(join_revocations(&[br#"{"schemaVersion":2,"entries":[]}"#], &[]).is_err());
     }
 }

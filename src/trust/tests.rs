@@ -12,6 +12,8 @@ mod roots;
 mod seals;
 mod signatures;
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::oci::{Descriptor, Digest, media_type};
 use crate::time::UnixTime;
@@ -36,6 +38,7 @@ struct Deployer {
     /// Further anchors for the same repository.
     others: Vec<Party>,
     statement: Option<Statement>,
+    acknowledged: BTreeSet<String>,
     tag: Option<&'static str>,
     digest: Option<Digest>,
     now: UnixTime,
@@ -72,6 +75,7 @@ impl Deployer {
             memory: None,
             others: vec![],
             statement: None,
+            acknowledged: BTreeSet::new(),
             tag: Some("v1"),
             digest: None,
             now: NOW,
@@ -126,6 +130,7 @@ impl Deployer {
             anchors,
             memories,
             statement: self.statement.clone(),
+            acknowledged: self.acknowledged.clone(),
             now: self.now,
             clock_override: false,
             notes: vec![],

@@ -1,7 +1,7 @@
 //! The whole of verification as a step machine (docs/trust.md "The order"). The driver answers what is asked and saves what
 //! must be remembered; it can forget nothing and change no order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::agreement::{self, OF_SOURCES};
 use super::anchor::Anchor;
@@ -35,6 +35,8 @@ pub struct Question {
     pub memories: Vec<Option<Remembered>>,
     /// The statement that counts for the subject.
     pub statement: Option<Statement>,
+    /// Ids of the collections' advisories that were acknowledged here.
+    pub acknowledged: BTreeSet<String>,
     /// The one time of the whole verification.
     pub now: UnixTime,
     /// Whether that time was set by hand.
@@ -290,6 +292,7 @@ impl Verification {
             top: top.as_ref(),
             paths: &paths,
             parts,
+            acknowledged: &self.question.acknowledged,
             now: self.question.now,
             limits: &self.question.limits,
         };

@@ -10,7 +10,7 @@ use super::delegation::read_delegations;
 use super::metadata::field;
 use super::role::ENCODED;
 use super::timestamp::{Hash, check_pinned, known_hashes};
-use super::{Delegation, Fault, Role, RoleName};
+use super::{Delegation, Fault, Role, RoleName, Unverified};
 use crate::oci::Digest;
 
 /// What may stand as it is in one segment of a URL's path (RFC 3986 3.3).
@@ -72,6 +72,14 @@ impl Targets {
     /// The delegation to `role`.
     pub fn delegation(&self, role: &RoleName) -> Option<&Delegation> {
         self.delegations.iter().find(|d| d.name == *role)
+    }
+}
+
+impl Unverified<Targets> {
+    /// The paths and SHA-256 hashes that the file claims, for comparing with what was verified elsewhere.
+    pub fn claimed_hashes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let targets = self.claimed().targets.iter();
+        targets.filter_map(|(path, target)| Some((path.as_str(), target.sha256()?)))
     }
 }
 

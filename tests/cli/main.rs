@@ -21,4 +21,5 @@ mod registries;
 #[path = "../registry/mod.rs"]
 mod registry;
 mod releases;
+mod revokes;
 mod run;

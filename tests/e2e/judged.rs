@@ -26,6 +26,7 @@ pub(crate) fn judge(
         anchors: vec![anchor.clone()],
         memories: vec![memory.cloned()],
         statement: None,
+        acknowledged: std::collections::BTreeSet::new(),
         now: UnixTime::from_secs(now),
         clock_override: false,
         notes: vec![],

@@ -6,6 +6,7 @@ use bulla::{oci, sig, time};
 
 mod archives;
 mod attacks;
+mod audits;
 mod bundles;
 mod compromise;
 mod contract;
@@ -29,6 +30,7 @@ mod races;
 #[path = "../registry/mod.rs"]
 mod registry;
 mod repairs;
+mod revoking;
 mod rounds;
 mod servers;
 mod soak;

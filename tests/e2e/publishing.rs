@@ -93,6 +93,7 @@ impl Collection {
             single_writer,
             shared_root_key: None,
             root_file: &owner.dir.path().join("1.root.json"),
+            anew: None,
             memories: std::slice::from_ref(&owner.memory),
             now: time.now(),
         })
@@ -164,6 +165,7 @@ impl Collection {
             anchor: self.root.clone(),
             store: &store,
             roles: BTreeSet::new(),
+            reseal: false,
             memories: std::slice::from_ref(&home.memory),
             without_memory: false,
             keys: &home.keys,

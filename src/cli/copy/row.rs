@@ -10,8 +10,10 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::render::{Outcome, clean, columns, size};
 use crate::cli::verify::{as_json, one as report_text};
 use crate::client::copy::Copied;
+use crate::client::installed::{Done, Installed};
 use crate::oci::Reference;
 use crate::store::copy::{SkipReason, TagAction};
+use crate::time::UnixTime;
 use crate::trust::{Report, Verdict};
 
 /// Most tags of one state that are named one by one in notes; the JSON document names them all.
@@ -76,6 +78,20 @@ impl Row {
                 _ => Exit::No,
             },
         }
+    }
+
+    /// A bundle that arrived, for the log.
+    pub(super) fn installed(&self, at: UnixTime) -> Option<Installed> {
+        let End::Copied(copied) = &self.end else { return None };
+        let verified = copied.verified.iter().flat_map(|r| &r.anchors);
+        let by = verified.into_iter().find(|a| a.verdict() == Verdict::Trusted);
+        Some(Installed {
+            at,
+            done: Done::Copied,
+            reference: self.destination.to_string(),
+            digest: copied.report.bundle.digest.clone(),
+            collection: by.map(|a| a.collection.clone()),
+        })
     }
 
     /// For machines.

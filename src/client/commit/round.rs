@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::revocations::Lists;
 use super::{
-    Committer, Job, Ledger, PUT_TIMEOUT, Pending, READ_TO_PUT, TIMESTAMP_AGE, WorkError, Worked, half_life,
-    timed_out,
+    Committer, Concern, Job, Ledger, PUT_TIMEOUT, Pending, READ_TO_PUT, TIMESTAMP_AGE, WorkError, Worked,
+    half_life, timed_out,
 };
 use crate::client::signing::{SignError, can_sign, first_key, require, sign};
 use crate::client::state::{self, Kind, Packed};
@@ -42,6 +43,8 @@ pub(super) struct Round {
     pub(super) seen: Vec<Submission>,
     /// Files of a memory or a live state that does not stand as a whole; they are in `seen` too.
     pub(super) outlived: Vec<Submission>,
+    /// The files of the live state, verified or not.
+    pub(super) raw: Option<Files>,
     pub(super) not_looked_at: Vec<SubmissionTag>,
     /// Roles that are delegated to and have no file.
     pub(super) vacant: BTreeMap<RoleName, Seat>,
@@ -80,9 +83,9 @@ pub(super) fn newest<'f>(
 
 /// What the roles came to.
 #[derive(Default)]
-struct Chosen {
+pub(super) struct Chosen {
     files: BTreeMap<RoleName, Arc<Metadata<Targets>>>,
-    signed: Vec<Submission>,
+    pub(super) signed: Vec<Submission>,
     again: Vec<Submission>,
     verdicts: BTreeMap<String, (RoleName, Verdict)>,
 }
@@ -190,7 +193,12 @@ impl Committer<'_> {
             chosen.again.extend(outlived.filter(pending).cloned());
             let files = [live].into_iter().chain(remembered).chain(submissions.iter().map(|s| &s.file));
             let newest = newest(&folded, files.clone()).unwrap_or(live).clone();
-            let changes = self.wanted(job, ledger, round, role, at, &folded.view)?;
+            let mut changes = self.wanted(job, ledger, round, role, at, &folded.view)?;
+            let mut came = came_with(&submissions);
+            if *role == RoleName::revocations() {
+                let lists = Lists::of(self.collection, round, &folded, &submissions);
+                changes.extend(self.joined_list(job, ledger, at, &lists, may_sign, &mut came)?);
+            }
             let due = may_sign && !ledger.signed.contains_key(role) && self.is_role_due(job, role, &newest);
             // Its keys were rotated, and nobody has signed it with the new ones.
             let due = due || !newest.count(&at.keys).is_met();
@@ -203,8 +211,7 @@ impl Committer<'_> {
             let collection = self.collection.to_string();
             let draft = lineage::next(&folded.view, highest, &changes, &collection, now, now.plus(life));
             let bytes = sign(self.keys, role, &at.keys, &draft).await?;
-            let files = came_with(&submissions);
-            let submission = Submission::of(role, &at.keys, &bytes, files)?;
+            let submission = Submission::of(role, &at.keys, &bytes, came)?;
             let file = submission.file.clone();
             ledger.signed.insert(role.clone(), (file.version(), file.expires()));
             ledger.mine.insert(submission.lineage.hash().to_owned(), submission.clone());
@@ -218,20 +225,30 @@ impl Committer<'_> {
     fn wanted(
         &self,
         job: &Job<'_>,
-        ledger: &Ledger,
+        ledger: &mut Ledger,
         round: &Round,
         role: &RoleName,
         at: &RoleAt,
         view: &View,
     ) -> Result<Vec<Change>, WorkError> {
-        let Some(intents) = job.intents.filter(|i| !ledger.asked && i.role() == *role) else {
+        let Some(intents) = job.intents.filter(|i| !ledger.asked && i.concern(role) != Concern::No) else {
             return Ok(Vec::new());
         };
-        require(self.keys, role, &at.keys)?;
-        let Some(by) = first_key(self.keys, &at.keys) else { return Ok(Vec::new()) };
+        let lacking = require(self.keys, role, &at.keys).err();
+        let lacking = match (lacking, intents.concern(role)) {
+            (Some(e), Concern::Must) => return Err(e.into()),
+            (lacking, _) => lacking,
+        };
+        let any = || at.keys.keys.keys().next().cloned();
+        let Some(by) = first_key(self.keys, &at.keys).or_else(any) else { return Ok(Vec::new()) };
         let known: Vec<&Whole> = round.live.iter().chain(&round.memory).collect();
-        let changes = intents.changes(&known, view, &by, self.clock.now())?;
-        Ok(changes.into_iter().filter(|c| lineage::is_needed(view, c)).collect())
+        let mut changes = intents.changes(&known, view, &by, self.clock.now())?;
+        changes.retain(|c| lineage::is_needed(view, c));
+        if let Some(lacking) = lacking {
+            ledger.lacking.extend((!changes.is_empty()).then_some(lacking));
+            changes.clear();
+        }
+        Ok(changes)
     }
 
     /// A file of the live state or the memory that is pending, and whose submission is not listed: it is submitted again.
@@ -361,9 +378,10 @@ impl Committer<'_> {
         let limits = Limits::default();
         let chain = walk(self.anchor, self.collection, &[&files], &limits)?;
         let whole = Whole::judge(&chain, &files, self.collection, now, &limits)?;
-        let whole = self.with_target_files(whole, &known, &round.seen)?;
-        let packed = state::pack(Kind::State, whole.files(), None);
-        packed.check_size()?;
+        let seen: Vec<&Submission> = round.seen.iter().chain(&chosen.signed).collect();
+        let whole = self.with_target_files(whole, &known, &seen)?;
+        let mut history = self.history(round, chosen, &whole);
+        let packed = self.packed(&whole, &mut history)?;
         self.place.push_blobs(&packed).await?;
         let moved = state::resolve_state(self.place, self.collection).await?;
         let digest = |m: &Option<Content>| m.as_ref().map(|m| m.digest().clone());
@@ -373,7 +391,7 @@ impl Committer<'_> {
         // Before the PUT: a crash must not lose the floor.
         self.remember(&chain, &whole)?;
         let tag = self.collection.state_tag();
-        let put = self.place.push(&packed, Some(&tag));
+        let put = self.put_state(&whole, &packed, history, &tag);
         let put = tokio::time::timeout(PUT_TIMEOUT, put).await;
         match put.map_err(|_| timed_out(&self.place.place(), &tag))? {
             // Everything else was taken, and this tag was set once.
@@ -460,7 +478,7 @@ impl Committer<'_> {
         &self,
         mut whole: Whole,
         known: &[&Whole],
-        seen: &[Submission],
+        seen: &[&Submission],
     ) -> Result<Whole, WorkError> {
         for (role, path, target) in whole.own_targets(self.collection)? {
             let sources = known.iter().map(|w| w.files()).chain(seen.iter().map(|s| &s.files));
@@ -527,6 +545,7 @@ impl Committer<'_> {
             pending,
             listed: round.listed,
             losers: std::mem::take(&mut ledger.losers),
+            lacking: std::mem::take(&mut ledger.lacking),
             repaired: ledger.repaired && ledger.commits > 0,
             online,
             installed,

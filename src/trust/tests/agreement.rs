@@ -77,6 +77,7 @@ impl Panel {
             anchors: vec![anchor],
             memories: self.memories.clone(),
             statement: self.d.statement.clone(),
+            acknowledged: self.d.acknowledged.clone(),
             now: self.d.now,
             clock_override: false,
             notes: vec![],

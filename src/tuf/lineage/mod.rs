@@ -4,12 +4,14 @@
 //! files (docs/adr/0003): no common ancestor is fetched. Names are those of that page.
 
 mod content;
+mod origin;
 mod sign;
 
 #[cfg(test)]
 mod tests;
 
 pub use content::{Content, DELEGATIONS, Entry, Loser, Merged, merge};
+pub use origin::{Gap, Origin, Origins, SignedFile, origins};
 pub use sign::{Change, is_needed, next};
 
 use std::collections::BTreeMap;

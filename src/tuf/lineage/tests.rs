@@ -400,3 +400,62 @@ fn impossible_versions_are_refused() {
     assert!(with(&|h| h.extra.withdrawn = known(70)).is_ok());
     assert!(with(&|h| h.extra.withdrawn = known(71)).is_err());
 }
+
+fn signed_by(file: &RoleFile, key: &str, at: i64, in_line: bool) -> SignedFile {
+    let signers = [key.repeat(32).try_into().unwrap()].into();
+    SignedFile { role: RoleName::releases(), file: file.clone(), at: NOW.plus(at), signers, in_line }
+}
+
+/// Digest, version and certainty of what came in, by the path's end.
+fn came(files: &[SignedFile]) -> Vec<(String, u64, bool)> {
+    let one = |o: &Origin| (o.sha256.clone(), o.version.get(), o.certain);
+    origins(files).found.iter().map(one).collect()
+}
+
+#[test]
+fn a_value_came_with_the_first_version_that_has_it_whatever_it_says() {
+    let a = first();
+    let b = next_file(&View::of(&a), &[release("1")]);
+    // It says that another key set it, long ago.
+    let c = next_file(&View::of(&b), &[release("2"), part("3", &["2"])]);
+    let d = next_file(&View::of(&c), &[release("4")]);
+    let all = [signed_by(&a, "aa", 0, true), signed_by(&b, "aa", 10, true), signed_by(&c, "bb", -99, true)];
+    let hex = |n: &str| digest(n)[7..].to_owned();
+    let found = origins(&all);
+    assert!(found.gaps.is_empty());
+    let of = |n: &str| found.found.iter().find(|o| o.sha256 == hex(n)).unwrap();
+    assert_eq!((of("1").version.get(), of("2").version.get(), of("3").version.get()), (2, 3, 3));
+    assert!(of("2").signers.iter().all(|k| k.as_str().starts_with("bb")));
+    assert_eq!(of("2").at, NOW.plus(10), "not before the version that it follows");
+    assert!(of("2").claimed && !of("3").claimed);
+
+    // One is missing: what is new in the next may have come with it.
+    let gapped = [signed_by(&a, "aa", 0, true), signed_by(&b, "aa", 10, true), signed_by(&d, "aa", 30, true)];
+    let found = origins(&gapped);
+    assert_eq!(found.gaps.iter().map(|g| g.hash.as_str()).collect::<Vec<_>>(), [c.hash()]);
+    let uncertain: BTreeSet<_> =
+        found.found.iter().filter(|o| !o.certain).map(|o| o.sha256.clone()).collect();
+    assert_eq!(uncertain, BTreeSet::from([hex("2"), hex("3"), hex("4")]));
+    assert_eq!(came(&gapped[..2]), vec![(hex("1"), 2, true)]);
+}
+
+#[test]
+fn what_was_withdrawn_and_comes_back_came_twice_and_a_merge_brings_nothing() {
+    let a = first();
+    let b = next_file(&View::of(&a), &[release("1")]);
+    let c = next_file(&View::of(&b), &[withdraw("1", "w")]);
+    let d = next_file(&View::of(&c), &[release("1")]);
+    let all = [&a, &b, &c, &d].map(|f| signed_by(f, "aa", 0, true));
+    let hex = digest("1")[7..].to_owned();
+    assert_eq!(came(&all), vec![(hex.clone(), 2, true), (hex.clone(), 4, true)]);
+
+    let (x, y) = (next_file(&View::of(&a), &[release("1")]), next_file(&View::of(&a), &[release("2")]));
+    let merged = settled(&x, std::slice::from_ref(&y));
+    let all = [&a, &x, &y, &merged].map(|f| signed_by(f, "aa", 0, true));
+    let versions: Vec<u64> = came(&all).into_iter().map(|(_, v, _)| v).collect();
+    assert_eq!(versions, [2, 2]);
+    // The loser of a fork, or what a thief signed: beside the line, and named all the same.
+    let beside = [signed_by(&a, "aa", 0, true), signed_by(&x, "aa", 0, true), signed_by(&y, "bb", 0, false)];
+    let found = origins(&beside);
+    assert_eq!(found.found.iter().filter(|o| !o.in_line).count(), 1);
+}

@@ -205,6 +205,7 @@ impl Run {
             single_writer: false,
             shared_root_key: None,
             root_file: &dir.path().join("1.root.json"),
+            anew: None,
             memories: &[memory("owner")],
             now: UnixTime::from_secs(START - 600),
         })
@@ -461,6 +462,7 @@ impl Stage {
             anchor: self.root.clone(),
             store: &store,
             roles: roles.iter().cloned().collect(),
+            reseal: false,
             memories: std::slice::from_ref(&installation.memory),
             without_memory: false,
             keys: &installation.keys,

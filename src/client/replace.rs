@@ -1,0 +1,86 @@
+//! `trust replace`: a root that lost its keys gives way to one that was brought by another way, and what was remembered of
+//! its chain is forgotten (CNAB-302: a threshold or more of the root keys was stolen).
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::anchors::{AnchorError, RootFacts, TrustStore, root_facts};
+use super::memory::{Memory, MemoryError};
+use crate::oci::Digest;
+use crate::trust::Anchor;
+use crate::tuf::CollectionName;
+
+/// What was replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// The collection.
+    pub collection: CollectionName,
+    /// Each anchor of the collection, before and after.
+    pub anchors: Vec<(Anchor, Anchor)>,
+    /// What the new root says.
+    pub root: RootFacts,
+    /// Number of remembered chains that were forgotten.
+    pub forgotten: usize,
+}
+
+/// Why nothing was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplaceError {
+    /// The file is not the one that was announced.
+    #[error("the file has the fingerprint {found}")]
+    Fingerprint {
+        /// As given.
+        asked: Digest,
+        /// The file's.
+        found: Digest,
+    },
+    /// The collection is not anchored.
+    #[error("{0} is not anchored")]
+    NoAnchor(CollectionName),
+    /// The root follows from the one that is trusted.
+    #[error("root version {0} was reached from the trusted one already")]
+    SameChain(crate::tuf::Version),
+    /// Anchors, or the root itself.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    /// The memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// Replace the root of every anchor of `collection`, and forget the chains of the old ones.
+///
+/// # Errors
+/// See [`ReplaceError`]. Nothing is changed, except when the memory fails after the anchors were written: then the old
+/// chain is still remembered, and nothing refers to it.
+pub fn replace(
+    store: &TrustStore,
+    memory: &Path,
+    collection: &CollectionName,
+    root: &Bytes,
+    fingerprint: &Digest,
+) -> Result<Replaced, ReplaceError> {
+    if !fingerprint.matches(root) {
+        let (asked, found) = (fingerprint.clone(), Digest::sha256(root));
+        return Err(ReplaceError::Fingerprint { asked, found });
+    }
+    let facts = root_facts(root, Some(collection)).map_err(AnchorError::from)?;
+    let old: Vec<Anchor> =
+        store.load()?.anchors.into_iter().filter(|a| a.collection == *collection).collect();
+    if old.is_empty() {
+        return Err(ReplaceError::NoAnchor(collection.clone()));
+    }
+    let memory = Memory::in_dir(memory, collection);
+    for anchor in old.iter().filter(|a| a.root.bytes() != root) {
+        let known = memory.load(anchor.root.bytes())?;
+        // Floors fall with the chain; those of a chain that still holds must not.
+        if known.is_some_and(|k| k.files.metadata().values().any(|bytes| bytes == root)) {
+            return Err(ReplaceError::SameChain(facts.version));
+        }
+    }
+    let anchors = store.replace_roots(collection, root)?;
+    let gone: Vec<Bytes> = anchors.iter().map(|(old, _)| old.root.bytes().clone()).collect();
+    let forgotten = memory.forget(&gone)?;
+    Ok(Replaced { collection: collection.clone(), anchors, root: facts, forgotten })
+}

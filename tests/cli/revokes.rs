@@ -1,0 +1,172 @@
+//! Withdrawal, warning and a replaced root from the command line.
+
+use serde_json::Value;
+
+use crate::releases::{NAME, Stage};
+use crate::run::Bulla;
+
+fn because(json: &Value) -> String {
+    json["result"]["bundles"][0]["because"]["code"].as_str().unwrap_or("trusted").to_owned()
+}
+
+async fn args(stage: &Stage, home: &str, args: Vec<String>) -> crate::run::Ran {
+    let home = stage.dir.path().join(home);
+    let ran = tokio::task::spawn_blocking(move || Bulla::at(&home).var("BULLA_PASSWORD", "p").args(args));
+    ran.await.unwrap()
+}
+
+fn words(line: &str, reason: &str) -> Vec<String> {
+    let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    words.extend(["--reason".to_owned(), reason.to_owned()]);
+    words
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_bundle_is_refused_at_the_registry_at_a_mirror_and_in_a_layout() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    stage.publish("v2").await.ok();
+    stage.deployer().await;
+    let at = stage.at();
+    let (stick, mirror) = (stage.path("stick"), format!("{}/mirror/app", stage.registry.host()));
+    let root = stage.path("1.root.json");
+    stage.by("deployer", format!("trust add {mirror} --collection {NAME} --root {root}")).await.ok();
+    let digest = stage.by("deployer", format!("verify {at}:v1 --format json")).await.json();
+    let digest = digest["result"]["bundles"][0]["digest"].as_str().unwrap().to_owned();
+    let places = [format!("{at}@{digest}"), format!("{mirror}@{digest}"), format!("oci:{stick}@{digest}")];
+    let verify = |home: &'static str, place: &str| {
+        let named = if place.starts_with("oci:") { format!(" --as {NAME}") } else { String::new() };
+        let line = format!("verify {place}{named} --format json");
+        let stage = &stage;
+        async move { stage.by(home, line).await.json() }
+    };
+    for to in [&mirror, &format!("oci:{stick}")] {
+        stage.by("deployer", format!("copy {at}:v1 {to}")).await.ok();
+    }
+    for place in &places {
+        assert_eq!(because(&verify("deployer", place).await), "trusted", "{place}");
+    }
+
+    let warned =
+        args(&stage, "publisher", words(&format!("revoke {at}@{digest} --advisory"), "update soon")).await;
+    assert!(warned.exit == 0 && warned.out.starts_with("revoked "), "{warned:#?}");
+    let report = verify("deployer", &places[0]).await;
+    let checks = report["result"]["bundles"][0]["anchors"][0]["checks"].as_array().unwrap().clone();
+    let note = checks.iter().find(|c| c["code"] == "revocation.advisory").unwrap();
+    assert_eq!((&note["outcome"], because(&report).as_str()), (&"note".into(), "trusted"));
+    let id = note["data"]["id"].as_str().unwrap();
+    stage.by("deployer", format!("trust acknowledge {id}")).await.ok();
+    let report = verify("deployer", &places[0]).await;
+    let checks = report["result"]["bundles"][0]["anchors"][0]["checks"].as_array().unwrap().clone();
+    assert!(checks.iter().any(|c| c["code"] == "revocation.advisory" && c["outcome"] == "pass"));
+
+    let ran =
+        args(&stage, "publisher", words(&format!("revoke {at}:v1 --format json"), "CVE-2026-1234")).await;
+    let json = ran.json();
+    assert_eq!(
+        (ran.exit, &json["result"]["status"], &json["result"]["bundle"]),
+        (0, &"revoked".into(), &digest.as_str().into())
+    );
+    for to in [&mirror, &format!("oci:{stick}")] {
+        stage.by("deployer", format!("copy {at}@{digest} {to}")).await.ok();
+    }
+    let by = json["result"]["entry"]["by"].as_str().unwrap();
+    for place in &places {
+        for home in ["deployer", "fresh"] {
+            for scope in [&at, &mirror, &NAME.to_owned()] {
+                stage.by(home, format!("trust add {scope} --collection {NAME} --root {root}")).await.ok();
+            }
+            let report = verify(home, place).await;
+            assert_eq!(because(&report), "revocation.bundle", "{place}: {report:#}");
+            let because = &report["result"]["bundles"][0]["because"];
+            let said = because["detail"].as_str().unwrap();
+            assert!(
+                said.contains(by) && said.contains("CVE-2026-1234") && said.contains("2026-05-01T12:00:00Z"),
+                "{said}"
+            );
+            assert_eq!(
+                (&because["data"]["by"], &because["data"]["reason"]),
+                (&by.into(), &"CVE-2026-1234".into())
+            );
+        }
+    }
+    stage.by("deployer", format!("verify {at}:v2")).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stops_revoke() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    let at = stage.at();
+    for (line, reason, exit, code) in [
+        (format!("revoke {at}"), "x", 2, "usage"),
+        (format!("revoke {at}:v1"), " ", 2, "usage"),
+        (format!("revoke {at}:v1"), "a\nb", 2, "usage"),
+        (format!("revoke {at}:v1 --undo abc"), "x", 2, "usage"),
+        (format!("revoke {at} --undo abc"), "x", 1, "revoke.no-entry"),
+        (format!("revoke {at}:v7"), "x", 1, "revoke.unlisted"),
+        (format!("revoke {at}@sha512:{}", "0".repeat(128)), "x", 2, "publish.unsupported"),
+        ("revoke registry.example.com/other:v1".to_owned(), "x", 2, "anchor.none"),
+    ] {
+        let ran = args(&stage, "publisher", words(&format!("{line} --format json"), reason)).await;
+        assert_eq!((ran.exit, ran.json()["error"]["code"].as_str()), (exit, Some(code)), "{line}: {ran:#?}");
+    }
+    std::fs::rename(stage.path("publisher/keys/app-releases.pem"), stage.path("away.pem")).unwrap();
+    let ran = args(&stage, "publisher", words(&format!("revoke {at}:v1 --format json"), "x")).await;
+    assert_eq!((ran.exit, ran.json()["error"]["code"].as_str()), (3, Some("key.missing")), "{ran:#?}");
+    let ran = args(
+        &stage,
+        "publisher",
+        words(&format!("revoke {at}:v1 --releases-key {}", stage.path("away.pem")), "x"),
+    );
+    assert_eq!(ran.await.exit, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_is_replaced_only_with_its_fingerprint_and_what_was_seen_is_forgotten() {
+    let (stage, other) = (Stage::new().await, Stage::new().await);
+    for stage in [&stage, &other] {
+        stage.init().await;
+        stage.publish("v1").await.ok();
+    }
+    stage.deployer().await;
+    let at = stage.at();
+    stage.by("deployer", format!("verify {at}:v1")).await.ok();
+    let (old, new) = (stage.path("1.root.json"), other.path("1.root.json"));
+    let said = stage.by("other", format!("trust fingerprint {new}")).await.ok();
+    let fingerprint = said.lines().next().unwrap().to_owned();
+    let own = stage.by("other", format!("trust fingerprint {old}")).await.ok();
+    let own = own.lines().next().unwrap();
+    for (line, exit, code) in [
+        (
+            format!("trust replace {at} --root {new} --fingerprint sha256:{}", "0".repeat(64)),
+            1,
+            "trust.fingerprint",
+        ),
+        (format!("trust replace example.com/x --root {new} --fingerprint {fingerprint}"), 2, "trust.absent"),
+    ] {
+        let ran = stage.by("deployer", format!("{line} --format json")).await;
+        assert_eq!((ran.exit, ran.json()["error"]["code"].as_str()), (exit, Some(code)), "{line}: {ran:#?}");
+    }
+    let line = format!("trust replace {at} --root {old} --fingerprint {own}");
+    assert!(stage.by("deployer", line).await.ok().starts_with("unchanged "));
+    let ran = stage
+        .by("deployer", format!("trust replace {at} --root {new} --fingerprint {fingerprint} --format json"))
+        .await;
+    let json = ran.json();
+    assert_eq!(
+        (ran.exit, json["result"]["anchors"].as_array().unwrap().len(), &json["result"]["forgotten"]),
+        (0, 2, &1.into()),
+        "{json:#}"
+    );
+    let list = stage.by("deployer", "trust list".into()).await.ok();
+    assert!(list.contains(&fingerprint) && !list.contains(own), "{list}");
+    let report = stage.by("deployer", format!("verify {at}:v1 --format json")).await;
+    assert_eq!(
+        (report.exit, because(&report.json()).as_str()),
+        (1, "tuf.timestamp.threshold"),
+        "{report:#?}"
+    );
+}

@@ -1,0 +1,132 @@
+//! Audits on the in-process registry: who brought what, at mirrors too, with versions missing, and with what is installed.
+
+use std::sync::Arc;
+
+use bulla::client::audit::{AuditError, Audited, Request, audit};
+use bulla::client::installed::{Done, Installed};
+use bulla::oci::{Content, Reference, Selector};
+use bulla::store::{Manage, Store as _};
+use bulla::time::{Clock as _, UnixTime};
+use bulla::tuf::RoleName;
+
+use super::publishing::{Collection, REPO};
+use crate::registry::Fault;
+
+/// Other repositories of the same registry.
+fn at(c: &Collection, repo: &str) -> Arc<dyn Manage> {
+    let repository = format!("{}/{repo}", c.server.host()).parse().unwrap();
+    Arc::new(c.owner.hosts.repository(&repository))
+}
+
+async fn look(
+    c: &Collection,
+    places: &[&str],
+    since: Option<UnixTime>,
+    installed: &[Installed],
+) -> Result<Audited, AuditError> {
+    let home = c.home(&[]);
+    audit(Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        places: places.iter().map(|p| at(c, p)).collect(),
+        memory: &home.memory,
+        key: None,
+        since,
+        installed,
+        now: c.time.now(),
+    })
+    .await
+}
+
+/// The state's manifest with all that it names, and the bundles, at another place.
+async fn mirror(c: &Collection, to: &str, bundles: &[&Content]) {
+    let store = c.store(&c.owner);
+    let manifest = store.resolve(&Selector::Tag(c.name.state_tag())).await.unwrap().unwrap();
+    let doc: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
+    for layer in doc["layers"].as_array().unwrap().iter().chain([&doc["config"]]) {
+        let digest = layer["digest"].as_str().unwrap();
+        c.server.put_blob(to, c.server.blob(REPO, digest).unwrap());
+    }
+    let bytes = manifest.bytes().clone();
+    c.server.put_manifest(to, Some(c.name.state_tag().as_str()), manifest.media_type(), bytes);
+    for bundle in bundles {
+        c.server.put_manifest(to, None, bundle.media_type(), bundle.bytes().clone());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bundle_is_traced_to_the_version_that_brought_it() {
+    let c = Collection::new(false).await;
+    let mut images = Vec::new();
+    let mut times = Vec::new();
+    for i in 0..5 {
+        c.forward(3_600);
+        times.push(c.time.now());
+        images.push(c.image(&format!("{i}")));
+        c.publish(&c.owner, images[i].digest(), &[&format!("v{i}")]).await.unwrap();
+    }
+    mirror(&c, "mirror/app", &[&images[3]]).await;
+    c.forward(60);
+    c.renew(&c.owner).await;
+    let all = look(&c, &[REPO, "mirror/app"], None, &[]).await.unwrap();
+    assert!(all.is_whole(), "{all:#?}");
+    assert_eq!((all.introduced.len(), all.foreign), (5, 0));
+    for (i, image) in images.iter().enumerate() {
+        let one = all.introduced.iter().find(|o| o.digest == *image.digest()).unwrap();
+        assert_eq!((one.version.get(), one.at, one.keys.len()), (i as u64 + 2, times[i], 1));
+        assert!(one.certain && one.in_line && !one.revoked && one.paths.len() == 2);
+        assert_eq!((one.listed_at.len(), one.present_at.len()), (2, if i == 3 { 2 } else { 1 }));
+    }
+    assert_eq!(all.from[&RoleName::releases()].get(), 1);
+
+    let installed = [Installed {
+        at: c.time.now(),
+        done: Done::Verified,
+        reference: "x".into(),
+        digest: images[4].digest().clone(),
+        collection: None,
+    }];
+    let late = look(&c, &[REPO], Some(times[3]), &installed).await.unwrap();
+    assert_eq!(late.introduced.len(), 2);
+    assert_eq!(late.affected(true).map(|i| &i.digest).collect::<Vec<_>>(), [images[4].digest()]);
+    assert_eq!(late.affected(false).count(), 0, "nothing is revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_out_of_the_history_is_a_gap_that_a_mirror_fills() {
+    let c = Collection::new(false).await;
+    for i in 0..4 {
+        c.forward(60);
+        c.publish(&c.owner, c.image(&format!("{i}")).digest(), &[]).await.unwrap();
+        if i == 2 {
+            mirror(&c, "mirror/app", &[]).await;
+        }
+    }
+    // Somebody strips the history, and the next commit cannot bring it back.
+    let store = c.store(&c.owner);
+    let manifest = store.resolve(&Selector::Tag(c.name.state_tag())).await.unwrap().unwrap();
+    let mut doc: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
+    let layers = doc["layers"].as_array_mut().unwrap();
+    layers.retain(|l| l["mediaType"] != bulla::oci::media_type::BULLA_HISTORY);
+    let stripped = serde_json::to_vec(&doc).unwrap();
+    c.server.put_manifest(REPO, Some(c.name.state_tag().as_str()), manifest.media_type(), stripped);
+    c.forward(60);
+    c.publish(&c.owner, c.image("after").digest(), &[]).await.unwrap();
+    let gapped = look(&c, &[REPO], None, &[]).await.unwrap();
+    assert!(!gapped.is_whole() && gapped.gaps.len() == 4, "{:?}", gapped.gaps);
+    let certain = gapped.introduced.iter().filter(|i| i.certain).count();
+    assert_eq!((gapped.introduced.len(), certain), (5, 1), "only what came after the gap is certain");
+    let filled = look(&c, &[REPO, "mirror/app"], None, &[]).await.unwrap();
+    assert!(filled.is_whole(), "{:?}", filled.gaps);
+    assert!(filled.introduced.iter().all(|i| i.certain));
+
+    // A place that cannot be asked is not one without a state.
+    c.server.fault(Fault::on("GET", "/v2/mirror/app/*").status(403));
+    let blind = look(&c, &[REPO, "mirror/app"], None, &[]).await.unwrap();
+    assert!(!blind.is_whole() && blind.places[1].unreadable.is_some(), "{:?}", blind.places);
+    c.server.behave();
+    let none = look(&c, &[REPO, "empty/app"], None, &[]).await.unwrap();
+    assert!(none.places[1].state.is_none() && none.places[1].unreadable.is_none());
+    let place: Reference = none.places[1].at.clone();
+    assert!(place.to_string().ends_with("/empty/app"));
+}

@@ -1,0 +1,192 @@
+//! Withdrawals on the in-process registry: raced with publishers and with each other, and what a state keeps of the past.
+
+use std::sync::Arc;
+
+use bulla::client::commit::WorkError;
+use bulla::client::history::History;
+use bulla::client::revoke::{Request, RevokeError, Revoked, Status, What, revoke};
+use bulla::oci::{Content, Digest, Selector, media_type};
+use bulla::store::Store as _;
+use bulla::tuf::RoleName;
+use serde_json::Value;
+
+use super::publishing::{Collection, Home, ONLINE, RELEASES, REPO};
+
+async fn withdraw(c: &Collection, home: &Home, what: What, reason: &str) -> Result<Revoked, RevokeError> {
+    let store = c.store(home);
+    revoke(Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        state: &store,
+        store: &store,
+        what,
+        reason: reason.to_owned(),
+        memories: std::slice::from_ref(&home.memory),
+        without_memory: false,
+        keys: &home.keys,
+        clock: &*c.time,
+    })
+    .await
+}
+
+fn bundle(content: &Content) -> What {
+    What::Bundle(Selector::Digest(content.digest().clone()))
+}
+
+/// The entries of the live revocation list.
+fn list(c: &Collection) -> Vec<Value> {
+    let (_, _, manifest) = c.server.manifest(REPO, &c.state_tag()).unwrap();
+    let doc: Value = serde_json::from_slice(&manifest).unwrap();
+    let layers = doc["layers"].as_array().unwrap();
+    let name = c.name.revocations_path();
+    let layer = layers.iter().find(|l| l["annotations"]["tuf.io/filename"] == name.as_str()).unwrap();
+    let digest: Digest = layer["digest"].as_str().unwrap().parse().unwrap();
+    let list: Value = serde_json::from_slice(&c.server.blob(REPO, &digest.to_string()).unwrap()).unwrap();
+    list["entries"].as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_release_is_refused_by_tag_and_digest_and_cannot_be_published_again() {
+    let c = Collection::new(false).await;
+    let (bad, good) = (c.image("bad"), c.image("good"));
+    c.publish(&c.owner, bad.digest(), &["v1", "latest"]).await.unwrap();
+    c.publish(&c.owner, good.digest(), &["v2"]).await.unwrap();
+    c.forward(60);
+    let done =
+        withdraw(&c, &c.owner, What::Bundle(Selector::Tag("v1".parse().unwrap())), "CVE").await.unwrap();
+    assert_eq!(done.status, Status::Revoked);
+    assert_eq!(done.removed.len(), 3, "{:?}", done.removed);
+    assert!(done.listed.is_empty() && done.seal.is_some() && done.lacking.is_empty());
+    assert_eq!(done.entry.as_ref().unwrap().reason.as_deref(), Some("CVE"));
+    assert!(!c.trusts(":v1").await && !c.trusts_digest(&bad).await && c.trusts_digest(&good).await);
+    assert!(c.publish(&c.owner, bad.digest(), &["v3"]).await.is_err(), "a revoked bundle is published again");
+
+    // Again, by digest and by tag: nothing is written.
+    let live = c.tag_of(&c.state_tag());
+    for what in [bundle(&bad), What::Bundle(Selector::Tag("v1".parse().unwrap()))] {
+        let again = withdraw(&c, &c.owner, what, "another reason").await.unwrap();
+        assert_eq!(again.status, Status::Unchanged);
+    }
+    assert_eq!((c.tag_of(&c.state_tag()), list(&c).len()), (live, 1));
+    let unknown = withdraw(&c, &c.owner, What::Bundle(Selector::Tag("v9".parse().unwrap())), "x").await;
+    assert!(matches!(unknown, Err(RevokeError::Unlisted { .. })), "{unknown:?}");
+
+    // Undone: it may be published again.
+    let id = done.entry.unwrap().id;
+    let undone = withdraw(&c, &c.owner, What::Undo(id), "a false alarm").await.unwrap();
+    assert_eq!((undone.status, list(&c).len()), (Status::Revoked, 2));
+    assert!(!c.trusts_digest(&bad).await, "entries do not come back by themselves");
+    c.publish(&c.owner, bad.digest(), &["v3"]).await.unwrap();
+    assert!(c.trusts_digest(&bad).await);
+    let nothing = withdraw(&c, &c.owner, What::Undo("0".repeat(16)), "x").await;
+    assert!(matches!(nothing, Err(RevokeError::NoEntry { .. })), "{nothing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_withdrawals_and_four_publications_at_once_lose_nothing() {
+    let c = Arc::new(Collection::new(false).await);
+    let homes: Arc<Vec<Home>> = Arc::new((0..4).map(|_| c.home(&[RELEASES, ONLINE])).collect());
+    for round in 0..4 {
+        let mut tasks = Vec::new();
+        let mut images = Vec::new();
+        for who in 0..4 {
+            let (bad, good) =
+                (c.image(&format!("bad {round} {who}")), c.image(&format!("good {round} {who}")));
+            c.publish(&c.owner, bad.digest(), &[&format!("b{round}-{who}")]).await.unwrap();
+            images.push((bad, good));
+        }
+        c.forward(60);
+        for (who, (bad, good)) in images.iter().cloned().enumerate() {
+            let (c, homes) = (c.clone(), homes.clone());
+            tasks.push(tokio::spawn(async move {
+                if who % 2 == 0 {
+                    withdraw(&c, &homes[who], bundle(&bad), "bad").await.unwrap();
+                } else {
+                    c.publish(&homes[who], good.digest(), &[]).await.unwrap();
+                    withdraw(&c, &homes[who], bundle(&bad), "bad").await.unwrap();
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        c.forward(60);
+        c.renew(&c.owner).await;
+        for (who, (bad, good)) in images.iter().enumerate() {
+            assert!(!c.trusts_digest(bad).await, "round {round}: {who}'s withdrawal is lost");
+            assert_eq!(c.trusts_digest(good).await, who % 2 == 1, "round {round}: {who}");
+        }
+    }
+    let ids: std::collections::BTreeSet<String> = list(&c).iter().map(|e| e["id"].to_string()).collect();
+    assert_eq!(ids.len(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_online_key_it_waits_and_renew_admits_it() {
+    let c = Collection::new(false).await;
+    let bad = c.image("bad");
+    c.publish(&c.owner, bad.digest(), &["v1"]).await.unwrap();
+    let (security, job) = (c.home(&[RELEASES]), c.home(&[ONLINE]));
+    let done = withdraw(&c, &security, bundle(&bad), "CVE").await.unwrap();
+    assert_eq!((done.status, done.submitted.len()), (Status::Submitted, 2));
+    assert!(c.trusts_digest(&bad).await);
+    let renewed = c.renew(&job).await;
+    assert_eq!(renewed.admitted.len(), 2, "{:?}", renewed.pending);
+    assert!(!c.trusts_digest(&bad).await);
+    assert_eq!(list(&c).len(), 1);
+    let nobody = c.home(&[]);
+    let refused = withdraw(&c, &nobody, bundle(&c.image("other")), "x").await;
+    assert!(matches!(refused, Err(RevokeError::Work(WorkError::Sign(_)))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_was_never_listed_or_is_gone_can_be_taken_back() {
+    let c = Collection::new(false).await;
+    let gone = Digest::sha256(b"nowhere");
+    let done = withdraw(&c, &c.owner, What::Bundle(Selector::Digest(gone)), "leaked").await.unwrap();
+    assert!(done.status == Status::Revoked && done.absent && done.seal.is_none(), "{done:?}");
+    assert_eq!(list(&c).len(), 1);
+    let warned = withdraw(&c, &c.owner, What::Advisory(None), "move to v2").await.unwrap();
+    assert_eq!((warned.status, list(&c).len()), (Status::Revoked, 2));
+    let again = withdraw(&c, &c.owner, What::Advisory(None), "move to v2").await.unwrap();
+    assert_eq!((again.status, list(&c).len()), (Status::Unchanged, 2));
+}
+
+/// The last 64 versions of a role are named by the state, and lie there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_keeps_the_last_versions_of_its_roles_at_no_further_request() {
+    let c = Collection::new(false).await;
+    let store = c.store(&c.owner);
+    for i in 0..80 {
+        c.forward(60);
+        c.publish(&c.owner, c.image(&format!("{i}")).digest(), &[]).await.unwrap();
+        if i % 20 == 19 {
+            let manifest = store.resolve(&Selector::Tag(c.name.state_tag())).await.unwrap().unwrap();
+            let past = History::of(&manifest).read(&store).await.unwrap();
+            let of = past.files.iter().filter(|(role, _)| *role == RoleName::releases());
+            assert_eq!((of.count(), past.missing), ((i + 1).min(63), 0));
+        }
+    }
+    let manifest = store.resolve(&Selector::Tag(c.name.state_tag())).await.unwrap().unwrap();
+    assert!(manifest.descriptor().size < 128 * 1024, "{} bytes", manifest.descriptor().size);
+    let named = History::of(&manifest);
+
+    // Somebody names files that are not there: the next commit leaves them out, and is not refused.
+    let mut doc: Value = serde_json::from_slice(manifest.bytes()).unwrap();
+    for i in 0..40 {
+        let junk = serde_json::json!({
+            "mediaType": media_type::BULLA_HISTORY, "digest": Digest::sha256(&[i]), "size": 9,
+            "annotations": {"tuf.io/filename": format!("{}.targets%2Freleases.json", 1_000 + u32::from(i))}
+        });
+        doc["layers"].as_array_mut().unwrap().push(junk);
+    }
+    let forged = serde_json::to_vec(&doc).unwrap();
+    c.server.put_manifest(REPO, Some(&c.state_tag()), media_type::OCI_MANIFEST, forged);
+    let last = c.image("last");
+    c.publish(&c.owner, last.digest(), &[]).await.unwrap();
+    assert!(c.trusts_digest(&last).await);
+    let manifest = store.resolve(&Selector::Tag(c.name.state_tag())).await.unwrap().unwrap();
+    let past = History::of(&manifest).read(&store).await.unwrap();
+    assert_eq!(past.missing, 0);
+    assert!(past.files.len() >= named.len() - 1, "{} of {}", past.files.len(), named.len());
+}
