@@ -102,6 +102,18 @@ def python_tuf():
     return str(python)
 
 
+def tuf_js():
+    """node, and a folder with tuf-js in it. Neither Debian nor PyPI has it as a package; npm carries one with it."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    places = [os.environ.get("BULLA_INTEROP_TUF_JS", "")]
+    if npm:
+        places.append(str(pathlib.Path(npm).resolve().parent.parent / "node_modules"))
+    found = [p for p in places if p and pathlib.Path(p, "tuf-js/package.json").exists()]
+    if not node or not found:
+        raise Skip("tuf-js is not to be had: install node with npm, which carries it, or name a node_modules folder in BULLA_INTEROP_TUF_JS")
+    return node, found[0]
+
+
 def call(*args, env=None, exits=0, **kw):
     done = subprocess.run([str(a) for a in args], env={**os.environ, **(env or {})}, capture_output=True, text=True, **kw)
     if done.returncode != exits:
@@ -436,6 +448,128 @@ print('python-tuf agrees', by_tag.unrecognized_fields['custom'] if 'custom' in b
     return said
 
 
+@contextlib.contextmanager
+def web_server(folder):
+    """Python's own file server, which decodes %2F as web servers do; its URL."""
+    handler = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: handler(*a, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+
+
+PYTHON_TUF_READS = """
+import pathlib, sys
+from tuf.ngclient import Updater
+url, root, folder, name, digest = sys.argv[1:]
+pathlib.Path(folder).mkdir()
+u = Updater(folder, url + "metadata/", folder, url + "targets/", bootstrap=open(root, 'rb').read())
+u.refresh()
+for path in (name + ':v1', name + '@' + digest):
+    info = u.get_targetinfo(path)
+    assert info and info.hashes['sha256'] == digest.split(':')[1], (path, info)
+    data = open(u.download_target(info), 'rb').read()
+    assert len(data) == info.length
+assert u.get_targetinfo(name + ':v2') is None
+print('timestamp', u._trusted_set.timestamp.version)
+"""
+
+TUF_JS_READS = """
+const { Updater } = require('tuf-js');
+const fs = require('fs');
+const [url, root, folder, name, digest] = process.argv.slice(2);
+(async () => {
+  fs.mkdirSync(folder);
+  fs.copyFileSync(root, folder + '/root.json');
+  const u = new Updater({ metadataDir: folder, targetDir: folder, metadataBaseUrl: url + 'metadata', targetBaseUrl: url + 'targets' });
+  await u.refresh();
+  for (const path of [name + ':v1', name + '@' + digest]) {
+    const info = await u.getTargetInfo(path);
+    if (!info || info.hashes.sha256 !== digest.split(':')[1]) throw new Error('not found: ' + path);
+    const bytes = fs.readFileSync(await u.downloadTarget(info, folder + '/out'));
+    if (bytes.length !== info.length) throw new Error('length of ' + path);
+  }
+  if (await u.getTargetInfo(name + ':v2')) throw new Error('found what is not there');
+  console.log('tuf-js agrees');
+})().catch((e) => { console.error(e); process.exit(1); });
+"""
+
+
+def exported(c):
+    """A collection with a bundle, exported: its owner, the tree, and the bundle's digest."""
+    origin = f"oci:{c.work}/origin"
+    alice, _ = c.publisher(origin)
+    c.publish(alice, "small", origin, "v1")
+    said = alice.json("tuf", "export", origin, c.work / "tree")["result"]
+    assert (said["status"], said["absent"], said["unnamed"]) == ("exported", [], []), said
+    index = json.load(open(c.work / "origin/index.json"))
+    digest = next(m["digest"] for m in index["manifests"] if m.get("annotations", {}).get("org.opencontainers.image.ref.name") == "v1")
+    return alice, origin, digest
+
+
+def case_export(c):
+    """python-tuf reads an exported collection from a plain web server: refresh, search through the delegation, download; again after a renewal."""
+    python = python_tuf()
+    alice, origin, digest = exported(c)
+    with web_server(c.work / "tree") as url:
+        first = call(python, "-c", PYTHON_TUF_READS, url, c.root, c.work / "cache-1", NAME, digest).strip()
+        time.sleep(1.1)
+        alice("renew", origin, "--role", "timestamp")
+        said = alice.json("tuf", "export", origin, c.work / "tree")["result"]
+        assert said["written"] == 1, said
+        second = call(python, "-c", PYTHON_TUF_READS, url, c.root, c.work / "cache-2", NAME, digest).strip()
+        assert int(second.split()[1]) > int(first.split()[1]), (first, second)
+        print("python-tuf", first, "then", second)
+
+
+def case_tuf_js(c):
+    """tuf-js reads the same tree: refresh, search through the delegation, download."""
+    node, modules = tuf_js()
+    _, _, digest = exported(c)
+    (c.work / "read.js").write_text(TUF_JS_READS)
+    with web_server(c.work / "tree") as url:
+        said = call(node, c.work / "read.js", url, c.root, c.work / "cache", NAME, digest, env={"NODE_PATH": modules}).strip()
+    version = json.load(open(f"{modules}/tuf-js/package.json"))["version"]
+    print(said, version)
+
+
+def case_import(c):
+    """A repository made by python-tuf becomes a collection: imported byte for byte, verified, renewed with its own key, exported, read by python-tuf."""
+    python, layout = python_tuf(), c.layouts / "small"
+    index = json.load(open(layout / "index.json"))
+    bundle = next(m for m in index["manifests"] if m.get("annotations", {}).get("org.opencontainers.image.ref.name") == "v1")
+    facts = (NAME, bundle["digest"], bundle["size"], bundle["mediaType"])
+    call(python, HERE / "make-tuf-repository.py", c.work / "repository", *facts)
+    call(python, HERE / "make-tuf-repository.py", c.work / "plain", *facts, "--plain")
+    c.root = c.work / "repository/metadata/1.root.json"
+    carol, there = c.person("carol"), f"oci:{c.work}/there"
+    c.trust(carol, NAME)
+    with web_server(c.work / "repository") as url:
+        for source, place in ((c.work / "repository", there), (url, f"oci:{c.work}/by-url")):
+            said = carol.json("tuf", "import", source, place, "--as", NAME)["result"]
+            assert (said["status"], said["timestamp"], said["metadata"]) == ("imported", 1, 5), said
+    state = next(m for m in json.load(open(c.work / "there/index.json"))["manifests"] if m["annotations"]["org.opencontainers.image.ref.name"].startswith("bulla."))
+    blob = lambda digest: (c.work / "there/blobs" / digest.replace(":", "/")).read_bytes()
+    for layer in json.loads(blob(state["digest"]))["layers"]:
+        file = layer["annotations"]["tuf.io/filename"]
+        assert blob(layer["digest"]) == (c.work / "repository/metadata" / file).read_bytes(), file
+    carol("copy", f"oci:{layout}:v1", f"{there}:v1")
+    carol("verify", f"{there}:v1", "--as", NAME)
+    carol("key", "import", c.work / "repository/keys/online.pem", "online", "--dangerously-unencrypted")
+    renewed = carol.json("renew", there, "--as", NAME, "--role", "timestamp")["result"]
+    assert [s["role"] for s in renewed["signed"]] == ["timestamp"], renewed
+    carol("tuf", "export", there, c.work / "tree", "--as", NAME)
+    with web_server(c.work / "tree") as url:
+        said = call(python, "-c", PYTHON_TUF_READS, url, c.root, c.work / "cache", NAME, bundle["digest"]).strip()
+        print("python-tuf reads what it made and bulla renewed:", said)
+    # One whose roles name no collection is no collection: already its root is no anchor of one.
+    dave = c.person("dave")
+    refused = dave("trust", "add", NAME, "--root", c.work / "plain/metadata/1.root.json", "--collection", NAME, exits=1)
+    print("a plain TUF repository:", refused.strip().splitlines()[0])
+
+
 def case_keys(c):
     """Roots signed in every way by python-tuf's library: bulla takes what python-tuf takes, but for what is named."""
     c.publisher(f"oci:{c.work}/origin")
@@ -480,7 +614,7 @@ def case_no_network(c):
         assert inside == outside, (inside, outside)
 
 
-CASES = [case_rich_copy, case_oras_copy_alone, case_oras_layout, case_skopeo, case_access, case_python_tuf, case_keys, case_tuf_cases, case_no_network]
+CASES = [case_rich_copy, case_oras_copy_alone, case_oras_layout, case_skopeo, case_access, case_python_tuf, case_export, case_tuf_js, case_import, case_keys, case_tuf_cases, case_no_network]
 
 
 def main():

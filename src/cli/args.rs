@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
     audit, completion, copy, init, inspect, key, login, logout, man, publish, renew, revoke, status, tree,
-    trust, verify,
+    trust, tuf, verify,
 };
 
 /// Sign OCI bundles so that trust travels with them
@@ -65,6 +65,7 @@ pub(super) enum Command {
     Tree(tree::Args),
     Inspect(inspect::Args),
     Trust(trust::Args),
+    Tuf(tuf::Args),
     Key(key::Args),
     Login(login::Args),
     Logout(logout::Args),

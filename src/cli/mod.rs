@@ -27,6 +27,7 @@ mod status;
 mod stop;
 mod tree;
 mod trust;
+mod tuf;
 mod verify;
 
 pub use context::Env;
@@ -102,6 +103,7 @@ fn dispatch(
         Command::Tree(args) => tree::run(args, cx),
         Command::Inspect(args) => inspect::run(args, format, cx),
         Command::Trust(args) => trust::run(args, cx),
+        Command::Tuf(args) => tuf::run(args, cx),
         Command::Key(args) => key::run(args, cx),
         Command::Login(args) => login::run(args, cx),
         Command::Logout(args) => logout::run(args, cx),

@@ -69,9 +69,15 @@ pub(super) fn credential_sources(cx: &Context<'_, '_>) -> CredentialSources {
 impl RegistryArgs {
     /// The places, with a login for the one registry among `named`.
     pub(super) fn places(&self, cx: &mut Context<'_, '_>, named: &[&Reference]) -> Result<Stores, CliError> {
-        let stores = Stores::new(self.config(cx, named)?);
+        let config = self.config(cx, named)?;
+        Ok(Self::opened(cx, config))
+    }
+
+    /// The places under a configuration that is needed for something else too.
+    pub(super) fn opened(cx: &mut Context<'_, '_>, config: RegistryConfig) -> Stores {
+        let stores = Stores::new(config);
         cx.listen_to(stores.hosts());
-        Ok(stores)
+        stores
     }
 
     /// How registries are reached, with a login for the one among `named`.

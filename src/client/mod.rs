@@ -6,9 +6,11 @@ pub mod ceremony;
 pub mod commit;
 pub mod copy;
 pub mod duties;
+pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod history;
+pub mod import;
 pub mod init;
 pub mod inspect;
 pub mod installed;

@@ -101,8 +101,8 @@ fn every_error_and_note_code_is_documented() {
     let docs = read("docs/commands", "md") + &read("docs", "md");
     let source = read("src/cli", "rs") + &read("src/keys", "rs");
     let subjects = [
-        "anchor", "blob", "clock", "config", "copy", "file", "init", "inspect", "key", "layout", "login",
-        "manifest",
+        "anchor", "blob", "clock", "config", "copy", "export", "file", "import", "init", "inspect", "key",
+        "layout", "login", "manifest",
     ];
     let more =
         ["memory", "publish", "ref", "registry", "renew", "revocation", "state", "status", "tree", "trust"];

@@ -23,3 +23,4 @@ mod registry;
 mod releases;
 mod revokes;
 mod run;
+mod trees;

@@ -84,6 +84,16 @@ fn references() {
     assert!(long.parse::<KmsRef>().is_err());
 }
 
+proptest::proptest! {
+    #[test]
+    fn what_is_read_is_what_was_written(text in "[a-z0-9-]{0,6}(://)?[ -~]{0,12}|.{0,16}") {
+        if let Ok(read) = text.parse::<KmsRef>() {
+            proptest::prop_assert_eq!(read.to_string(), text);
+            proptest::prop_assert!(!read.program().contains(['/', '.']));
+        }
+    }
+}
+
 #[test]
 fn the_call_is_the_protocols_and_the_environment_small() {
     let public = signer().public_key().clone();

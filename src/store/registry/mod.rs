@@ -24,6 +24,7 @@ mod push;
 mod reach;
 mod referrers;
 mod retry;
+mod site;
 mod tls;
 mod token;
 mod trouble;
@@ -42,6 +43,7 @@ pub use credentials::CredentialSources;
 pub use logins::{Kept, LoginScope, LoginScopeError};
 pub use notices::{Notice, Notices};
 pub use retry::RetryPolicy;
+pub use site::Site;
 pub use warnings::Warning;
 
 use super::{BlobReader, BlobSource, Failure, ListChange, Listing, Manage, Store, StoreError};
