@@ -12,6 +12,7 @@ pub(crate) use blob::Sum;
 pub use blob::{BlobReader, BlobSource, BytesSource, StoreBlob, checked, collect, fetch_small};
 pub use error::{Failure, StoreError};
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -101,6 +102,11 @@ pub trait Manage: Store {
     /// `false` when that did not happen, and the blob must be pushed; the push uses what the place opened for it instead.
     async fn mount(&self, blob: &Descriptor, from: &Repository) -> Result<bool, StoreError>;
 
+    /// All tags, for whoever only saves looks by them: a wrong "there are none" costs him requests, and loses nothing.
+    async fn first_tags(&self) -> Result<Vec<Tag>, StoreError> {
+        self.tags(None).await
+    }
+
     /// Make the list of referrers of `subject` right: `referrers`, pushed before, and what else refers to it, each as its
     /// manifest says, and nothing that is gone. What was changed; what is no list at all is not touched but
     /// [`Failure::Foreign`]. [`Manage::flush`] must follow. Where lists are derived from the manifests nothing can be wrong.
@@ -110,6 +116,17 @@ pub trait Manage: Store {
         referrers: &[Content],
     ) -> Result<Vec<ListChange>, StoreError> {
         self.index_referrers(subject, referrers).await.map(|()| Vec::new())
+    }
+
+    /// What [`Manage::mend_referrers`] would change once those of `referrers` were pushed that are `to_come`; nothing is
+    /// written.
+    async fn unmended_referrers(
+        &self,
+        _subject: &Descriptor,
+        _referrers: &[Content],
+        _to_come: &HashSet<Digest>,
+    ) -> Result<Vec<ListChange>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// Make what was written since the last call durable and visible: one sync a batch on a disk; on a registry without the

@@ -520,3 +520,30 @@ async fn a_list_of_submissions_that_cannot_be_had_is_not_an_empty_one() {
     }
     assert_eq!((c.tag_of(&c.state_tag()), c.submissions().len()), (live, 0));
 }
+
+/// On a registry without the API whoever wrote a list waits before he reads it back: once for all seals.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_seals_of_one_renewal_are_read_back_together() {
+    let c = Collection::new(false).await;
+    c.server.quirks(|q| (q.no_referrers_api, q.no_oci_subject) = (true, true));
+    let publisher = c.home(&[RELEASES]);
+    let images: Vec<Content> = (0..10).map(|n| c.image(&format!("sealed {n}"))).collect();
+    for image in &images {
+        c.forward(60);
+        c.publish(&publisher, image.digest(), &[]).await.unwrap();
+    }
+    c.server.clear();
+    assert_eq!(c.renew(&c.owner).await.finished.seals.len(), 10);
+    let requests = c.server.requests();
+    let at = |method: &str, tag: &str| -> Vec<usize> {
+        let is = |r: &&crate::registry::Request| r.method == method && r.path.ends_with(tag);
+        requests.iter().filter(is).map(|r| r.number).collect()
+    };
+    let tags: Vec<String> = images.iter().map(|i| i.digest().referrers_tag()).collect();
+    let written = tags.iter().map(|tag| at("PUT", tag)[0]).max().unwrap();
+    for tag in &tags {
+        let put = at("PUT", tag)[0];
+        let back = at("GET", tag).into_iter().find(|n| *n > put).unwrap();
+        assert!(back > written, "{}", c.server.log());
+    }
+}

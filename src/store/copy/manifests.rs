@@ -33,7 +33,12 @@ impl Before {
             before.own = job.request.tags.iter().map(|_| None).collect();
             return Ok(before);
         }
-        let tags = job.there.tags(job.destination).await.map_err(CopyError::destination)?;
+        // Of a source the list must be whole.
+        let tags = match std::sync::Arc::ptr_eq(&job.from, &job.there) {
+            true => job.there.tags(job.destination).await,
+            false => job.there.first_tags(job.destination).await,
+        };
+        let tags = tags.map_err(CopyError::destination)?;
         before.fresh = tags.is_some_and(|t| t.is_empty()) && !job.request.thorough;
         let asking = job.request.tags.iter().map(|tag| {
             async move {

@@ -72,8 +72,20 @@ impl Place {
 
     /// The tags of this place when it was first asked; `None` where it does not let them be listed.
     pub(super) async fn tags(&self, store: &dyn Store) -> Result<Option<&BTreeSet<Tag>>, StoreError> {
+        self.asked(store.tags(None)).await
+    }
+
+    /// The same for a destination, where a wrong word that there are none costs requests and loses nothing.
+    pub(super) async fn first_tags(&self, store: &dyn Manage) -> Result<Option<&BTreeSet<Tag>>, StoreError> {
+        self.asked(store.first_tags()).await
+    }
+
+    async fn asked(
+        &self,
+        asking: impl Future<Output = Result<Vec<Tag>, StoreError>>,
+    ) -> Result<Option<&BTreeSet<Tag>>, StoreError> {
         let asked = self.tags.get_or_try_init(|| async {
-            match store.tags(None).await {
+            match asking.await {
                 Ok(tags) => Ok(Some(Arc::new(tags.into_iter().collect()))),
                 Err(e) => match e.failure {
                     Failure::NotFound

@@ -283,10 +283,10 @@ impl Registry {
     }
 
     /// What a list is to be written over. One wrong 404 would lose all that others listed, so that nothing is there is
-    /// believed the second time; and of a tag that names the subject it is found out whether it is a real one.
+    /// believed the second time, or where there was no tag at all a moment ago; and of a tag that names the subject it is found out whether it is a real one.
     async fn read_to_write(&self, subject: &Digest) -> Result<Before, Failure> {
         let tag = referrers_tag(subject)?;
-        let (mut nothing, mut real) = (false, None);
+        let (mut nothing, mut real) = (self.memo.take_empty(), None);
         loop {
             let (now, read) = self.read_freshly(subject).await?;
             match now {

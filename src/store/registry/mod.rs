@@ -31,7 +31,7 @@ mod trouble;
 mod upload;
 mod warnings;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -318,8 +318,22 @@ impl Manage for Registry {
         subject: &Descriptor,
         referrers: &[Content],
     ) -> Result<Vec<ListChange>, StoreError> {
-        let mended = self.mend_list(subject, referrers).await;
+        let mended = self.mend_list(subject, referrers, None).await;
         mended.map_err(|f| self.error(format!("mend the list of referrers of {}", subject.digest), f))
+    }
+
+    async fn unmended_referrers(
+        &self,
+        subject: &Descriptor,
+        referrers: &[Content],
+        to_come: &HashSet<Digest>,
+    ) -> Result<Vec<ListChange>, StoreError> {
+        let open = self.mend_list(subject, referrers, Some(to_come)).await;
+        open.map_err(|f| self.error(format!("judge the list of referrers of {}", subject.digest), f))
+    }
+
+    async fn first_tags(&self) -> Result<Vec<Tag>, StoreError> {
+        self.list_tags_from(None, true).await.map_err(|f| self.error("list the tags", f))
     }
 
     async fn flush(&self) -> Result<(), StoreError> {

@@ -74,6 +74,15 @@ impl Registry {
 
     /// All tags, after `after` where the registry can tell.
     pub(super) async fn list_tags(&self, after: Option<&str>) -> Result<Vec<Tag>, Failure> {
+        self.list_tags_from(after, false).await
+    }
+
+    /// The same; that there are none is believed at once when `lightly`.
+    pub(super) async fn list_tags_from(
+        &self,
+        after: Option<&str>,
+        lightly: bool,
+    ) -> Result<Vec<Tag>, Failure> {
         #[derive(serde::Deserialize)]
         struct Page {
             // Some registries say null, but a document without the field is no list.
@@ -86,7 +95,7 @@ impl Registry {
         });
         let mut call = Call::path(Method::GET, self.path(&format!("tags/list{}", query.unwrap_or_default())));
         let (mut pages, mut out, mut first) = (Pages::new(MAX_TAG_PAGES), Vec::new(), true);
-        let mut asked_again = false;
+        let mut asked_again = lightly;
         loop {
             let answer = self.host.small(&call, &self.scopes(Access::Read), MAX_MANIFEST_BYTES).await?;
             match answer.status {
@@ -97,7 +106,12 @@ impl Registry {
                     asked_again = true;
                     continue;
                 }
-                StatusCode::NOT_FOUND if first => return Ok(out),
+                StatusCode::NOT_FOUND if first => {
+                    if after.is_none() {
+                        self.memo.note_empty();
+                    }
+                    return Ok(out);
+                }
                 StatusCode::NOT_FOUND => {
                     return Err(Failure::Protocol("a page of the tag list is missing".into()));
                 }

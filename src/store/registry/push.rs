@@ -23,13 +23,14 @@ impl Registry {
             return Err(Failure::TooLarge { what: format!("manifest {}", manifest.digest()), limit });
         }
         // A tag alone lets the registry choose the algorithm, and it chooses sha256.
+        let mut noted = false;
         if tag.is_none() || manifest.digest().algorithm() != Algorithm::Sha256 {
-            self.put_at(manifest, &manifest.digest().to_string()).await?;
+            noted |= self.put_at(manifest, &manifest.digest().to_string()).await?;
         }
         if let Some(tag) = tag {
-            self.put_at(manifest, tag.as_str()).await?;
+            noted |= self.put_at(manifest, tag.as_str()).await?;
         }
-        self.memo.note_own(manifest);
+        self.memo.note_own(manifest, noted);
         Ok(())
     }
 
@@ -55,7 +56,8 @@ impl Registry {
         }
     }
 
-    async fn put_at(&self, manifest: &Content, name: &str) -> Result<(), Failure> {
+    /// Whether the registry says that it took note of the subject.
+    async fn put_at(&self, manifest: &Content, name: &str) -> Result<bool, Failure> {
         let call = self.put_call(manifest, name)?;
         let mut tries = 0;
         let answer = loop {
@@ -69,8 +71,7 @@ impl Registry {
             tokio::time::sleep(self.host.config().retry.backoff(tries)).await;
         };
         put_answered(&answer, manifest)?;
-        self.memo.note_subject(answer.header("oci-subject").is_some());
-        Ok(())
+        Ok(answer.header("oci-subject").is_some())
     }
 
     fn put_call(&self, manifest: &Content, name: &str) -> Result<Call, Failure> {

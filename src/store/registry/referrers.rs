@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reqwest::{Method, StatusCode};
@@ -26,16 +27,20 @@ const MAX_NOTE_BYTES: usize = 16 * 1024;
 const MAX_TYPE_BYTES: usize = 255;
 /// Manifests looked at side by side.
 const WIDTH: usize = 8;
+/// How long the word counts that a repository has no tags at all.
+const MOMENT: Duration = Duration::from_secs(60);
 
 /// What a run has learnt about one repository.
 #[derive(Default)]
 pub(super) struct Memo {
     /// One of [`UNKNOWN`], [`HAS_API`], [`NO_API`].
     api: AtomicU8,
-    /// Whether an answer said already that there is no API.
+    /// Whether an answer said already that there is no API: a 404, or no `OCI-Subject` for what has a subject.
     denied: AtomicBool,
     /// Whether a push was answered with `OCI-Subject`. Told, never believed: ECR sent it without having the API.
     subject_noted: AtomicBool,
+    /// When it was said that there are no tags at all.
+    empty: Mutex<Option<Instant>>,
     /// Manifests pushed or read, by digest: what hangs on what never changes under a digest.
     seen: Mutex<HashMap<Digest, Arc<Seen>>>,
     /// Lists at tags that this run writes.
@@ -62,21 +67,30 @@ struct Seen {
 }
 
 impl Memo {
-    /// A manifest that this run pushed itself.
-    pub(super) fn note_own(&self, manifest: &Content) {
-        if let Ok(parsed) = Manifest::parse(manifest) {
-            self.note(manifest, &parsed);
+    /// A manifest that this run pushed itself, and whether the answer had `OCI-Subject`.
+    pub(super) fn note_own(&self, manifest: &Content, noted: bool) {
+        let Ok(parsed) = Manifest::parse(manifest) else { return };
+        if parsed.subject.is_some() {
+            self.subject_noted.store(noted, Ordering::Relaxed);
+            self.denied.fetch_or(!noted, Ordering::Relaxed);
         }
+        self.note(manifest, &parsed);
+    }
+
+    /// There are no tags at all.
+    pub(super) fn note_empty(&self) {
+        *self.empty.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether it was said a moment ago that there are no tags at all; for one use, since this run sets some.
+    pub(super) fn take_empty(&self) -> bool {
+        let empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner).take();
+        empty.is_some_and(|at| at.elapsed() < MOMENT)
     }
 
     /// A manifest that is gone.
     pub(super) fn forget(&self, digest: &Digest) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
-    }
-
-    /// Whether the last push was answered with `OCI-Subject`.
-    pub(super) fn note_subject(&self, noted: bool) {
-        self.subject_noted.store(noted, Ordering::Relaxed);
     }
 
     fn note(&self, content: &Content, manifest: &Manifest) -> Arc<Seen> {
