@@ -48,8 +48,9 @@ pub(super) struct Args {
     /// Copy only what the policy trusts, by the digest that was verified
     #[arg(long)]
     verify: bool,
-    /// Look at everything that is at the destination, and mend what is missing, damaged or wrongly listed
-    #[arg(long, conflicts_with = "dry_run")]
+    /// Look at everything that is at the destination, and mend what is missing, damaged or wrongly listed; with --dry-run
+    /// say what would be mended
+    #[arg(long)]
     repair: bool,
     /// With several sources, stop at the first that is not copied
     #[arg(long)]

@@ -232,7 +232,10 @@ impl From<StoreError> for CliError {
                 "layout.invalid",
                 "name the bundle by its digest, or take one of the entries out of index.json",
             ),
-            Failure::Locked(_) => ("layout.locked", "wait until the other process has ended, and try again"),
+            Failure::Locked(_) => (
+                "layout.locked",
+                "run the same command again when no other program writes there: it starts from what lies there then",
+            ),
             Failure::Io { kind, .. } => {
                 let writing = ["create", "write", "push", "delete"].iter().any(|verb| what.starts_with(verb));
                 let full = *kind == std::io::ErrorKind::StorageFull;

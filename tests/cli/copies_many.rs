@@ -460,9 +460,8 @@ async fn a_tag_that_moves_after_it_was_judged_is_not_followed() {
     assert!(stage.registry.tags("team/app").contains(&("v1".to_owned(), evil)), "it did move");
 }
 
-/// A newer state speaks of tags that were not copied with it.
-#[tokio::test(flavor = "multi_thread")]
-async fn tags_that_a_newer_state_does_not_confirm_are_named() {
+/// Two releases, a mirror of both, and v2 moved on since to what was v1.
+async fn moved_on() -> (Stage, String, String) {
     let stage = Stage::new().await;
     stage.init().await;
     stage.publish("v1").await.ok();
@@ -473,6 +472,13 @@ async fn tags_that_a_newer_state_does_not_confirm_are_named() {
     assert!(ran.exit == 0 && !ran.err.contains("unconfirmed"), "{ran:#?}");
     // v2 moves on to what was v1.
     stage.by("publisher", format!("publish --from oci:{}:v1 {at} --tag v2", stage.path("build"))).await.ok();
+    (stage, at, mirror)
+}
+
+/// A newer state speaks of tags that were not copied with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_that_a_newer_state_does_not_confirm_are_named() {
+    let (stage, at, mirror) = moved_on().await;
     stage.by("stranger", format!("copy oci:{}:v2 {mirror}:own", stage.path("build"))).await.ok();
     let digests: std::collections::BTreeMap<_, _> = stage.registry.tags("team/app").into_iter().collect();
     let ran = stage.by("deployer", format!("copy {at}:v1 {mirror} --format json")).await;
@@ -506,14 +512,7 @@ async fn tags_that_a_newer_state_does_not_confirm_are_named() {
 /// The look comes when all is copied: what the same run brings is not called unconfirmed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_brings_all_tags_leaves_none_unconfirmed() {
-    let stage = Stage::new().await;
-    stage.init().await;
-    stage.publish("v1").await.ok();
-    stage.publish("v2").await.ok();
-    stage.deployer().await;
-    let (at, mirror) = (stage.at(), format!("{}/mirror/app", stage.registry.host()));
-    stage.by("deployer", format!("copy --all-tags {at} {mirror}")).await.ok();
-    stage.by("publisher", format!("publish --from oci:{}:v1 {at} --tag v2", stage.path("build"))).await.ok();
+    let (stage, at, mirror) = moved_on().await;
     let ran = stage.by("deployer", format!("copy {at}:v1 {at}:v2 {mirror} --format json")).await;
     let json = ran.json();
     let copies = json["result"]["copies"].as_array().unwrap();
@@ -543,6 +542,11 @@ async fn a_repair_says_what_it_mended() {
     assert_eq!((&mended[0]["what"], &mended[0]["change"]), (&"entry".into(), &"added".into()));
     assert_eq!(mended[0]["subject"], digest.to_string());
     scene.registry.set_tag("team/app", &at, None);
+    scene.registry.clear();
+    let ahead = scene.copy(format!("--repair --dry-run {layout}:v1 {team}")).await.ok();
+    let line = format!("would mend entry {} was not listed", scene.rich.on_root.digest());
+    assert!(ahead.contains(&line) && ahead.contains("nothing was written"), "{ahead}");
+    assert_eq!(scene.writes(), 0, "{}", scene.registry.log());
     let text = scene.copy(format!("--repair {layout}:v1 {team}")).await.ok();
     let line = format!(
         "mended    entry {} was not listed as a referrer of {}",
@@ -560,8 +564,8 @@ async fn a_repair_says_what_it_mended() {
     let foreign = scene.copy(format!("--repair {layout}:v1 {team} --format json")).await;
     assert_eq!(code(&foreign), (3, "copy.fallback-foreign".into()), "{foreign:#?}");
     assert!(scene.registry.tags("team/app").contains(&(at, image)), "not overwritten");
-    let both = scene.copy(format!("--repair --dry-run {layout}:v1 {team} --format json")).await;
-    assert_eq!(code(&both), (2, "usage".into()));
+    let ahead = scene.copy(format!("--repair --dry-run {layout}:v1 {team} --format json")).await;
+    assert_eq!(code(&ahead), (3, "copy.fallback-foreign".into()));
 }
 
 /// Archives are places like others: in all positions, and a look ahead makes none.

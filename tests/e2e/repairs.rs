@@ -36,7 +36,15 @@ async fn repair(from: &dyn Store, to: &dyn Manage, all: &Rich) -> Result<CopyRep
         thorough: true,
         ..CopyRequest::new(by_tag("v1"))
     };
-    copy(from, to, &request, &KeepExisting, &Unobserved).await
+    // A look ahead says the same, and more often than not comes first.
+    let look = CopyRequest { dry_run: true, ..request.clone() };
+    let ahead = copy(from, to, &look, &KeepExisting, &Unobserved).await;
+    let done = copy(from, to, &request, &KeepExisting, &Unobserved).await;
+    if let (Ok(ahead), Ok(done)) = (&ahead, &done) {
+        assert_eq!(ahead.mended, done.mended);
+    }
+    assert_eq!(ahead.is_err(), done.is_err());
+    done
 }
 
 fn entry(subject: &Content, change: ListChange) -> Mended {

@@ -67,10 +67,11 @@ pub(super) fn text(
     writeln!(out, "checked   {n} of {n} referrers listed at the destination{repaired}")
 }
 
-/// What a repair made good, a line each.
+/// What a repair made good, or would, a line each.
 pub(super) fn mended(r: &CopyReport, out: &mut dyn Write) -> io::Result<()> {
+    let head = if r.dry_run { "would mend" } else { "mended   " };
     if r.mended.is_empty() {
-        return writeln!(out, "mended    nothing: all is there and listed as it should be");
+        return writeln!(out, "{head} nothing: all is there and listed as it should be");
     }
     for mended in &r.mended {
         let (what, digest, why) = match mended {
@@ -90,7 +91,7 @@ pub(super) fn mended(r: &CopyReport, out: &mut dyn Write) -> io::Result<()> {
                 ("entry", digest, format!("{why} {}", subject.short()))
             }
         };
-        writeln!(out, "mended    {what} {digest} {why}")?;
+        writeln!(out, "{head} {what} {digest} {why}")?;
     }
     Ok(())
 }

@@ -113,6 +113,7 @@ impl Row {
                 let nothing = !render::changes(&copied.report);
                 let mended = copied.report.mended.len();
                 match (copied.report.dry_run, nothing) {
+                    (true, _) if self.repair && mended > 0 => format!("would mend {mended}"),
                     _ if self.repair && mended > 0 => format!("mended {mended}"),
                     (_, true) => "there already".into(),
                     (true, false) => "would be copied".into(),

@@ -64,6 +64,7 @@ impl Ends<'_> {
         let damaged = suspect && self.is_damaged(&wanted.descriptor).await?;
         let outcome = match (*there, damaged) {
             (true, _) => BlobOutcome::Present,
+            (false, true) if self.job.request.dry_run => BlobOutcome::Moved,
             (false, true) => {
                 self.push(&wanted.descriptor).await?;
                 BlobOutcome::Moved

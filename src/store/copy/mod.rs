@@ -69,7 +69,8 @@ pub struct CopyRequest {
     pub filter: Filter,
     /// Write nothing; the report says what would be done. Only reads are made of the destination.
     pub dry_run: bool,
-    /// Look for every blob and manifest, also where a tag says that the copy which set it was complete. For repairs.
+    /// Look for every blob and manifest, also where a tag says that the copy which set it was complete. For repairs; in a
+    /// dry run the report says what one would mend.
     pub thorough: bool,
     /// More copies to the same place follow: it is left to the caller to let it go ([`Manage::hold`]) and flush it.
     pub hold: bool,

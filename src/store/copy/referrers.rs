@@ -30,7 +30,7 @@ pub(super) async fn list(
     pushed: &HashSet<Digest>,
 ) -> Result<Listed, CopyError> {
     let (destination, observer) = (job.destination, job.observer);
-    if job.request.thorough && !job.request.dry_run {
+    if job.request.thorough {
         return mend(job, closure, pushed).await;
     }
     let expected: Vec<Expected<'_>> = closure
@@ -74,7 +74,8 @@ pub(super) async fn list(
     Err(CopyError::Missing { place: destination.place().to_string(), missing })
 }
 
-/// Make the lists of all manifests right, also of those to which nothing refers any more.
+/// Make the lists of all manifests right, also of those to which nothing refers any more; of a look ahead what is wrong in
+/// them.
 async fn mend(job: &Job<'_>, closure: &Closure, pushed: &HashSet<Digest>) -> Result<Listed, CopyError> {
     let destination = job.destination;
     let expected: Vec<Expected<'_>> =
@@ -83,7 +84,10 @@ async fn mend(job: &Job<'_>, closure: &Closure, pushed: &HashSet<Digest>) -> Res
         async move {
             let contents: Vec<Content> = referrers.iter().map(|r| r.content.clone()).collect();
             let subject = subject.content.descriptor();
-            let changes = destination.mend_referrers(subject, &contents).await;
+            let changes = match job.request.dry_run {
+                true => destination.unmended_referrers(subject, &contents, pushed).await,
+                false => destination.mend_referrers(subject, &contents).await,
+            };
             let changes = changes.map_err(CopyError::destination)?;
             let entry = |change| Mended::Entry { subject: subject.digest.clone(), change };
             Ok(changes.into_iter().map(entry).collect::<Vec<_>>())
@@ -91,14 +95,15 @@ async fn mend(job: &Job<'_>, closure: &Closure, pushed: &HashSet<Digest>) -> Res
         .boxed()
     });
     let mended: Vec<Mended> = several(mending.collect(), job.width).await?.into_iter().flatten().collect();
-    destination.flush().await.map_err(CopyError::destination)?;
-
-    job.observer.event(Event::Phase(Phase::Check));
-    let still = unlisted(job, &expected).await?;
-    if !still.is_empty() {
-        let mut missing: Vec<MissingReferrer> = still.iter().flat_map(named).collect();
-        missing.sort();
-        return Err(CopyError::Missing { place: destination.place().to_string(), missing });
+    if !job.request.dry_run {
+        destination.flush().await.map_err(CopyError::destination)?;
+        job.observer.event(Event::Phase(Phase::Check));
+        let still = unlisted(job, &expected).await?;
+        if !still.is_empty() {
+            let mut missing: Vec<MissingReferrer> = still.iter().flat_map(named).collect();
+            missing.sort();
+            return Err(CopyError::Missing { place: destination.place().to_string(), missing });
+        }
     }
     let referrers = expected.iter().flat_map(|(_, referrers)| referrers).map(|r| r.content.digest());
     let mut new: HashSet<Digest> = referrers.filter(|d| pushed.contains(d)).cloned().collect();

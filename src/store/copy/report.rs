@@ -43,7 +43,7 @@ pub struct CopyReport {
     pub later: Vec<TagOutcome>,
     /// What the source names but does not have, sorted.
     pub skipped: Vec<Skipped>,
-    /// What a thorough copy found missing or damaged and made good, sorted.
+    /// What a thorough copy found missing or damaged and made good, or would make good, sorted.
     pub mended: Vec<Mended>,
     /// Referrers, tags and states that the filter left out, by artifact type. Without any referrers they are not read:
     /// types are those that the source lists, and a derived tag counts by its ending (`.sig`).

@@ -16,6 +16,7 @@ mod pending;
 #[cfg(test)]
 mod replay;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -267,6 +268,23 @@ impl<M: Medium> Manage for Layout<M> {
         self.run(format!("list referrers of {subject}"), move |i| i.mend_referrers(&subject)).await
     }
 
+    async fn unmended_referrers(
+        &self,
+        subject: &Descriptor,
+        referrers: &[Content],
+        to_come: &HashSet<Digest>,
+    ) -> Result<Vec<ListChange>, StoreError> {
+        let coming = referrers.iter().filter(|r| to_come.contains(r.digest()));
+        let coming: Vec<Descriptor> = coming.map(|r| graph::Node::of(r).listed).collect();
+        let subject = subject.digest.clone();
+        self.run(format!("list referrers of {subject}"), move |i| {
+            let mut view = i.view();
+            i.no_foreign_list(&mut view, &subject)?;
+            view.wrong_entries(&i.medium, &subject, &coming)
+        })
+        .await
+    }
+
     fn hold(&self, held: bool) {
         self.inner.medium.hold(held);
     }
@@ -354,7 +372,7 @@ impl<M: Medium> Inner<M> {
     fn mend_referrers(&self, subject: &Digest) -> Result<Vec<ListChange>, Failure> {
         let mut view = self.view();
         self.no_foreign_list(&mut view, subject)?;
-        let changes = view.wrong_entries(&self.medium, subject)?;
+        let changes = view.wrong_entries(&self.medium, subject, &[])?;
         view.change(&self.medium, Change::Mend(subject.clone()))?;
         Ok(changes)
     }

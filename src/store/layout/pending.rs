@@ -95,12 +95,13 @@ impl View {
         Ok((!ours).then_some(there))
     }
 
-    /// How the referrers list of `subject` differs from the manifests that are there. Without a list at the tag, what
-    /// `index.json` does not list itself.
+    /// How the referrers list of `subject` differs from the manifests that are there, or are `coming`. Without a list at the
+    /// tag, what `index.json` does not list itself.
     pub(super) fn wrong_entries(
         &mut self,
         medium: &dyn Medium,
         subject: &Digest,
+        coming: &[Descriptor],
     ) -> Result<Vec<ListChange>, Failure> {
         self.now(medium)?;
         let there = self.index.lookup(&subject.referrers_tag())?;
@@ -113,7 +114,10 @@ impl View {
             }
         };
         let mut changes = Vec::new();
-        for own in self.graph.referrers(subject) {
+        let mut all: BTreeMap<&Digest, &Descriptor> =
+            self.graph.referrers(subject).map(|own| (&own.digest, own)).collect();
+        all.extend(coming.iter().map(|own| (&own.digest, own)));
+        for own in all.values().copied() {
             match listed.as_ref().map(|l| l.get(&own.digest)) {
                 None if self.index.lists(&own.digest) => {}
                 None | Some(None) => changes.push(ListChange::Added(own.digest.clone())),
@@ -121,9 +125,8 @@ impl View {
                 Some(Some(_)) => {}
             }
         }
-        let right: HashSet<&Digest> = self.graph.referrers(subject).map(|own| &own.digest).collect();
         let listed = listed.unwrap_or_default().into_keys();
-        changes.extend(listed.filter(|d| !right.contains(d)).map(ListChange::Dropped));
+        changes.extend(listed.filter(|d| !all.contains_key(d)).map(ListChange::Dropped));
         Ok(changes)
     }
 

@@ -35,11 +35,13 @@ enum Worth {
 
 impl Registry {
     /// Make the list of referrers of `subject` right; what was changed. The API's lists are the registry's own: what they
-    /// miss is pushed again, and nothing else can be done about them.
+    /// miss is pushed again, and nothing else can be done about them. Nothing is done in a look
+    /// ahead, with those that are `to_come`: the API lists what is pushed by itself.
     pub(super) async fn mend_list(
         &self,
         subject: &Descriptor,
         referrers: &[Content],
+        to_come: Option<&HashSet<Digest>>,
     ) -> Result<Vec<ListChange>, Failure> {
         let digest = &subject.digest;
         let mut wanted: Vec<Descriptor> = Vec::new();
@@ -48,16 +50,19 @@ impl Registry {
         }
         let listing = self.list_unjudged(digest).await?;
         if !listing.by_tag {
-            let missing = absent(&wanted, &listing.entries);
-            self.list_anew(subject, referrers).await?;
+            let mut missing = absent(&wanted, &listing.entries);
+            match to_come {
+                None => self.list_anew(subject, referrers).await?,
+                Some(to_come) => missing.retain(|digest| !to_come.contains(digest)),
+            }
             return Ok(missing.into_iter().map(ListChange::Added).collect());
         }
         for _ in 0..ROUNDS {
             let now = self.read_tag(digest).await?;
             let entries = now.document().and_then(|d| d["manifests"].as_array()).cloned().unwrap_or_default();
             let judged = self.judge(digest, entries, &wanted).await?;
-            if judged.changes.is_empty() {
-                return Ok(Vec::new());
+            if judged.changes.is_empty() || to_come.is_some() {
+                return Ok(judged.changes);
             }
             let mut document = now.document().cloned().unwrap_or_else(|| json!({"schemaVersion": 2}));
             document["manifests"] = Value::Array(judged.entries);
