@@ -299,6 +299,9 @@ impl From<WorkError> for CliError {
             WorkError::AnotherRoot(_) => Self::new(Exit::No, "proposal.rival", "two changes of the root meet; this one was not installed")
                 .reason(e)
                 .next("wait until the other one is in, then propose again: bulla tuf propose"),
+            WorkError::FloorsStand => Self::new(Exit::No, "recovery.floors", "what a thief published cannot be gone back behind with these keys")
+                .reason(format!("{e}; whoever saw it would refuse an older state"))
+                .next("replace the keys of timestamp and snapshot in the same change"),
             WorkError::Contended(_) => Self::failed("publish.contended", "the state kept moving")
                 .reason(e)
                 .next("what was submitted lies there, and the next commit admits it; or run the command again"),

@@ -137,7 +137,7 @@ impl Desk<'_> {
         }
     }
 
-    fn committer<'c>(&'c self, place: &'c Known<'c>) -> Committer<'c> {
+    pub(super) fn committer<'c>(&'c self, place: &'c Known<'c>) -> Committer<'c> {
         Committer {
             place,
             collection: self.collection,

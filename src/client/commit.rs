@@ -4,6 +4,7 @@ mod damaged;
 mod history;
 mod install;
 mod look;
+mod restart;
 mod revocations;
 mod round;
 pub mod survey;
@@ -302,6 +303,9 @@ pub enum WorkError {
     /// Another root of the same version is submitted, and goes first.
     #[error("another root of version {0} is submitted and goes first")]
     AnotherRoot(Version),
+    /// What was served since cannot be gone back behind: clients that saw it would refuse.
+    #[error("the keys of timestamp or snapshot stay the same")]
+    FloorsStand,
     /// The state kept moving.
     #[error("the state kept moving for {0} rounds")]
     Contended(usize),

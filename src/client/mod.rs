@@ -20,6 +20,7 @@ pub mod memory;
 mod metered;
 pub mod places;
 pub mod publish;
+pub mod recover;
 pub mod renew;
 pub mod replace;
 pub mod revoke;

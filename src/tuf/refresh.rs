@@ -94,7 +94,7 @@ impl Floor {
 }
 
 /// Whether timestamp and snapshot have the same keys under both roots.
-pub(super) fn same_online_keys(a: &Root, b: &Root) -> bool {
+pub fn same_online_keys(a: &Root, b: &Root) -> bool {
     let same = |a: &RoleKeys, b: &RoleKeys| a.keys == b.keys;
     same(a.timestamp_keys(), b.timestamp_keys()) && same(a.snapshot_keys(), b.snapshot_keys())
 }

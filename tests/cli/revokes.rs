@@ -170,3 +170,73 @@ async fn a_root_is_replaced_only_with_its_fingerprint_and_what_was_seen_is_forgo
         "{report:#?}"
     );
 }
+
+/// A threshold of root keys is lost: a new root, handed out by another way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_begins_anew_under_another_root_and_keeps_its_revocations() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    stage.publish("v2").await.ok();
+    stage.deployer().await;
+    let at = stage.at();
+    let digest = stage.by("deployer", format!("verify {at}:v1 --format json")).await.json();
+    let digest = digest["result"]["bundles"][0]["digest"].as_str().unwrap().to_owned();
+    assert_eq!(args(&stage, "publisher", words(&format!("revoke {at}@{digest}"), "CVE")).await.exit, 0);
+
+    let fresh = format!("init {NAME} --at {at} --root-file {}", stage.path("new.root.json"));
+    let refused = stage.by("publisher", format!("{fresh} --format json")).await;
+    assert_eq!(
+        (refused.exit, refused.json()["error"]["code"].as_str()),
+        (1, Some("init.exists")),
+        "{refused:#?}"
+    );
+    let stranger = stage.by("stranger", format!("{fresh} --replace --format json")).await;
+    assert_eq!(
+        (stranger.exit, stranger.json()["error"]["code"].as_str()),
+        (2, Some("anchor.none")),
+        "{stranger:#?}"
+    );
+    for name in ["root", "targets", "releases", "online"] {
+        for ending in ["pem", "pub"] {
+            std::fs::rename(
+                stage.path(&format!("publisher/keys/app-{name}.{ending}")),
+                stage.path(&format!("{name}.{ending}")),
+            )
+            .unwrap();
+        }
+    }
+    stage.by("publisher", format!("{fresh} --replace")).await.ok();
+    stage.by("publisher", format!("publish {at}:v2")).await.ok();
+    let list = stage.by("publisher", "trust list".into()).await.ok();
+    let old = stage.by("other", format!("trust fingerprint {}", stage.path("1.root.json"))).await.ok();
+    assert!(!list.contains(old.lines().next().unwrap()), "{list}");
+
+    // Who has the old root goes by the old seal as of its date, and never by the new state; who replaces the root does, and
+    // the revocation still holds.
+    let before = stage.by("deployer", format!("verify {at}:v2 --format json")).await.json();
+    let anchor = &before["result"]["bundles"][0]["anchors"][0];
+    assert!(["seal", "memory"].contains(&anchor["evidence"].as_str().unwrap()), "{before:#}");
+    let checks = anchor["checks"].as_array().unwrap();
+    assert!(
+        checks.iter().any(|c| c["code"] == "tuf.timestamp.threshold" && c["outcome"] == "note"),
+        "{before:#}"
+    );
+    let new = stage.path("new.root.json");
+    let said = stage.by("other", format!("trust fingerprint {new}")).await.ok();
+    let fingerprint = said.lines().next().unwrap();
+    stage.by("deployer", format!("trust replace {at} --root {new} --fingerprint {fingerprint}")).await.ok();
+    stage.by("deployer", format!("verify {at}:v2")).await.ok();
+    let still = stage.by("deployer", format!("verify {at}@{digest} --format json")).await;
+    assert_eq!(because(&still.json()), "revocation.bundle");
+
+    // Nothing here was affected by the revoked bundle but what was verified before: the audit says so.
+    let ran = stage.by("deployer", format!("audit {at} --format json")).await;
+    assert!([0, 1, 3].contains(&ran.exit) && ran.json()["result"]["introduced"].is_array(), "{ran:#?}");
+    let v2 = ran.json()["result"]["introduced"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|i| i["installed"][0]["done"] == "verified");
+    assert!(v2, "{ran:#?}");
+}

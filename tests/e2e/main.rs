@@ -27,6 +27,7 @@ mod layouts;
 mod listings;
 mod publishing;
 mod races;
+mod recoveries;
 #[path = "../registry/mod.rs"]
 mod registry;
 mod repairs;

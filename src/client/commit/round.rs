@@ -327,7 +327,10 @@ impl Committer<'_> {
             files.put(FileName::versioned(RoleName::root(), root.version()), root.bytes().clone());
         }
         self.renew_root(job, ledger, round, &mut files, now).await?;
-        let known: Vec<&Whole> = round.live.iter().chain(&round.memory).collect();
+        let mut known: Vec<&Whole> = round.live.iter().chain(&round.memory).collect();
+        if known.is_empty() {
+            known.push(&round.base);
+        }
         // Roots before the one that is trusted here cannot be checked here, and others start from them.
         for whole in [&round.memory, &round.live].into_iter().flatten() {
             files.add_missing(&roots_before(whole.files(), round.chain.roots()[0].version()));

@@ -1,0 +1,288 @@
+//! CNAB-302's recoveries on the in-process registry: thieves who sign the greatest versions there are, and what is left of
+//! their releases afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulla::client::audit::{self, audit};
+use bulla::client::ceremony::Desk;
+use bulla::client::commit::WorkError;
+use bulla::client::installed::{Done as Was, Installed};
+use bulla::client::known::Known;
+use bulla::client::renew::{self, renew};
+use bulla::client::signing::sign;
+use bulla::client::state::{self, Kind};
+use bulla::client::verify::Verifier;
+use bulla::client::whole::{Whole, walk};
+use bulla::oci::{Content, Reference};
+use bulla::store::registry::Hosts;
+use bulla::time::Clock as _;
+use bulla::trust::{Anchor, Scope, TrustFile, Verdict};
+use bulla::tuf::proposal::{About, Edit};
+use bulla::tuf::{Bundle, Claim, Draft, Extra, FileName, FilePin, Files, Heading, Limits, RoleName, Version};
+
+use super::publishing::{Collection, Deployer, Home, ONLINE, RELEASES, TARGETS, key};
+use super::{bundles, servers};
+
+const ROOT: u8 = 1;
+const NEW_RELEASES: u8 = 13;
+const NEW_ONLINE: u8 = 14;
+
+fn greatest() -> Version {
+    Version::new((1 << 53) - 1).unwrap()
+}
+
+async fn live(c: &Collection, home: &Home) -> Whole {
+    let read = state::fetch_state(&c.store(home), &c.name).await.unwrap().unwrap();
+    let limits = Limits::default();
+    let chain = walk(&c.root, &c.name, &[&read.files], &limits).unwrap();
+    Whole::judge(&chain, &read.files, &c.name, c.time.now(), &limits).unwrap()
+}
+
+/// What a thief with the online key publishes; `release`: and with the releases key.
+async fn steal(c: &Collection, release: Option<&Content>) {
+    let thief = c.home(&[RELEASES, ONLINE]);
+    let whole = live(c, &thief).await;
+    let now = c.time.now();
+    let heading = |days: i64| Heading {
+        version: greatest(),
+        expires: now.plus(days * 86_400),
+        extra: Extra::new(c.name.to_string(), now),
+    };
+    let root = whole.trusted().root().role();
+    let mut files: Files = whole.files().clone();
+    let mut pins: BTreeMap<RoleName, FilePin> = whole.trusted().snapshot().role().pins().clone();
+    if let Some(image) = release {
+        let role = RoleName::releases();
+        let mut draft = Draft::next_of(&**whole.role(&role).unwrap(), &heading(90));
+        let mut about = bulla::tuf::About::new(
+            now.plus(-86_400 * 300),
+            key(99).public_key().key_id(),
+            image.media_type(),
+        );
+        about.claim = Some(Claim::Release);
+        let entry = Bundle {
+            digest: image.digest().clone(),
+            length: image.descriptor().size,
+            about,
+            custom: serde_json::Map::new(),
+        };
+        draft.edit_targets(|t| t.insert(c.name.release_path(image.digest()), entry.to_json()));
+        let bytes = sign(&thief.keys, &role, whole.keys(&role).unwrap(), &draft).await.unwrap();
+        pins.insert(role.clone(), FilePin::of(greatest(), &bytes));
+        files.retain(|name| *name.role() != role);
+        files.put(FileName::versioned(role, greatest()), bytes);
+    }
+    let (snapshot, timestamp) = (RoleName::snapshot(), RoleName::timestamp());
+    let draft = Draft::snapshot(&heading(30), &pins);
+    let bytes = sign(&thief.keys, &snapshot, root.snapshot_keys(), &draft).await.unwrap();
+    let pin = FilePin::of(greatest(), &bytes);
+    files.retain(|name| ![&snapshot, &timestamp].contains(&name.role()));
+    files.put(FileName::versioned(snapshot, greatest()), bytes);
+    let draft = Draft::timestamp(&heading(7), &pin);
+    let bytes = sign(&thief.keys, &timestamp, root.timestamp_keys(), &draft).await.unwrap();
+    files.put(FileName::timestamp(), bytes);
+    let store = c.store(&thief);
+    let packed = state::pack(Kind::State, &files, None);
+    Known::new(&store).push(&packed, Some(&c.name.state_tag())).await.unwrap();
+}
+
+/// A deployer with a memory.
+struct Remembering(tempfile::TempDir);
+
+impl Remembering {
+    async fn trusts(&self, c: &Collection, image: &Content) -> bool {
+        let mut trust = TrustFile::default();
+        let scope = Scope::Repository(c.name.as_repository().clone());
+        trust.anchors.push(Anchor::tuf(scope, c.name.clone(), c.root.clone(), vec![]));
+        let verifier = Verifier {
+            places: &Deployer(Hosts::new(servers::config())),
+            trust: &trust,
+            memory: self.0.path(),
+            now: c.time.now(),
+            clock_override: false,
+        };
+        let reference: Reference = format!("{}@{}", c.name, image.digest()).parse().unwrap();
+        verifier.verify(&reference, None).await.unwrap().verdict() == Verdict::Trusted
+    }
+}
+
+fn swap(role: &RoleName, old: u8, new: u8) -> [Edit; 2] {
+    [
+        Edit::AddKey { role: role.clone(), key: key(new).public_key().clone() },
+        Edit::RemoveKey { role: role.clone(), key: key(old).public_key().key_id() },
+    ]
+}
+
+fn new_online_key() -> Vec<Edit> {
+    [RoleName::snapshot(), RoleName::timestamp()]
+        .iter()
+        .flat_map(|role| swap(role, ONLINE, NEW_ONLINE))
+        .collect()
+}
+
+fn about(c: &Collection, why: &str) -> About {
+    About { description: why.into(), by: "owner".into(), at: c.time.now() }
+}
+
+macro_rules! desk {
+    ($c:expr, $home:expr, $store:expr) => {
+        Desk {
+            collection: &$c.name,
+            anchor: &$c.root,
+            store: &$store,
+            memories: std::slice::from_ref(&$home.memory),
+            without_memory: false,
+            keys: &$home.keys,
+            clock: &*$c.time,
+        }
+    };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_online_key_that_signed_the_greatest_version_is_replaced_through_root() {
+    let c = Collection::new(false).await;
+    let image = c.image("good");
+    c.publish(&c.owner, image.digest(), &["v1"]).await.unwrap();
+    steal(&c, None).await;
+    let seen = Remembering(bundles::scratch());
+    assert!(seen.trusts(&c, &image).await, "the deployer remembers the greatest version");
+
+    let owner = c.home(&[ROOT, NEW_ONLINE]);
+    let store = c.store(&owner);
+    c.forward(60);
+    let done = desk!(c, owner, store).at_once(|_| Ok(new_online_key()), &about(&c, "stolen")).await.unwrap();
+    assert!(done.worked.unwrap().installed);
+    assert!(c.timestamp_version() < greatest().get());
+    assert!(seen.trusts(&c, &image).await && c.trusts_digest(&image).await);
+    // The thief's key is worth nothing, and the collection goes on.
+    c.forward(86_500);
+    let renewed = c.try_renew(&c.home(&[ONLINE])).await;
+    assert!(renewed.is_err(), "renewed with the stolen key: {renewed:?}");
+    let publisher = c.home(&[RELEASES, NEW_ONLINE]);
+    let next = c.image("next");
+    c.publish(&publisher, next.digest(), &["v2"]).await.unwrap();
+    assert!(seen.trusts(&c, &next).await && c.trusts_digest(&image).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stolen_releases_and_online_keys_are_replaced_from_a_good_state_and_the_audit_names_what_came_between()
+ {
+    let c = Collection::new(false).await;
+    let (good, evil) = (c.image("good"), c.image("evil"));
+    c.publish(&c.owner, good.digest(), &["v1"]).await.unwrap();
+    let before = c.time.now();
+    c.forward(3_600);
+    steal(&c, Some(&evil)).await;
+    let seen = Remembering(bundles::scratch());
+    assert!(seen.trusts(&c, &evil).await && seen.trusts(&c, &good).await, "the thief is believed for now");
+
+    let owner = c.home(&[ROOT, TARGETS, NEW_RELEASES, NEW_ONLINE]);
+    let store = c.store(&owner);
+    let desk = desk!(c, owner, store);
+    let last_good = desk.remembered().unwrap();
+    assert!(last_good.role(&RoleName::releases()).unwrap().version() < greatest());
+    c.forward(60);
+    let mut edits = Vec::new();
+    for role in [RoleName::releases(), RoleName::revocations()] {
+        edits.extend(swap(&role, RELEASES, NEW_RELEASES));
+    }
+    // Without new online keys, whoever saw the thief's state would refuse any other.
+    let floors = desk.recover(&last_good, &edits, about(&c, "half")).await;
+    let stands = |e: &_| matches!(e, bulla::client::ceremony::CeremonyError::Work(WorkError::FloorsStand));
+    assert!(floors.as_ref().is_err_and(stands), "{floors:?}");
+    edits.extend(new_online_key());
+    let done = desk.recover(&last_good, &edits, about(&c, "stolen")).await.unwrap();
+    assert!(done.worked.as_ref().is_some_and(|w| w.installed), "{:?}", done.needed);
+
+    assert!(c.timestamp_version() < greatest().get());
+    let now = live(&c, &owner).await;
+    assert!(now.role(&RoleName::releases()).unwrap().version() < greatest());
+    assert!(seen.trusts(&c, &good).await && !seen.trusts(&c, &evil).await, "for who saw the thief's state");
+    assert!(c.trusts_digest(&good).await && !c.trusts_digest(&evil).await, "for who did not");
+
+    // What the thief signed is named, by the key that signed it and not by the one that it says.
+    let stolen = key(RELEASES).public_key().key_id();
+    let installed = [Installed {
+        at: c.time.now(),
+        done: Was::Verified,
+        reference: "x".into(),
+        digest: evil.digest().clone(),
+        collection: None,
+    }];
+    let audited = audit(audit::Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        places: vec![std::sync::Arc::new(c.store(&owner))],
+        memory: &owner.memory,
+        key: Some(stolen.as_str()[..8].to_owned()),
+        since: None,
+        installed: &installed,
+        now: c.time.now(),
+    })
+    .await
+    .unwrap();
+    let one = audited.introduced.iter().find(|i| i.digest == *evil.digest()).expect("the thief's release");
+    assert_eq!((one.version, one.in_line, one.keys.clone()), (greatest(), false, BTreeSet::from([stolen])));
+    assert!(one.at > before && one.listed_at.is_empty() && one.present_at.len() == 1);
+    assert_eq!(audited.affected(true).map(|i| &i.digest).collect::<Vec<_>>(), [evil.digest()]);
+
+    // Fresh seals for what is good, and the collection goes on under the new keys.
+    let publisher = c.home(&[NEW_RELEASES, NEW_ONLINE]);
+    let store = c.store(&publisher);
+    let renewed = renew(renew::Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        store: &store,
+        roles: BTreeSet::new(),
+        reseal: true,
+        memories: std::slice::from_ref(&publisher.memory),
+        without_memory: false,
+        keys: &publisher.keys,
+        clock: &*c.time,
+    })
+    .await
+    .unwrap();
+    assert!(
+        renewed.finished.seals.contains(good.digest()) && !renewed.finished.seals.contains(evil.digest())
+    );
+    let next = c.image("next");
+    c.forward(60);
+    c.publish(&publisher, next.digest(), &["v2"]).await.unwrap();
+    assert!(seen.trusts(&c, &next).await && !seen.trusts(&c, &evil).await);
+    let thief = c.home(&[RELEASES, ONLINE]);
+    assert!(c.publish(&thief, evil.digest(), &[]).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stolen_root_key_is_replaced_by_the_others() {
+    let c = Collection::new(false).await;
+    let image = c.image("good");
+    c.publish(&c.owner, image.digest(), &["v1"]).await.unwrap();
+    let seen = Remembering(bundles::scratch());
+    assert!(seen.trusts(&c, &image).await);
+    // Two of three from here on.
+    let owner = c.home(&[ROOT, 21, 22, 23, ONLINE]);
+    let store = c.store(&owner);
+    let (desk, root) = (desk!(c, owner, store), RoleName::root());
+    let add = |k: u8| Edit::AddKey { role: root.clone(), key: key(k).public_key().clone() };
+    let edits = vec![add(21), add(22), Edit::Threshold { role: root.clone(), threshold: 2 }];
+    c.forward(60);
+    desk.at_once(|_| Ok(edits.clone()), &about(&c, "two of three")).await.unwrap();
+
+    // The thief of the first key alone changes nothing.
+    let thief = c.home(&[ROOT, 30, ONLINE]);
+    let store = c.store(&thief);
+    let evil = vec![Edit::AddKey { role: root.clone(), key: key(30).public_key().clone() }];
+    let tried = desk!(c, thief, store).at_once(|_| Ok(evil.clone()), &about(&c, "theft")).await.unwrap();
+    assert!(tried.worked.is_none(), "one of two signed, and it was committed");
+
+    c.forward(60);
+    let edits: Vec<Edit> = swap(&root, ROOT, 23).into();
+    let done = desk.at_once(|_| Ok(edits.clone()), &about(&c, "one was stolen")).await.unwrap();
+    assert!(done.worked.unwrap().installed);
+    let now = live(&c, &owner).await;
+    assert_eq!(now.trusted().root().version().get(), 3);
+    let keys = now.trusted().root().role().root_keys();
+    assert!(keys.threshold == 2 && !keys.keys.contains_key(&key(ROOT).public_key().key_id()));
+    assert!(seen.trusts(&c, &image).await && c.trusts_digest(&image).await);
+}
