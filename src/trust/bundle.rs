@@ -9,7 +9,7 @@ use super::report::{Check, Outcome};
 use super::revocation::RevocationList;
 use super::verify::Question;
 use crate::oci::{Descriptor, Digest, Tag};
-use crate::tuf::{Bundle, Claim, CollectionName, EntryName, Found, RoleName, Target};
+use crate::tuf::{Bundle, Claim, CollectionName, EntryName, Found, Metadata, RoleName, Target, Targets};
 
 /// How long after a move the digest before it still passes, in seconds.
 const MOVING_SECS: i64 = 600;
@@ -253,18 +253,20 @@ fn delegated(found: &Found, top: &RoleName, court: &Court<'_>, expired: Code, ou
             false => Check::pass(Code::TufDelegation, detail),
         };
         let check = check.with("role", role.to_string()).with("expires", file.expires().to_string());
-        let soon = file.ages_from().is_some_and(|from| from <= court.now) && !check.is_fail();
-        let ageing = soon.then(|| {
-            let mut note = metadata::ages(Code::TufDelegationAgeing, file.expires());
-            note.detail = format!("{role} {}", note.detail);
-            note.with("role", role.to_string())
-        });
-        for check in [check].into_iter().chain(ageing) {
+        for check in [check].into_iter().chain(ageing(role, file, court)) {
             if !out.contains(&check) {
                 out.push(check);
             }
         }
     }
+}
+
+/// A role in force, of which less than a third of the life remains.
+fn ageing(role: &RoleName, file: &Metadata<Targets>, court: &Court<'_>) -> Option<Check> {
+    let soon = file.ages_from().is_some_and(|from| from <= court.now) && !file.is_expired(court.now);
+    let note = soon.then(|| metadata::ages(Code::TufDelegationAgeing, file.expires()))?;
+    let detail = format!("{role} {}", note.detail);
+    Some(Check { detail, ..note }.with("role", role.to_string()))
 }
 
 /// When targets delegates the role, a list that is missing, expired or unreadable is never a pass.
@@ -290,6 +292,7 @@ fn revocations(
         let detail = format!("{role} version {} expired at {}", file.version(), file.expires());
         out.push(Check::fail(Code::RevocationExpired, detail).with("expired", file.expires().to_string()));
     }
+    out.extend(ageing(&role, &file, court));
     let Some(target) = file.role().targets().get(&path) else {
         return out.push(missing(format!("{role} does not list {path}")));
     };
