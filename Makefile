@@ -22,7 +22,7 @@ test: ## all tests that need nothing but Rust and a C compiler
 	cargo test --locked
 
 soak: ## the long rounds: every fault and kill at every request, 200 SIGKILLs, 20 rounds of races, 3,000 schedules; prints what was counted
-	BULLA_SOAK=1 cargo test --locked --test e2e -- --nocapture --test-threads=2 faults:: crashes:: kills:: races:: interleavings::
+	BULLA_SOAK=1 cargo test --locked --test e2e -- --nocapture --test-threads=2 faults:: crashes:: kills:: races:: interleavings:: mutations::
 
 fuzz: ## a minute of every fuzz target (needs a nightly toolchain and cargo-fuzz)
 	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "fuzz: install them first: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 2; }

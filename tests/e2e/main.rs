@@ -25,6 +25,7 @@ mod judged;
 mod kills;
 mod layouts;
 mod listings;
+mod mutations;
 mod publishing;
 mod races;
 mod recoveries;
