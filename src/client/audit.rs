@@ -241,7 +241,7 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
         let present = match present(&**place, digests.iter().take(MAX_LOOKED_FOR)).await {
             Ok(present) => present,
             Err(e) => {
-                look.place.unreadable.get_or_insert(e.to_string());
+                look.place.unreadable.get_or_insert_with(|| e.to_string());
                 BTreeSet::new()
             }
         };

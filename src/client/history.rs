@@ -129,7 +129,7 @@ impl History {
     pub fn layers(&self) -> impl Iterator<Item = Descriptor> + '_ {
         self.files.iter().map(|((name, digest), old)| {
             let bare = Descriptor::new(media_type::BULLA_HISTORY, digest.clone(), old.size);
-            bare.annotated(FILENAME, &name.to_string())
+            bare.annotated(FILENAME, name.to_string())
         })
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Args {
     fingerprint: Digest,
 }
 
-pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+pub(super) fn run(args: Args, cx: &Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     let (store, bytes) = (cx.trust(), read_root(&args.root)?);
     let file = store.load()?;
     let named =

@@ -75,7 +75,7 @@ impl Committer<'_> {
         let mut more = Vec::new();
         if let Some(intents) = intents {
             let joined = join_revocations(&all, &[]).map_err(refused)?;
-            let known = joined.as_deref().or(all.first().copied());
+            let known = joined.as_deref().or_else(|| all.first().copied());
             let known = RevocationList::parse(known.unwrap_or_default()).map_err(refused)?;
             let any = || at.keys.keys.keys().next().cloned();
             if let Some(by) = first_key(self.keys, &at.keys).or_else(any) {
