@@ -1,9 +1,9 @@
 # Thin lines to cargo and scripts/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build static demo test soak fuzz lint interop bench clean
+.PHONY: help build static demo demo-ceremony test soak fuzz lint interop bench clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 build: ## the program, optimised: target/release/bulla
 	cargo build --release --locked
@@ -17,6 +17,10 @@ static: ## a program without any library, for every x86-64 Linux: target/x86_64-
 demo: ## publish, copy, verify offline, and attacks refused; the same on docker-registry where it is installed
 	cargo build --locked
 	scripts/demo.sh
+
+demo-ceremony: ## a two-of-three root over three homes with a directory between them, a lying proposal, a rotation
+	cargo build --locked
+	scripts/demo-ceremony
 
 test: ## all tests that need nothing but Rust and a C compiler
 	cargo test --locked

@@ -375,6 +375,14 @@ impl From<VerifyError> for CliError {
 impl From<SignError> for CliError {
     fn from(e: SignError) -> Self {
         match e {
+            // More signatures than anybody has keys for on one machine are gathered by a proposal.
+            SignError::Missing { ref role, have, need, .. } if need > 1 && have > 0 => {
+                Self::failed("key.missing", format!("cannot sign {role}: {need} keys must, and {have} of them is here"))
+                    .reason(&e)
+                    .next(format!(
+                        "gather the signatures of several machines: bulla tuf propose REPO --resign {role} --description TEXT"
+                    ))
+            }
             SignError::Missing { ref role, .. } => {
                 let flag = match role.as_str() {
                     "root" => "--root-key",

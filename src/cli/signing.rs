@@ -69,16 +69,30 @@ impl SigningArgs {
         }
         let passwords = registry.passwords(cx)?;
         let given = self.releases_key.iter().chain(&self.online_key).chain(more);
-        let mut open = HashMap::new();
-        for key in given {
-            let opened = keys::open(key, &cx.keys(), &passwords)?;
-            opened.warnings.iter().for_each(|w| cx.note(w.code(), w));
-            let signer: Arc<dyn Signer> = opened.signer.into();
-            open.insert(signer.public_key().clone(), signer);
-        }
-        let ring = Ring { folder: cx.keys(), passwords, open: Mutex::new(open), warnings: Mutex::default() };
+        let ring = ring(cx, passwords, given)?;
         Ok(Desk { anchor, memories, without_memory: self.dangerously_without_memory.is_some(), ring })
     }
+}
+
+/// The anchors of a collection, whatever they cover.
+pub(super) fn anchors_of(trust: &TrustStore, collection: &CollectionName) -> Result<Vec<Anchor>, CliError> {
+    Ok(trust.load()?.anchors.into_iter().filter(|a| a.collection == *collection).collect())
+}
+
+/// The keys `given` on the command line, and those of the key folder.
+pub(super) fn ring<'k>(
+    cx: &mut Context<'_, '_>,
+    passwords: Passwords,
+    given: impl IntoIterator<Item = &'k KeyRef>,
+) -> Result<Ring, CliError> {
+    let mut open = HashMap::new();
+    for key in given {
+        let opened = keys::open(key, &cx.keys(), &passwords)?;
+        opened.warnings.iter().for_each(|w| cx.note(w.code(), w));
+        let signer: Arc<dyn Signer> = opened.signer.into();
+        open.insert(signer.public_key().clone(), signer);
+    }
+    Ok(Ring { folder: cx.keys(), passwords, open: Mutex::new(open), warnings: Mutex::default() })
 }
 
 /// The anchor that covers a place: it says which collection, under which root.
@@ -161,6 +175,11 @@ impl Ring {
     pub(super) fn note_warnings(&self, cx: &mut Context<'_, '_>) {
         let warnings = std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         warnings.iter().for_each(|w| cx.note(w.code(), w));
+    }
+
+    /// The keys that are open: at first those that were given on the command line.
+    pub(super) fn given(&self) -> Vec<PublicKey> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     fn opened(&self, key: &PublicKey) -> Option<Arc<dyn Signer>> {

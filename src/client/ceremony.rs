@@ -1,5 +1,7 @@
 //! Ceremonies: what is proposed on what is published, signed with the keys at hand, and put in once enough have signed.
 
+pub mod travel;
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -8,13 +10,13 @@ use super::commit::{Committer, Job, WorkError, Worked};
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::{KeyRing, SignError};
-use super::whole::Whole;
+use super::whole::{Whole, walk_on};
 use crate::keys::sign_checked;
 use crate::sig::{KeyId, PublicKey};
 use crate::store::Manage;
-use crate::time::Clock;
+use crate::time::{Clock, UnixTime};
 use crate::tuf::proposal::{About, Base, Edit, EditError, Group, Incomplete, Needed, Proposal};
-use crate::tuf::{CollectionName, RoleName, TufError};
+use crate::tuf::{CollectionName, Files, Limits, RoleName, RootChain, TufError};
 
 /// Times that a change is proposed again on what was published meanwhile.
 const TRIES: usize = 8;
@@ -148,6 +150,22 @@ impl Desk<'_> {
             clock: self.clock,
         }
     }
+}
+
+/// The published files that a proposal carries, judged from a trusted root and what is known of later ones; no network.
+///
+/// # Errors
+/// The first check that fails. Expiry is not judged.
+pub fn carried_by(
+    proposal: &Proposal,
+    root: &Bytes,
+    known: Option<&Files>,
+    now: UnixTime,
+) -> Result<(RootChain, Whole), TufError> {
+    let (carried, collection, limits) = (proposal.published(), proposal.collection(), Limits::default());
+    let chain = walk_on(root, collection, known, &[carried], &limits)?;
+    let whole = Whole::judge(&chain, carried, collection, now, &limits)?;
+    Ok((chain, whole))
 }
 
 /// Sign every draft with every key at hand that is asked for, or with `only` these; what was signed here.

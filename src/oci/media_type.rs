@@ -21,6 +21,10 @@ pub const BULLA_SEAL: &str = "application/vnd.bulla.seal.v1";
 pub const BULLA_SUBMISSION: &str = "application/vnd.bulla.submission.v1";
 /// An earlier version of a role file, as a layer of the state (docs/formats.md).
 pub const BULLA_HISTORY: &str = "application/vnd.bulla.history.v1+json";
+/// A change of who may sign what, on its way to its signers (docs/formats.md).
+pub const BULLA_PROPOSAL: &str = "application/vnd.bulla.proposal.v1";
+/// The one layer of a proposal.
+pub const BULLA_PROPOSAL_JSON: &str = "application/vnd.bulla.proposal.v1+json";
 /// Tries at `init` whether tags can be moved (docs/formats.md).
 pub const BULLA_PROBE: &str = "application/vnd.bulla.probe.v1";
 /// A TUF metadata file as a layer.

@@ -137,6 +137,11 @@ impl CollectionName {
         format!("{}.s.", self.state_tag())
     }
 
+    /// What the tags of this collection's proposals start with: `bulla.<h>.p.`.
+    pub fn proposal_prefix(&self) -> String {
+        format!("{}.p.", self.state_tag())
+    }
+
     /// A target path of this collection that names a bundle.
     pub fn entry(&self, path: &str) -> Option<EntryName> {
         let rest = path.strip_prefix(&self.to_string())?;

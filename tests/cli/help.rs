@@ -102,7 +102,7 @@ fn every_error_and_note_code_is_documented() {
     let source = read("src/cli", "rs") + &read("src/keys", "rs");
     let subjects = [
         "anchor", "blob", "clock", "config", "copy", "export", "file", "import", "init", "inspect", "key",
-        "layout", "login", "manifest",
+        "layout", "login", "manifest", "proposal",
     ];
     let more =
         ["memory", "publish", "ref", "registry", "renew", "revocation", "state", "status", "tree", "trust"];

@@ -7,6 +7,7 @@ mod badinput;
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 #[path = "../e2e/bundles.rs"]
 mod bundles;
+mod ceremonies;
 mod collections;
 mod copies;
 mod copies_many;

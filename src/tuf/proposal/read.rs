@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     About, Drafted, MAX_BY, MAX_BYTES, MAX_DESCRIPTION, MAX_DRAFTS, MAX_FILES, Proposal, ProposalError,
 };
-use crate::oci::sorted_json;
+use crate::oci::{Digest, sorted_json};
 use crate::sig::{KeyId, json};
 use crate::time::UnixTime;
 use crate::tuf::{Ancestor, CollectionName, Draft, FileName, Files, Limits, RoleName, TufError, Version};
@@ -113,6 +113,16 @@ impl Proposal {
         let files = decoded(doc.files)?;
         let published = doc.published.read()?;
         Ok(Self { collection: doc.collection, about, base, drafts, files, published })
+    }
+
+    /// What copies of one proposal have in common: 32 hex digits over all that would be signed or installed.
+    pub fn id(&self) -> String {
+        let base: Value = self.base.iter().map(|(r, a)| (r.to_string(), json!([a.0, a.1]))).collect();
+        let drafts = self.drafts.iter().map(|(r, d)| (r.to_string(), json!(Digest::sha256(&d.message()))));
+        let files = self.files.iter().map(|(p, b)| (p.clone(), json!(Digest::sha256(b))));
+        let (drafts, files): (Value, Value) = (drafts.collect(), files.collect());
+        let whole = json!({"collection": self.collection, "base": base, "drafts": drafts, "files": files});
+        Digest::sha256(&sorted_json(&whole)).hex()[..32].to_owned()
     }
 
     /// The document: sorted keys, no white space, a final newline. The same proposal gives the same bytes.

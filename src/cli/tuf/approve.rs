@@ -1,0 +1,152 @@
+//! `bulla tuf approve`: read what a proposal changes, and sign exactly that.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::proposal::{Ground, Source, ground, read, signers_json, signers_text, together, write};
+use crate::cli::context::{Context, block_on};
+use crate::cli::error::{CliError, Exit};
+use crate::cli::registry::RegistryArgs;
+use crate::cli::render::Outcome;
+use crate::cli::signing::ring;
+use crate::client::ceremony::{CeremonyError, sign};
+use crate::keys::KeyRef;
+use crate::sig::KeyId;
+use crate::tuf::RoleName;
+use crate::tuf::proposal::{Difference, Needed, Proposal, plain};
+
+/// Read what a proposal changes, and sign exactly that
+///
+/// Shows the difference between what is published and the very bytes that are signed, who has signed and who is
+/// missing; asks; and signs. Needs no network for a file or an OCI layout: what is published comes along and is verified
+/// by the anchor and the memory of this installation.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "Examples:\n  bulla tuf approve proposal-1f3a09c2.json\n  bulla tuf approve oci:/media/stick/app --with ./carol.pem --yes"
+)]
+pub(in crate::cli) struct Args {
+    /// The proposal: a file, oci:DIR[:TAG] or host/repository[:TAG]
+    #[arg(value_name = "PROPOSAL")]
+    proposal: Source,
+    /// Sign with this key only; otherwise with every key of the key folder that is asked for (can be repeated)
+    #[arg(long, value_name = "KEY")]
+    with: Vec<KeyRef>,
+    /// Sign without asking
+    #[arg(long)]
+    yes: bool,
+    /// Only show; sign nothing
+    #[arg(long, conflicts_with = "yes")]
+    show: bool,
+    /// Write the signed copy there: FILE or oci:DIR; otherwise where it was read
+    #[arg(long, value_name = "FILE|oci:DIR")]
+    output: Option<Source>,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+    let copies = read(std::slice::from_ref(&args.proposal), &args.registry, cx)?;
+    let now = cx.now();
+    let first = copies.first().ok_or_else(|| CliError::new(Exit::No, "proposal.absent", "no proposal"))?;
+    let ground = ground(first, now, cx)?;
+    let mut proposal = together(&copies, &ground.base, cx)?;
+    let difference = proposal.difference(&ground.base);
+    let before = proposal.signers(&ground.base).map_err(CeremonyError::from)?;
+    let mut done =
+        Done { proposal: proposal.clone(), difference, needed: before, signed: Vec::new(), at: None, ground };
+    if args.show {
+        return Ok(Box::new(done));
+    }
+    let passwords = args.registry.passwords(cx)?;
+    let ring = ring(cx, passwords, &args.with)?;
+    let only: Vec<_> = ring.given();
+    let only = if only.is_empty() { None } else { Some(only) };
+    if !args.yes {
+        confirm(&done, cx)?;
+    }
+    let signed = block_on(sign(&mut proposal, &done.ground.base, &ring, only.as_deref()))?;
+    ring.note_warnings(cx);
+    done.signed = signed?;
+    if done.signed.is_empty() {
+        return Err(CliError::new(Exit::No, "proposal.no-key", "no key here must sign this, or all have")
+            .next("name the key with --with, or run this where it is"));
+    }
+    let to = args.output.clone().unwrap_or_else(|| args.proposal.clone());
+    done.at = Some(write(&proposal, &to, &args.registry, cx)?);
+    done.needed = proposal.signers(&done.ground.base).map_err(CeremonyError::from)?;
+    done.proposal = proposal;
+    Ok(Box::new(done))
+}
+
+/// Show everything, and ask.
+fn confirm(done: &Done, cx: &Context<'_, '_>) -> Result<(), CliError> {
+    let mut text = Vec::new();
+    done.text(&mut text).map_err(|e| CliError::failed("internal", e.to_string()))?;
+    let question = format!("{}\nSign exactly this? Type yes: ", String::from_utf8_lossy(&text));
+    match cx.ask_openly(&question) {
+        Ok(answer) if answer.trim() == "yes" => Ok(()),
+        Ok(_) => Err(CliError::new(Exit::No, "proposal.declined", "nothing was signed")),
+        Err(_) => Err(CliError::failed("proposal.unasked", "there is nobody to ask; nothing was signed")
+            .next("read it with --show, then pass --yes")),
+    }
+}
+
+struct Done {
+    proposal: Proposal,
+    difference: Difference,
+    needed: Vec<Needed>,
+    signed: Vec<(RoleName, KeyId)>,
+    at: Option<String>,
+    ground: Ground,
+}
+
+impl Outcome for Done {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let p = &self.proposal;
+        let about = p.about();
+        writeln!(out, "proposal  {}  {}", p.collection(), p.id())?;
+        let who = if about.by.is_empty() { "nobody".to_owned() } else { plain(&about.by) };
+        writeln!(
+            out,
+            "says      \"{}\" (by {who}, {}; nobody has checked these words)",
+            plain(&about.description),
+            about.at
+        )?;
+        match (self.ground.checked, self.ground.remembered) {
+            (Some(root), true) => writeln!(
+                out,
+                "stands on files verified from the anchor here (root {root}), not older than what is remembered"
+            )?,
+            (Some(root), false) => writeln!(
+                out,
+                "stands on files verified from the anchor here (root {root}); nothing is remembered, so newer ones may be published"
+            )?,
+            (None, _) => {
+                writeln!(out, "stands on files that were NOT CHECKED: no anchor of this collection is here")?
+            }
+        }
+        writeln!(out, "changes")?;
+        write!(out, "{}", self.difference)?;
+        signers_text(&self.needed, out)?;
+        for (role, key) in &self.signed {
+            writeln!(out, "signed    {} with {}", plain(role.as_str()), plain(key.as_str()))?;
+        }
+        if let Some(at) = &self.at {
+            writeln!(out, "written   {at}")?;
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        let signed = self.signed.iter().map(|(role, key)| json!({"role": role, "key": key}));
+        let about = self.proposal.about();
+        json!({
+            "collection": self.proposal.collection(), "id": self.proposal.id(), "at": self.at,
+            "says": {"description": about.description, "by": about.by, "at": about.at},
+            "base": {"checkedUnderRoot": self.ground.checked, "remembered": self.ground.remembered},
+            "difference": self.difference.to_json(), "signers": signers_json(&self.needed),
+            "signed": signed.collect::<Vec<_>>(),
+        })
+    }
+}

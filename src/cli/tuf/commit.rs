@@ -1,0 +1,145 @@
+//! `bulla tuf commit`: put the signatures of all copies together, and publish.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::proposal::{Source, read, signers_json, signers_text, stands_on, together};
+use crate::cli::context::{Context, block_on};
+use crate::cli::error::{CliError, Exit};
+use crate::cli::registry::RegistryArgs;
+use crate::cli::render::Outcome;
+use crate::cli::signing::{SigningArgs, pending_json, reason, state_place};
+use crate::client::ceremony::{CeremonyError, Desk};
+use crate::client::commit::Worked;
+use crate::client::places::Places as _;
+use crate::keys::KeyRef;
+use crate::oci::{Reference, RegistryRef};
+use crate::tuf::proposal::{Needed, Proposal, plain};
+
+/// Put the signatures of all copies of a proposal together, and publish it once enough have signed
+///
+/// Nothing is overwritten: where what is published has moved on since it was proposed, it is refused. Without the online
+/// key it is submitted, and whoever has that key admits it.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "Examples:\n  bulla tuf commit proposal-1f3a09c2.json bobs-copy.json\n  bulla tuf commit oci:/media/stick/app --at registry.example.com/team/app"
+)]
+pub(in crate::cli) struct Args {
+    /// Copies of one proposal: files, oci:DIR[:TAG] or host/repository[:TAG]
+    #[arg(value_name = "PROPOSAL", required = true)]
+    proposals: Vec<Source>,
+    /// Where the state lies; the collection's name read as a repository if not given
+    #[arg(long, value_name = "REPO")]
+    at: Option<Reference>,
+    /// A key of a role that must be signed again, when it is not in the key folder (can be repeated)
+    #[arg(long, value_name = "KEY")]
+    with: Vec<KeyRef>,
+    #[command(flatten)]
+    signing: SigningArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+    let copies = read(&args.proposals, &args.registry, cx)?;
+    let Some(first) = copies.first().cloned() else {
+        return Err(CliError::new(Exit::No, "proposal.absent", "no proposal"));
+    };
+    let place = args.at.clone().unwrap_or_else(|| {
+        let repository = first.collection().as_repository().clone();
+        Reference::Registry(RegistryRef { repository, selector: None })
+    });
+    let desk = args.signing.desk(cx, &args.registry, &place, &args.with)?;
+    if desk.anchor.collection != *first.collection() {
+        return Err(CliError::new(Exit::No, "proposal.collection", "the proposal is for another collection")
+            .reason(format!(
+                "it is for {}, and {place} is anchored as {}",
+                first.collection(),
+                desk.anchor.collection
+            ))
+            .next("name the place of its state with --at"));
+    }
+    // Who must sign is judged by what it stands on; whether that is still published, by the commit.
+    let base = stands_on(&first, &desk.anchor, cx.now())?;
+    let proposal = together(&copies, &base, cx)?;
+    let needed = proposal.signers(&base).map_err(CeremonyError::from)?;
+    let group = proposal.complete(&base)?;
+    let stores = args.registry.places(cx, &[&place])?;
+    let clock = cx.clock();
+    let store = block_on(async {
+        let own = stores.open(&place).await?;
+        state_place(&stores, &own, &desk.anchor).await
+    })??;
+    let ceremony = Desk {
+        collection: &desk.anchor.collection,
+        anchor: desk.anchor.root.bytes(),
+        store: &*store,
+        memories: &desk.memories,
+        without_memory: desk.without_memory,
+        keys: &desk.ring,
+        clock: &*clock,
+    };
+    let worked = block_on(ceremony.commit(&group))?;
+    desk.ring.note_warnings(cx);
+    let worked = worked?;
+    if worked.installed {
+        let left = block_on(ceremony.clear(&proposal))?;
+        if left > 0 {
+            cx.note(
+                "proposal.left",
+                format!("{left} copies of the proposal could not be deleted at {place}"),
+            );
+        }
+    }
+    Ok(Box::new(Done { proposal, needed, worked }))
+}
+
+struct Done {
+    proposal: Proposal,
+    needed: Vec<Needed>,
+    worked: Worked,
+}
+
+impl Done {
+    fn status(&self) -> &'static str {
+        if self.worked.installed { "committed" } else { "submitted" }
+    }
+}
+
+impl Outcome for Done {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let w = &self.worked;
+        let drafts: Vec<String> = self
+            .proposal
+            .drafts()
+            .iter()
+            .map(|(role, d)| format!("{} {}", plain(role.as_str()), d.version()))
+            .collect();
+        writeln!(out, "{:<9} {}   {}", self.status(), self.proposal.collection(), drafts.join("   "))?;
+        signers_text(&self.needed, out)?;
+        for (role, (version, _)) in &w.signed {
+            writeln!(out, "signed    {role} {version}")?;
+        }
+        for p in &w.pending {
+            writeln!(out, "pending   {}  {}", p.tag, reason(p))?;
+        }
+        if !w.installed {
+            writeln!(out, "waits     for the online key: bulla renew where it is")?;
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        let w = &self.worked;
+        let drafts =
+            self.proposal.drafts().iter().map(|(role, d)| json!({"role": role, "version": d.version()}));
+        let signed = w.signed.iter().map(|(role, (v, e))| json!({"role": role, "version": v, "expires": e}));
+        json!({
+            "status": self.status(), "collection": self.proposal.collection(), "id": self.proposal.id(),
+            "state": {"digest": w.manifest.digest()},
+            "installs": drafts.collect::<Vec<_>>(), "signed": signed.collect::<Vec<_>>(),
+            "signers": signers_json(&self.needed), "pending": pending_json(&w.pending),
+        })
+    }
+}

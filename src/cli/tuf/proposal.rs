@@ -1,0 +1,356 @@
+//! What the commands around a proposal share: where it comes from and goes to, what it changes, and who must sign it.
+
+use std::fs;
+use std::io::{self, Read as _, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+use crate::cli::context::{Context, block_on};
+use crate::cli::error::{CliError, Exit};
+use crate::cli::registry::RegistryArgs;
+use crate::cli::signing::anchors_of;
+use crate::client::ceremony::{CeremonyError, carried_by, travel};
+use crate::client::memory::Memory;
+use crate::client::places::Places as _;
+use crate::client::whole::Whole;
+use crate::oci::Reference;
+use crate::time::UnixTime;
+use crate::trust::Anchor;
+use crate::tuf::proposal::{
+    BadSignature, Base, EditError, Incomplete, MAX_BYTES, MergeError, Needed, Proposal, SignedBy, merge,
+    plain,
+};
+use crate::tuf::{Files, Limits, RoleName, TufError, Version};
+
+/// A place of proposals: a file, or where artifacts lie. The form decides, not what exists.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    File(PathBuf),
+    Place(Reference),
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let place = s.starts_with("oci:") || s.starts_with("oci-archive:");
+        if !place && (s.starts_with(['.', '/']) || s.ends_with(".json") || !s.contains('/')) {
+            return Ok(Self::File(PathBuf::from(s)));
+        }
+        s.parse().map(Self::Place).map_err(|e| format!("{e}"))
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Place(place) => place.fmt(f),
+        }
+    }
+}
+
+/// Read every copy that the sources hold: of exactly one proposal.
+pub(super) fn read(
+    sources: &[Source],
+    registry: &RegistryArgs,
+    cx: &mut Context<'_, '_>,
+) -> Result<Vec<Proposal>, CliError> {
+    let places: Vec<&Reference> = sources
+        .iter()
+        .filter_map(|s| match s {
+            Source::Place(place) => Some(place),
+            Source::File(_) => None,
+        })
+        .collect();
+    let stores = registry.places(cx, &places)?;
+    let mut all: Vec<(String, Proposal)> = Vec::new();
+    for source in sources {
+        match source {
+            Source::File(path) => {
+                let bytes = read_file(path)?;
+                let proposal = Proposal::parse(&bytes).map_err(|e| invalid(source, e))?;
+                all.push((source.to_string(), proposal));
+            }
+            Source::Place(place) => {
+                let found = block_on(async {
+                    let store = stores.open(place).await?;
+                    travel::find(&*store, None, place.selector()).await
+                })??;
+                if found.passed_over > 0 {
+                    cx.note(
+                        "proposal.passed-over",
+                        format!("{place}: {} copies more than are read", found.passed_over),
+                    );
+                }
+                for copy in found.copies {
+                    match copy.proposal {
+                        Ok(proposal) => all.push((format!("{place} {}", copy.tag), proposal)),
+                        Err(why) if place.selector().is_some() => return Err(invalid(source, why)),
+                        Err(why) => {
+                            cx.note("proposal.skipped", format!("{place}: {}: {}", copy.tag, plain(&why)))
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let mut ids: Vec<String> = all.iter().map(|(_, p)| p.id()).collect();
+    ids.sort();
+    ids.dedup();
+    match ids.len() {
+        0 => Err(CliError::new(Exit::No, "proposal.absent", format!("no proposal at {}", list(sources)))
+            .next("make one: bulla tuf propose")),
+        1 => Ok(all.into_iter().map(|(_, p)| p).collect()),
+        _ => {
+            let lines: Vec<String> = all.iter().map(|(at, p)| format!("{at} ({})", p.id())).collect();
+            Err(CliError::new(Exit::Usage, "proposal.several", format!("{} proposals are there", ids.len()))
+                .reason(lines.join("; "))
+                .next("name one of them by its file or tag"))
+        }
+    }
+}
+
+fn list(sources: &[Source]) -> String {
+    sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn invalid(source: &Source, why: impl ToString) -> CliError {
+    CliError::new(Exit::No, "proposal.invalid", format!("{source} is no proposal"))
+        .reason(plain(&why.to_string()))
+        .next("ask whoever sent it for another copy")
+}
+
+fn read_file(path: &std::path::Path) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|f| f.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|e| CliError::io("read", path, e))
+}
+
+/// Write a proposal to a file, replacing it at once, or push it as one more copy; where it is now.
+pub(super) fn write(
+    proposal: &Proposal,
+    to: &Source,
+    registry: &RegistryArgs,
+    cx: &mut Context<'_, '_>,
+) -> Result<String, CliError> {
+    match to {
+        Source::File(path) => {
+            let failed = |e: io::Error| CliError::io("write", path, e);
+            let temporary = path.with_extension("json.tmp");
+            fs::write(&temporary, proposal.to_bytes()).map_err(failed)?;
+            fs::rename(&temporary, path).map_err(failed)?;
+            Ok(path.display().to_string())
+        }
+        Source::Place(place) => {
+            let stores = registry.places(cx, &[place])?;
+            let tag = block_on(async {
+                let store = stores.create(&place.at(None)).await?;
+                travel::push(&*store, proposal).await
+            })??;
+            Ok(format!("{}:{tag}", place.at(None)))
+        }
+    }
+}
+
+/// What a proposal stands on, as far as it could be checked here.
+pub(super) struct Ground {
+    pub(super) base: Base,
+    /// Under which root, by an anchor of this installation.
+    pub(super) checked: Option<Version>,
+    /// Whether the memory knows the same files, or older ones.
+    pub(super) remembered: bool,
+}
+
+/// Judge the published files that a proposal carries, from the anchor and the memory of this installation and without any network.
+/// Without an anchor they are judged by their own first root, which anybody could have made.
+pub(super) fn ground(proposal: &Proposal, now: UnixTime, cx: &Context<'_, '_>) -> Result<Ground, CliError> {
+    let collection = proposal.collection().clone();
+    let stale = |why: String| {
+        CliError::new(Exit::No, "proposal.stale", "the proposal does not stand on what is published")
+            .reason(why)
+            .next("propose again on what is published now: bulla tuf propose")
+    };
+    let carried = proposal.published();
+    if carried.is_empty() {
+        if proposal.base().is_empty() {
+            return Ok(Ground { base: Base::nothing(collection), checked: None, remembered: false });
+        }
+        return Err(CliError::new(Exit::No, "proposal.invalid", "the proposal carries no published files")
+            .next("ask for one as bulla tuf propose wrote it"));
+    }
+    let anchor = anchors_of(&cx.trust(), &collection)?.into_iter().next();
+    let memory = Memory::in_dir(cx.memory(), &collection);
+    let first = carried.root(Version::ONE).cloned().unwrap_or_default();
+    let root = anchor.as_ref().map_or(first, |a| a.root.bytes().clone());
+    let remembered = memory.load(&root)?.filter(|_| anchor.is_some());
+    let known: Option<&Files> = remembered.as_ref().map(|r| &r.files);
+    let newer = || stale("this installation remembers a newer state than the one it carries".into());
+    if known.and_then(Files::newest_root) > carried.newest_root() {
+        return Err(newer());
+    }
+    let (chain, whole) = carried_by(proposal, &root, known, now).map_err(unverified)?;
+    let limits = Limits::default();
+    if let Some(files) = remembered.as_ref().filter(|r| r.verified_under.is_some()).map(|r| &r.files)
+        && let Ok(memory) = Whole::judge(&chain, files, &collection, now, &limits)
+        && whole.is_below(&memory)
+    {
+        return Err(newer());
+    }
+    let base = whole.base(&collection);
+    proposal.check_base(&base).map_err(|e| stale(e.to_string()))?;
+    let checked = anchor.map(|_| chain.last().version());
+    Ok(Ground { base, checked, remembered: remembered.is_some_and(|r| r.verified_under.is_some()) })
+}
+
+/// What a proposal stands on, by a trusted root alone: who must sign it. Whether that is still published, the commit finds out.
+pub(super) fn stands_on(proposal: &Proposal, anchor: &Anchor, now: UnixTime) -> Result<Base, CliError> {
+    let (_, whole) = carried_by(proposal, anchor.root.bytes(), None, now).map_err(unverified)?;
+    let base = whole.base(proposal.collection());
+    proposal.check_base(&base).map_err(|e| {
+        CliError::new(Exit::No, "proposal.base", "the proposal does not stand on the files that it carries")
+            .reason(e)
+            .next("sign nothing; ask whoever sent it")
+    })?;
+    Ok(base)
+}
+
+fn unverified(e: TufError) -> CliError {
+    CliError::new(Exit::No, "proposal.base", "the published files that the proposal carries do not verify")
+        .reason(plain(&e.to_string()))
+        .next("sign nothing; ask whoever sent it")
+}
+
+/// The valid signatures of all copies; what was wrong with the others is noted.
+pub(super) fn together(
+    copies: &[Proposal],
+    base: &Base,
+    cx: &mut Context<'_, '_>,
+) -> Result<Proposal, CliError> {
+    let merged = merge(copies, base)?;
+    for bad in &merged.bad {
+        let BadSignature { copy, role, key, known } = bad;
+        let why = if *known { "is not valid" } else { "is of a key that need not sign" };
+        let (copy, role, key) = (copy + 1, plain(role.as_str()), plain(key.short()));
+        cx.note(
+            "proposal.signature",
+            format!("copy {copy}: the signature of {key} on {role} {why}; left out"),
+        );
+    }
+    Ok(merged.proposal)
+}
+
+/// Lines on who signed and who is missing.
+pub(super) fn signers_text(needed: &[Needed], out: &mut dyn Write) -> io::Result<()> {
+    for n in needed {
+        let whose = match &n.by {
+            SignedBy::PublishedRoot => "keys of the published root".to_owned(),
+            SignedBy::ProposedRoot => "keys of the proposed root".to_owned(),
+            SignedBy::Delegator(by) => format!("keys that {} names", plain(by.as_str())),
+        };
+        let (have, need) = (n.count.signed.len(), n.count.threshold);
+        let of = n.keys.distinct();
+        writeln!(
+            out,
+            "{:<10}{} needs {need} of {of} {whose}: {have} signed",
+            word(n),
+            plain(n.role.as_str())
+        )?;
+        for (word, keys) in [("signed", &n.count.signed), ("missing", &n.count.missing)] {
+            if !keys.is_empty() && (word == "signed" || !n.is_met()) {
+                let ids: Vec<String> = keys.iter().map(|k| plain(k.short())).collect();
+                writeln!(out, "          {word} {}", ids.join(", "))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn word(n: &Needed) -> &'static str {
+    if n.is_met() { "enough" } else { "missing" }
+}
+
+pub(super) fn signers_json(needed: &[Needed]) -> Value {
+    let one = |n: &Needed| {
+        let by = match &n.by {
+            SignedBy::PublishedRoot => "published-root".to_owned(),
+            SignedBy::ProposedRoot => "proposed-root".to_owned(),
+            SignedBy::Delegator(by) => by.to_string(),
+        };
+        json!({
+            "role": n.role, "keysOf": by, "threshold": n.count.threshold, "enough": n.is_met(),
+            "signed": n.count.signed, "missing": n.count.missing,
+        })
+    };
+    needed.iter().map(one).collect()
+}
+
+/// Who must sign still, in one line a role.
+pub(super) fn lacking(needed: &[Needed]) -> String {
+    let lines = needed.iter().filter(|n| !n.is_met()).map(|n| {
+        let ids: Vec<String> = n.count.missing.iter().map(|k| plain(k.short())).collect();
+        let whose = match n.by {
+            SignedBy::PublishedRoot => " (published root)",
+            SignedBy::ProposedRoot => " (proposed root)",
+            SignedBy::Delegator(_) => "",
+        };
+        format!("{}{whose}: {} more of {}", plain(n.role.as_str()), n.lacking(), ids.join(", "))
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+pub(super) fn role(text: &str) -> Result<RoleName, String> {
+    match text {
+        "releases" => Ok(RoleName::releases()),
+        "revocations" => Ok(RoleName::revocations()),
+        other => other.parse().map_err(|e| format!("{e}")),
+    }
+}
+
+impl From<MergeError> for CliError {
+    fn from(e: MergeError) -> Self {
+        Self::new(Exit::No, "proposal.differs", "the copies are not of one proposal")
+            .reason(e)
+            .next("sign nothing that differs from what you read; ask its signers which proposal they signed")
+    }
+}
+
+impl From<CeremonyError> for CliError {
+    fn from(e: CeremonyError) -> Self {
+        match e {
+            CeremonyError::Work(e) => e.into(),
+            CeremonyError::Sign(e) => e.into(),
+            CeremonyError::Edit(e) => e.into(),
+            CeremonyError::Incomplete(e) => e.into(),
+        }
+    }
+}
+
+impl From<EditError> for CliError {
+    fn from(e: EditError) -> Self {
+        let next = match &e {
+            EditError::NothingChanges => "see what is published: bulla status",
+            EditError::SharedKey { .. } => "use a key of its own for each of them: bulla key generate",
+            EditError::Threshold { .. } => "add keys first, or in the same proposal: --add-key",
+            _ => "see what is published: bulla status, bulla inspect",
+        };
+        Self::usage("this cannot be proposed").reason(e).next(next)
+    }
+}
+
+impl From<Incomplete> for CliError {
+    fn from(e: Incomplete) -> Self {
+        match e {
+            Incomplete::Missing(needed) => {
+                Self::new(Exit::No, "proposal.incomplete", "signatures are missing; nothing was published")
+                    .reason(lacking(&needed))
+                    .next("their holders run bulla tuf approve; then run this again with their copies")
+            }
+            Incomplete::Tuf(e) => {
+                Self::new(Exit::No, "proposal.invalid", "the proposal leads nowhere").reason(e)
+            }
+        }
+    }
+}

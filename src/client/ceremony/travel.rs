@@ -1,0 +1,133 @@
+//! Proposals on their way: as artifacts beside the state, or in an OCI layout on a stick.
+//!
+//! Each copy lies at a tag of its own, `bulla.<h>.p.<id>.<copy>`: whoever signs pushes one more copy and overwrites nobody's.
+//! Anybody who may push can put anything there: what is read is bounded, and believed by its signatures alone.
+
+use crate::client::ceremony::Desk;
+use crate::oci::{
+    Content, Digest, EMPTY_JSON, Manifest, Packer, Selector, Tag, empty_descriptor, media_type,
+};
+use crate::store::{BytesSource, Manage, Store, StoreError, fetch_small};
+use crate::tuf::CollectionName;
+use crate::tuf::proposal::{MAX_BYTES, Proposal};
+
+/// Most copies that are read at one place.
+const MAX_COPIES: usize = 64;
+
+/// What lies at one tag.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// The tag.
+    pub tag: Tag,
+    /// The proposal, or why it is none.
+    pub proposal: Result<Proposal, String>,
+}
+
+/// What was found at a place.
+#[derive(Debug, Clone, Default)]
+pub struct Copies {
+    /// What was read.
+    pub copies: Vec<Copy>,
+    /// How many more there are than are read.
+    pub passed_over: usize,
+}
+
+/// Push a proposal at a tag of its own.
+///
+/// # Errors
+/// The place's own.
+pub async fn push(store: &dyn Manage, proposal: &Proposal) -> Result<Tag, StoreError> {
+    let bytes = proposal.to_bytes();
+    let whole = Digest::sha256(&bytes);
+    let (prefix, copy) = (proposal.collection().proposal_prefix(), &whole.hex()[..16]);
+    let tag: Tag = match format!("{prefix}{}.{copy}", proposal.id()).parse() {
+        Ok(tag) => tag,
+        Err(_) => Tag::of_digest("proposal-", &whole, 16),
+    };
+    let layer = Content::new(media_type::BULLA_PROPOSAL_JSON, bytes);
+    let empty = Content::new(empty_descriptor().media_type, EMPTY_JSON);
+    for blob in [&layer, &empty] {
+        store.push_blob(blob.descriptor(), &BytesSource(blob.bytes().clone())).await?;
+    }
+    let manifest = Packer::new(media_type::BULLA_PROPOSAL).layer(layer.descriptor().clone()).build();
+    store.push_manifest(&manifest, Some(&tag)).await?;
+    store.flush().await?;
+    Ok(tag)
+}
+
+/// The proposals at a place: at one tag or digest, or all that are listed, of one collection or of any.
+///
+/// # Errors
+/// The place cannot be asked.
+pub async fn find(
+    store: &dyn Store,
+    collection: Option<&CollectionName>,
+    selector: Option<&Selector>,
+) -> Result<Copies, StoreError> {
+    let mut out = Copies::default();
+    let tags: Vec<(Tag, Selector)> = match selector {
+        Some(selector) => {
+            let tag = match selector.tag() {
+                Some(tag) => tag.clone(),
+                None => Tag::of_digest("sha256-", selector.digest().unwrap_or(&Digest::sha256(b"")), 16),
+            };
+            vec![(tag, selector.clone())]
+        }
+        None => {
+            let listed = match store.tags(None).await {
+                Err(e) if e.is_not_found() => Vec::new(),
+                other => other?,
+            };
+            let prefix = collection.map(CollectionName::proposal_prefix);
+            let ours = |t: &Tag| match &prefix {
+                Some(prefix) => t.as_str().starts_with(prefix.as_str()),
+                None => t.as_str().starts_with("bulla.") && t.as_str().get(22..25) == Some(".p."),
+            };
+            let tags = listed.into_iter().filter(ours);
+            tags.map(|t| (t.clone(), Selector::Tag(t))).collect()
+        }
+    };
+    out.passed_over = tags.len().saturating_sub(MAX_COPIES);
+    for (tag, selector) in tags.into_iter().take(MAX_COPIES) {
+        let proposal = match read(store, &selector).await {
+            Ok(read) => read,
+            Err(e) if e.is_the_items_own() || e.is_not_found() => Err(e.to_string()),
+            Err(e) => return Err(e),
+        };
+        out.copies.push(Copy { tag, proposal });
+    }
+    Ok(out)
+}
+
+async fn read(store: &dyn Store, selector: &Selector) -> Result<Result<Proposal, String>, StoreError> {
+    let Some(manifest) = store.resolve(selector).await? else { return Ok(Err("it is not there".into())) };
+    let manifest = match Manifest::parse(&manifest) {
+        Ok(manifest) => manifest,
+        Err(e) => return Ok(Err(e.to_string())),
+    };
+    if manifest.artifact_type.as_deref() != Some(media_type::BULLA_PROPOSAL) {
+        return Ok(Err("it is no proposal".into()));
+    }
+    let [layer] = manifest.layers.as_slice() else {
+        return Ok(Err(format!("{} layers; a proposal has one", manifest.layers.len())));
+    };
+    if layer.size > MAX_BYTES as u64 {
+        return Ok(Err(format!("{} bytes, at most {MAX_BYTES} are read", layer.size)));
+    }
+    let content = fetch_small(store, layer, MAX_BYTES as u64).await?;
+    Ok(Proposal::parse(content.bytes()).map_err(|e| e.to_string()))
+}
+
+impl Desk<'_> {
+    /// Take the copies of a proposal away again, once it is in; how many are left.
+    pub async fn clear(&self, proposal: &Proposal) -> usize {
+        let Ok(found) = find(self.store, Some(self.collection), None).await else { return 0 };
+        let id = proposal.id();
+        let mut left = 0;
+        for copy in found.copies.iter().filter(|c| c.proposal.as_ref().is_ok_and(|p| p.id() == id)) {
+            let gone = self.store.delete(&Selector::Tag(copy.tag.clone())).await;
+            left += usize::from(!gone.unwrap_or(false));
+        }
+        left
+    }
+}

@@ -1,0 +1,185 @@
+//! Ceremonies over several homes: proposals travel through an OCI layout or as files, and no home but one sees the state.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::run::Bulla;
+
+const NAME: &str = "example.com/team/app";
+const NOW: &str = "2026-05-01T12:00:00Z";
+
+struct Hall(tempfile::TempDir);
+
+impl Hall {
+    /// Alice has made the collection; Bob and Carol have keys, and her root.
+    fn new() -> Self {
+        let hall = Self(tempfile::tempdir().unwrap());
+        let root = hall.path("1.root.json");
+        let line = format!("init {NAME} --at {} --root-file {root}", hall.state());
+        hall.run("alice", &line).ok();
+        for who in ["bob", "carol"] {
+            hall.run(who, &format!("key generate {who}")).ok();
+            hall.run(who, &format!("trust add {NAME} --root {root}")).ok();
+        }
+        hall
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn state(&self) -> String {
+        format!("oci:{}", self.path("origin"))
+    }
+
+    fn bulla(&self, who: &str) -> Bulla {
+        Bulla::at(Path::new(&self.path(who))).var("BULLA_PASSWORD", "hall").now(NOW)
+    }
+
+    fn run(&self, who: &str, line: &str) -> crate::run::Ran {
+        self.bulla(who).run(line)
+    }
+
+    fn json(&self, who: &str, line: &str) -> Value {
+        self.run(who, &format!("--format json {line}")).json()
+    }
+
+    fn public(&self, who: &str, key: &str) -> String {
+        format!("{}/keys/{key}.pub", self.path(who))
+    }
+
+    /// Of three keys two must sign the root, as a proposal at `to`.
+    fn propose(&self, to: &str) {
+        let (bob, carol) = (self.public("bob", "bob"), self.public("carol", "carol"));
+        let args = format!("--add-key root={bob} --add-key root={carol} --threshold root=2");
+        let line = format!("tuf propose {} {args} --description growing --output {to}", self.state());
+        self.run("alice", &line).ok();
+    }
+
+    /// The ceremony done.
+    fn two_of_three() -> Self {
+        let hall = Self::new();
+        let stick = format!("oci:{}", hall.path("stick"));
+        hall.propose(&stick);
+        hall.run("bob", &format!("tuf approve {stick} --yes")).ok();
+        hall.run("alice", &format!("tuf approve {stick} --yes")).ok();
+        hall.run("alice", &format!("tuf commit {stick} --at {}", hall.state())).ok();
+        hall
+    }
+
+    fn commit(&self, copies: &[&str]) -> Value {
+        self.json("alice", &format!("tuf commit {} --at {}", copies.join(" "), self.state()))
+    }
+
+    fn propose_resign(&self, days: u32, to: &str) -> String {
+        let file = self.path(to);
+        let line = format!(
+            "tuf propose {} --expires root={days}d --description yearly --output {file}",
+            self.state()
+        );
+        self.run("alice", &line).ok();
+        file
+    }
+}
+
+#[test]
+fn a_root_of_two_of_three_over_three_homes_and_a_stick() {
+    let hall = Hall::new();
+    let stick = format!("oci:{}", hall.path("stick"));
+    hall.propose(&stick);
+    let early = hall.commit(&[&stick]);
+    assert_eq!((&early["exitCode"], &early["error"]["code"]), (&1.into(), &"proposal.incomplete".into()));
+    // Nobody to ask: nothing is signed.
+    let unasked = hall.json("bob", &format!("tuf approve {stick}"));
+    assert_eq!(unasked["error"]["code"], "proposal.unasked");
+    // The state is out of reach of those who approve.
+    std::fs::rename(hall.path("origin"), hall.path("far")).unwrap();
+    let bob = hall.json("bob", &format!("tuf approve {stick} --yes"));
+    assert_eq!(bob["result"]["signed"].as_array().unwrap().len(), 1);
+    assert_eq!(bob["result"]["base"]["checkedUnderRoot"], 1);
+    let text = hall.run("alice", &format!("tuf approve {stick} --yes")).ok();
+    assert!(text.contains("root: 2 of 3 keys must sign, it was 1"), "{text}");
+    std::fs::rename(hall.path("far"), hall.path("origin")).unwrap();
+    let done = hall.commit(&[&stick]);
+    assert_eq!((&done["exitCode"], &done["result"]["status"]), (&0.into(), &"committed".into()));
+    let again = hall.commit(&[&stick]);
+    assert_eq!(again["exitCode"], 0, "{again:#}");
+    // One machine alone can no longer sign the root, and is told how it goes.
+    let alone = hall.json("alice", &format!("renew {} --role root", hall.state()));
+    assert!(alone["error"]["next"].as_str().unwrap().contains("bulla tuf propose"), "{alone:#}");
+}
+
+#[test]
+fn words_do_not_hide_what_changes() {
+    let hall = Hall::two_of_three();
+    let file = hall.path("lie.json");
+    let line =
+        format!("tuf propose {} --threshold root=1 --description nothing --output {file}", hall.state());
+    hall.run("alice", &line).ok();
+    let shown = hall.run("carol", &format!("tuf approve {file} --show")).ok();
+    assert!(shown.contains("root: 1 of 3 keys must sign, it was 2"), "{shown}");
+    assert!(shown.contains("nobody has checked these words"), "{shown}");
+    // Who has no anchor is told that nothing was checked.
+    hall.run("eve", "key generate eve").ok();
+    let blind = hall.run("eve", &format!("tuf approve {file} --show")).ok();
+    assert!(blind.contains("NOT CHECKED"), "{blind}");
+}
+
+#[test]
+fn copies_are_merged_and_a_bad_signature_is_left_out() {
+    let hall = Hall::two_of_three();
+    let (a, b) = (hall.propose_resign(700, "a.json"), hall.path("b.json"));
+    std::fs::copy(&a, &b).unwrap();
+    hall.run("alice", &format!("tuf approve {a} --yes")).ok();
+    hall.run("bob", &format!("tuf approve {b} --yes")).ok();
+    // Alice's signature in Bob's copy, damaged.
+    let mut doc: Value = serde_json::from_slice(&std::fs::read(&a).unwrap()).unwrap();
+    let signature = &mut doc["drafts"]["root"]["signatures"][0]["sig"];
+    let flipped = if signature.as_str().unwrap().starts_with('0') { "1" } else { "0" };
+    *signature = format!("{flipped}{}", &signature.as_str().unwrap()[1..]).into();
+    let bad = hall.path("bad.json");
+    std::fs::write(&bad, doc.to_string()).unwrap();
+    let refused = hall.commit(&[&bad, &b]);
+    assert_eq!(refused["error"]["code"], "proposal.incomplete");
+    assert_eq!(refused["notes"][0]["code"], "proposal.signature", "{refused:#}");
+    let done = hall.commit(&[&bad, &b, &a]);
+    assert_eq!(done["exitCode"], 0, "{done:#}");
+    // A copy of which a draft was changed is another proposal.
+    doc["drafts"]["root"]["signed"]["expires"] = "2036-01-01T00:00:00Z".into();
+    std::fs::write(&bad, doc.to_string()).unwrap();
+    assert_eq!(hall.commit(&[&a, &bad])["error"]["code"], "proposal.several");
+}
+
+#[test]
+fn of_two_proposals_on_one_base_the_second_is_stale() {
+    let hall = Hall::two_of_three();
+    let (one, two) = (hall.propose_resign(700, "one.json"), hall.propose_resign(800, "two.json"));
+    for file in [&one, &two] {
+        hall.run("alice", &format!("tuf approve {file} --yes")).ok();
+        hall.run("bob", &format!("tuf approve {file} --yes")).ok();
+    }
+    assert_eq!(hall.commit(&[&one])["exitCode"], 0);
+    let stale = hall.commit(&[&two]);
+    assert_eq!((&stale["exitCode"], &stale["error"]["code"]), (&1.into(), &"proposal.stale".into()));
+    // Nor is it signed where the newer state is remembered.
+    assert_eq!(hall.json("alice", &format!("tuf approve {two} --show"))["error"]["code"], "proposal.stale");
+    assert_eq!(hall.commit(&[&one])["exitCode"], 0, "what is in changes nothing");
+}
+
+#[test]
+fn a_proposal_for_another_collection_or_of_nonsense_is_refused() {
+    let hall = Hall::two_of_three();
+    let file = hall.propose_resign(700, "a.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let other = hall.path("other.json");
+    std::fs::write(&other, text.replace(NAME, "example.com/team/other")).unwrap();
+    let refused = hall.commit(&[&other]);
+    assert_eq!((&refused["exitCode"], &refused["error"]["code"]), (&1.into(), &"proposal.collection".into()));
+    for (nonsense, code) in [("{}", "proposal.invalid"), ("", "proposal.invalid")] {
+        std::fs::write(&other, nonsense).unwrap();
+        assert_eq!(hall.json("bob", &format!("tuf approve {other} --show"))["error"]["code"], code);
+    }
+    let unchanged = hall.json("alice", &format!("tuf propose {} --description nothing", hall.state()));
+    assert_eq!(unchanged["exitCode"], 2);
+}
