@@ -3,6 +3,7 @@
 mod damaged;
 mod history;
 mod install;
+mod joined;
 mod look;
 mod restart;
 mod revocations;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::round::{Round, newest};
+use super::joined::newest;
+use super::round::Round;
 use super::{Committer, Job, Ledger, Reason, WorkError};
 use crate::client::signing::{can_sign, require, sign};
 use crate::client::submission::{Fetched, Submission, SubmissionTag, pack_group};

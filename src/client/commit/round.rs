@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::joined::{Joined, newest};
 use super::revocations::Lists;
 use super::{
     Committer, Concern, Job, Ledger, PUT_TIMEOUT, Pending, READ_TO_PUT, TIMESTAMP_AGE, WorkError, Worked,
     half_life, timed_out,
 };
-use crate::client::signing::{SignError, can_sign, first_key, require, sign};
+use crate::client::signing::{SignError, first_key, require, sign};
 use crate::client::state::{self, Kind, Packed};
 use crate::client::submission::{Fetched, Submission, SubmissionTag};
 use crate::client::whole::{RoleAt, Whole, walk};
@@ -52,32 +53,10 @@ pub(super) struct Round {
     pub(super) submit: Option<(SubmissionTag, Packed)>,
 }
 
-/// One role, with all that is known of it.
-pub(super) struct Joined<'r> {
-    pub(super) live: &'r Arc<Metadata<Targets>>,
-    pub(super) remembered: Option<&'r Arc<Metadata<Targets>>>,
-    pub(super) submissions: Vec<&'r Submission>,
-    live_file: RoleFile,
-    memory_file: Option<RoleFile>,
-    pub(super) may_sign: bool,
-    pub(super) folded: Folded,
-}
-
 impl Round {
     /// Who may sign a role.
     pub(super) fn keys(&self, role: &RoleName) -> Option<&RoleKeys> {
         self.chain.last().role().keys(role).or_else(|| self.roles.get(role).map(|at| &at.keys))
-    }
-}
-
-/// The file that a fold came to; of a join that nobody has signed the newest part.
-pub(super) fn newest<'f>(
-    folded: &Folded,
-    files: impl Iterator<Item = &'f Arc<Metadata<Targets>>> + Clone,
-) -> Option<&'f Arc<Metadata<Targets>>> {
-    match folded.view.file() {
-        Some(hash) => files.clone().find(|f| f.digest().hex() == hash),
-        None => files.clone().max_by_key(|f| f.version()),
     }
 }
 
@@ -271,25 +250,6 @@ impl Committer<'_> {
         // Under keys that were rotated since, it cannot be submitted again.
         let submission = Submission::of(role, &at.keys, file.bytes(), files).ok();
         Ok(submission.filter(|s| !round.listed.contains(&s.tag)))
-    }
-
-    /// One role's live file, remembered file and submissions, folded.
-    pub(super) fn joined<'r>(
-        &self,
-        round: &'r Round,
-        role: &RoleName,
-        at: &'r RoleAt,
-    ) -> Result<Joined<'r>, WorkError> {
-        let live = round.live.as_ref().and_then(|l| l.role(role)).unwrap_or(&at.file);
-        let remembered = round.memory.as_ref().and_then(|m| m.role(role));
-        let lineage =
-            |file: &Metadata<Targets>| RoleFile::of(file).map_err(|fault| TufError::new(role, fault));
-        let (live_file, memory_file) = (lineage(live)?, remembered.map(|f| lineage(f)).transpose()?);
-        let submissions: Vec<&Submission> = round.seen.iter().filter(|s| s.role == *role).collect();
-        let lineages: Vec<RoleFile> = submissions.iter().map(|s| s.lineage.clone()).collect();
-        let may_sign = can_sign(self.keys, &at.keys);
-        let folded = lineage::fold(&live_file, memory_file.as_ref(), &lineages, may_sign);
-        Ok(Joined { live, remembered, submissions, live_file, memory_file, may_sign, folded })
     }
 
     fn is_late(&self, round: &Round) -> bool {
