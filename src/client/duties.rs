@@ -354,6 +354,8 @@ pub(super) struct Tidy<'a> {
     pub(super) manifest: &'a Digest,
     pub(super) memory_is_newer: bool,
     pub(super) listed: &'a [SubmissionTag],
+    /// Those of a root, or of several roles, that both hold.
+    pub(super) settled: &'a [SubmissionTag],
 }
 
 /// What became of a seal or tag.
@@ -503,7 +505,7 @@ impl Tidy<'_> {
                 (first.knows(tag.hash()) && last.knows(tag.hash())) || first.is_past(tag.version())
             })
         };
-        for tag in self.listed.iter().filter(|t| goes(t)) {
+        for tag in self.listed.iter().filter(|t| goes(t) || self.settled.contains(t)) {
             let Some(name) = tag.tag(self.tagging.collection) else { continue };
             match self.remove(tag, &name).await {
                 Ok(Removed::Gone) => finished.deleted.push(tag.clone()),

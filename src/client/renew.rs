@@ -149,6 +149,7 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         manifest: worked.manifest.digest(),
         memory_is_newer: worked.repaired,
         listed: &worked.listed,
+        settled: &worked.settled,
     };
     // Without the online key the state may not hold yet what was submitted: its bundles have no seal and no tag before that.
     let mut finished = if worked.online { tidy.run().await? } else { Finished::default() };

@@ -153,8 +153,8 @@ async fn a_rotated_online_key_is_waited_for() {
     world.clock.forward(3_700);
     let renewed = world.renew(&job, &[]).await.unwrap();
     assert!(renewed.pending.is_empty(), "{:?}", renewed.pending);
-    world.clock.forward(3_700);
-    world.renew(&job, &[]).await.unwrap();
+    let tag = SubmissionTag::of_group(&group).unwrap().tag(&name()).unwrap();
+    assert!(renewed.deleted.contains(&tag), "{:?}", renewed.deleted);
 }
 
 #[tokio::test]
