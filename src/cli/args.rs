@@ -69,7 +69,6 @@ pub(super) enum Command {
     Key(key::Args),
     Login(login::Args),
     Logout(logout::Args),
-    Tuf(tuf::Args),
     Completion(completion::Args),
     Man(man::Args),
 }

@@ -107,7 +107,6 @@ fn dispatch(
         Command::Key(args) => key::run(args, cx),
         Command::Login(args) => login::run(args, cx),
         Command::Logout(args) => logout::run(args, cx),
-        Command::Tuf(args) => tuf::run(args, cx),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
     }
