@@ -317,6 +317,18 @@ impl From<AnchorError> for CliError {
                     .reason(reason)
                     .next("mend the file, or restore it")
             }
+            AnchorError::Pack { ref path, ref reason } => {
+                Self::new(Exit::No, "trust.pack", format!("{} is no root pack to rely on", path.display()))
+                    .reason(reason)
+                    .next("nothing was added: get the pack from its distributor again")
+            }
+            AnchorError::Packs { ref path, .. } => Self::new(
+                Exit::No,
+                "trust.pack",
+                format!("{} holds no root packs that are read", path.display()),
+            )
+            .reason(&e)
+            .next("name a directory with NAME.pack.json files and their roots beside them"),
             AnchorError::TooLarge { ref path, .. } => {
                 Self::failed("config.invalid", format!("cannot use {}", path.display()))
                     .reason(&e)

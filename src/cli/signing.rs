@@ -106,7 +106,8 @@ pub(super) fn anchor(
         Reference::Registry(r) => a.scope.covers(&Subject { repository: r.repository.clone(), tag: None }),
         Reference::Layout(_) | Reference::Archive(_) => true,
     };
-    let fits = |a: &&Anchor| covers(a) && named.is_none_or(|n| a.collection == *n);
+    // An organisation's anchor says who its members are, not whose place this is.
+    let fits = |a: &&Anchor| !a.organisation && covers(a) && named.is_none_or(|n| a.collection == *n);
     let found: Vec<&Anchor> = file.anchors.iter().filter(fits).collect();
     let mut collections: Vec<String> = found.iter().map(|a| a.collection.to_string()).collect();
     collections.sort();

@@ -15,7 +15,7 @@ use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, columns};
-use crate::client::anchors::{RootFacts, fetch_root, read_root, root_facts};
+use crate::client::anchors::{RootFacts, fetch_root, read_packs, read_root, root_facts};
 use crate::oci::{Digest, Reference, RegistryRef, Repository};
 use crate::sig::PublicKey;
 use crate::trust::{Anchor, OwnKeys, PinnedRoot, Scope, Source, TrustFile};
@@ -38,7 +38,7 @@ enum Action {
         after_long_help = "Examples:\n  bulla trust add registry.example.com/team/app --root 1.root.json\n  bulla trust add mirror.example.net/team/app --root sha256:… --collection example.com/team/app\n  bulla trust add example.com/team/app --root 1.root.json --min 2 --source example.com/team/app --source example.com/team/app,role=targets/security"
     )]
     Add {
-        /// The repository for which the root may speak
+        /// The repository for which the root may speak; of an organisation registry/org/*
         scope: String,
         /// The root: a file, or its fingerprint sha256:HEX to fetch it and compare
         #[arg(long, value_name = "FILE|sha256:HEX")]
@@ -56,8 +56,16 @@ enum Action {
         /// How many of the sources must agree (default: all of them)
         #[arg(long, value_name = "N", requires = "source")]
         min: Option<u32>,
+        /// The root is that of the organisation NAME: its members speak for what lies below SCOPE
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["collection", "source"])]
+        organisation: Option<CollectionName>,
         #[command(flatten)]
         registry: RegistryArgs,
+    },
+    /// Trust the roots that a directory of root packs holds
+    Import {
+        /// The directory, such as /usr/share/bulla/roots.d
+        dir: PathBuf,
     },
     /// Show anchors and statements
     List,
@@ -103,7 +111,17 @@ impl std::str::FromStr for Root {
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     match args.action {
-        Action::Add { scope, root, collection, state_at, source, min, registry } => {
+        Action::Import { dir } => {
+            let anchors = read_packs(&dir)?;
+            let store = cx.trust();
+            let changed = store.add_all(&anchors)?;
+            let verb = Some(if changed { "added" } else { "unchanged" });
+            Ok(Box::new(Anchors { verb, anchors, file: store.load()?, changed }))
+        }
+        Action::Add { scope, root, state_at, organisation: Some(name), registry, .. } => {
+            add_organisation(cx, &scope, &root, name, state_at, &registry)
+        }
+        Action::Add { scope, root, collection, state_at, source, min, registry, organisation: None } => {
             let scope = repository(&scope)?;
             let collection = collection.unwrap_or_else(|| scope.clone().into());
             add(cx, &scope, &root, collection, state_at, (&source, min), &registry)
@@ -137,7 +155,7 @@ fn repository(scope: &str) -> Result<Repository, CliError> {
     }
     match scope.parse::<Scope>() {
         Ok(Scope::Repository(repository)) => Ok(repository),
-        Ok(_) => Err(bad().reason("only statements may be wider or narrower than a repository")),
+        Ok(_) => Err(bad().reason("only statements and organisations may be wider than a repository")),
         Err(e) => Err(bad().reason(e)),
     }
 }
@@ -151,10 +169,7 @@ fn add(
     (sources, min): (&[TypedSource], Option<u32>),
     registry: &RegistryArgs,
 ) -> Result<Box<dyn Outcome>, CliError> {
-    if let Some(place) = state_at.iter().find(|p| p.selector().is_some()) {
-        return Err(CliError::usage(format!("--state-at {place} names a bundle"))
-            .next("write the repository or OCI layout alone, without tag and digest"));
-    }
+    no_bundles(&state_at)?;
     let own = Reference::Registry(RegistryRef { repository: scope.clone(), selector: None });
     let at: Vec<Reference> = std::iter::once(own.clone()).chain(state_at.iter().cloned()).collect();
     let root = bring_root(root, &collection, &at, registry, cx)?;
@@ -167,6 +182,47 @@ fn add(
     let changed = store.add(&anchor)?;
     let verb = if changed { "added" } else { "unchanged" };
     Ok(Box::new(Anchors { verb: Some(verb), anchors: vec![anchor], file: store.load()?, changed }))
+}
+
+/// An organisation's root, for all that lies below a prefix.
+fn add_organisation(
+    cx: &mut Context<'_, '_>,
+    scope: &str,
+    root: &Root,
+    name: CollectionName,
+    state_at: Vec<Reference>,
+    registry: &RegistryArgs,
+) -> Result<Box<dyn Outcome>, CliError> {
+    let bad = || {
+        CliError::usage(format!("\"{scope}\" is no scope of an organisation"))
+            .next("write what its members lie below, as in 'registry.example.com/org/*'")
+    };
+    let scope = match scope.parse::<Scope>() {
+        Ok(scope @ Scope::Prefix(_)) => scope,
+        Ok(_) => return Err(bad()),
+        Err(e) => return Err(bad().reason(e)),
+    };
+    no_bundles(&state_at)?;
+    // Its places are those that its anchor would be asked at.
+    let asked = Anchor::tuf(scope, name, Default::default(), state_at).of_organisation();
+    let at: Vec<Reference> = asked.sources().into_iter().flat_map(|s| s.state_at).collect();
+    let root = bring_root(root, &asked.collection, &at, registry, cx)?;
+    let anchor = Anchor::tuf(asked.scope, asked.collection, root.bytes().clone(), asked.state_at)
+        .of_organisation()
+        .with_sources(Vec::new(), None)
+        .map_err(|e| bad().reason(e))?;
+    let store = cx.trust();
+    let changed = store.add(&anchor)?;
+    let verb = if changed { "added" } else { "unchanged" };
+    Ok(Box::new(Anchors { verb: Some(verb), anchors: vec![anchor], file: store.load()?, changed }))
+}
+
+fn no_bundles(state_at: &[Reference]) -> Result<(), CliError> {
+    match state_at.iter().find(|p| p.selector().is_some()) {
+        Some(place) => Err(CliError::usage(format!("--state-at {place} names a bundle"))
+            .next("write the repository or OCI layout alone, without tag and digest")),
+        None => Ok(()),
+    }
 }
 
 /// A root, read or fetched, that verifies by itself and is the collection's.
@@ -317,7 +373,8 @@ impl Outcome for Anchors {
         match self.verb {
             Some(verb) => self.anchors.iter().try_for_each(|a| {
                 let id = a.id.as_str();
-                writeln!(out, "{verb:<9} {id}  {}  speaks for {}", a.scope, a.collection)?;
+                let members = if a.organisation { "the members of " } else { "" };
+                writeln!(out, "{verb:<9} {id}  {}  speaks for {members}{}", a.scope, a.collection)?;
                 writeln!(out, "          root {}  {}", a.root.fingerprint(), says(a))?;
                 sources_text(a, out)
             }),
@@ -342,7 +399,7 @@ fn list(anchors: &[Anchor], file: &TrustFile, out: &mut dyn Write) -> io::Result
         vec![
             a.id.as_str().to_owned(),
             a.scope.to_string(),
-            a.collection.to_string(),
+            if a.organisation { format!("members of {}", a.collection) } else { a.collection.to_string() },
             a.root.fingerprint().to_string(),
             at,
         ]
@@ -411,6 +468,7 @@ fn anchor_json(a: &Anchor) -> Value {
         "expires": facts.as_ref().map(|f| f.expires),
         "problem": root_facts(a.root.bytes(), Some(&a.collection)).err().map(|e| e.to_string()),
         "stateAt": a.state_at.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "organisation": a.organisation,
         "sources": if a.sources.is_empty() { Vec::new() } else { a.sources().iter().map(source_json).collect() },
         "min": (!a.sources.is_empty()).then(|| a.min()),
     })

@@ -14,7 +14,10 @@ use crate::oci::{Digest, Reference};
 use crate::sig::KeyId;
 use crate::store::StoreError;
 use crate::time::UnixTime;
-use crate::trust::{Anchor, MAX_TRUST_BYTES, TrustError, TrustFile};
+use crate::trust::{
+    Anchor, MAX_PACK_BYTES, MAX_PACKS, MAX_TRUST_BYTES, PACK_SUFFIX, PackError, RootPack, TrustError,
+    TrustFile,
+};
 use crate::tuf::{CollectionName, Limits, RoleName, RootWalk, TufError, Version};
 
 /// `trust.json` of an installation. It need not exist.
@@ -62,6 +65,22 @@ pub enum AnchorError {
         path: PathBuf,
         /// What is wrong.
         reason: TrustError,
+    },
+    /// A root pack is not taken over.
+    #[error("{}: {reason}", path.display())]
+    Pack {
+        /// Its document.
+        path: PathBuf,
+        /// Why.
+        reason: PackError,
+    },
+    /// There is no root pack, or there are more than are read.
+    #[error("{} holds {found} root packs", path.display())]
+    Packs {
+        /// The directory.
+        path: PathBuf,
+        /// How many.
+        found: usize,
     },
     /// The file is larger than is read.
     #[error("{} is larger than {limit} bytes", path.display())]
@@ -159,6 +178,36 @@ pub async fn fetch_root(
     Err(AnchorError::Fingerprint { asked: fingerprint.clone(), found })
 }
 
+/// The anchors that the root packs of a directory stand for, in order of their names. Each root must verify by itself.
+///
+/// # Errors
+/// The first pack that cannot be read or does not hold: none is to be taken over then.
+pub fn read_packs(dir: &Path) -> Result<Vec<Anchor>, AnchorError> {
+    let io = |e: io::Error| failed("read", dir, &e);
+    let mut documents = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if name.to_str().is_some_and(|n| n.ends_with(PACK_SUFFIX) && !n.starts_with('.')) {
+            documents.push(dir.join(name));
+        }
+    }
+    documents.sort();
+    if documents.is_empty() || documents.len() > MAX_PACKS {
+        return Err(AnchorError::Packs { path: dir.to_owned(), found: documents.len() });
+    }
+    documents.iter().map(|path| read_pack(dir, path)).collect()
+}
+
+fn read_pack(dir: &Path, path: &Path) -> Result<Anchor, AnchorError> {
+    let invalid = |reason| AnchorError::Pack { path: path.to_owned(), reason };
+    let pack = RootPack::parse(&read(path, MAX_PACK_BYTES)?).map_err(invalid)?;
+    let root = read_root(&dir.join(pack.root()))?;
+    let anchor = pack.anchor(root.clone()).map_err(invalid)?;
+    let judged = root_facts(&root, Some(pack.collection()));
+    judged.map_err(|e| invalid(PackError::Malformed(format!("its root: {e}"))))?;
+    Ok(anchor)
+}
+
 impl TrustStore {
     /// The store in this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -187,16 +236,26 @@ impl TrustStore {
     /// # Errors
     /// The file cannot be read or written.
     pub fn add(&self, anchor: &Anchor) -> Result<bool, AnchorError> {
+        self.add_all(std::slice::from_ref(anchor))
+    }
+
+    /// Add anchors, all at once. `false` when all of them are there.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn add_all(&self, anchors: &[Anchor]) -> Result<bool, AnchorError> {
         self.edit(|file| {
-            match file.anchors.iter_mut().find(|a| a.id == anchor.id) {
-                // The id covers scope, collection and root; further places may be new.
-                Some(old) => {
-                    let new = anchor.state_at.iter().filter(|p| !old.state_at.contains(p)).cloned();
-                    let new: Vec<_> = new.collect();
-                    old.state_at.extend(new);
+            anchors.iter().for_each(|anchor| {
+                match file.anchors.iter_mut().find(|a| a.id == anchor.id) {
+                    // The id covers scope, collection and root; further places may be new.
+                    Some(old) => {
+                        let new = anchor.state_at.iter().filter(|p| !old.state_at.contains(p)).cloned();
+                        let new: Vec<_> = new.collect();
+                        old.state_at.extend(new);
+                    }
+                    None => file.anchors.push(anchor.clone()),
                 }
-                None => file.anchors.push(anchor.clone()),
-            }
+            })
         })
     }
 

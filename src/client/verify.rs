@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use futures::future::join_all;
+use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::memory::{Memory, MemoryError};
@@ -76,10 +76,9 @@ impl Verifier<'_> {
             reference.selector().ok_or_else(|| VerifyError::NoSelector(reference.clone()))?.clone();
         let subject = self.subject(reference, &selector, named)?;
         let anchors: Vec<Anchor> = self.trust.covering(&subject).cloned().collect();
-        let sources = sources(&anchors);
         let mut memories = Vec::new();
         let mut notes: Vec<Check> = Vec::new();
-        for source in &sources {
+        for source in sources(&anchors) {
             memories.push(Memory::in_dir(self.memory, &source.collection).load(source.root.bytes())?);
             for place in source.state_at.iter().filter(|p| !may_ask(reference, p)) {
                 let detail = format!("{place} was not asked: {reference} is offline");
@@ -109,12 +108,15 @@ impl Verifier<'_> {
         loop {
             match verification.step() {
                 Step::Need(wants) => {
-                    let fetch = |want| self.fetch(want, reference, &selector, &*store, &sources);
-                    verification.feed(join_all(wants.into_iter().map(fetch)).await);
+                    let fetch = |want| self.fetch(want, reference, &selector, &*store, &verification);
+                    let answers = try_join_all(wants.into_iter().map(fetch)).await?;
+                    verification.feed(answers);
                 }
                 Step::Save { source, remembered } => {
-                    let source = &sources[source];
-                    Memory::in_dir(self.memory, &source.collection).save(source.root.bytes(), &remembered)?;
+                    if let Some(source) = verification.source(source) {
+                        let memory = Memory::in_dir(self.memory, &source.collection);
+                        memory.save(source.root.bytes(), &remembered)?;
+                    }
                     verification.saved();
                 }
                 Step::Done(report) => return Ok(*report),
@@ -155,13 +157,21 @@ impl Verifier<'_> {
         reference: &Reference,
         selector: &Selector,
         store: &dyn Store,
-        sources: &[Source],
-    ) -> Answer {
-        match want {
+        verification: &Verification,
+    ) -> Result<Answer, VerifyError> {
+        let of = |number: usize| verification.source(number);
+        Ok(match want {
             Want::Bundle => Answer::Bundle(bundle(store, selector).await),
-            Want::State { source } => Answer::State(self.state(reference, store, &sources[source]).await),
+            Want::State { source } => Answer::State(match of(source) {
+                Some(source) => self.state(reference, store, source).await,
+                None => StateAnswer::Absent,
+            }),
+            Want::Memory { source } => Answer::Memory(match of(source) {
+                Some(source) => Memory::in_dir(self.memory, &source.collection).load(source.root.bytes())?,
+                None => None,
+            }),
             Want::Seals { subject } => Answer::Seals(seals(store, &subject).await),
-        }
+        })
     }
 
     /// The first place that has a state: the bundle's own, then those that the anchor lists. Junk at one place, which anybody

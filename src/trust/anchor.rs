@@ -8,9 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::organisation::mapped;
 use super::source::{MAX_SOURCES, Source, SourceSpec};
 use super::{Scope, Statement, Subject};
-use crate::oci::{Digest, Reference, sorted_json};
+use crate::oci::{Digest, Reference, Repository, sorted_json};
 use crate::sig::json;
 use crate::tuf::{CollectionName, RoleName};
 
@@ -46,6 +47,9 @@ pub struct Anchor {
     pub scope: Scope,
     /// The collection, whose name must be in the root.
     pub collection: CollectionName,
+    /// Whether the collection is an organisation, of whose members each speaks for its names below the scope.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub organisation: bool,
     /// The root.
     pub root: PinnedRoot,
     /// Further places of the state, all untrusted.
@@ -95,9 +99,14 @@ pub enum TrustError {
     /// Another schema version.
     #[error("schemaVersion {0} is not {SCHEMA_VERSION}; this bulla cannot read it")]
     SchemaVersion(u32),
-    /// The scope of a TUF anchor is one repository.
-    #[error("anchor {0}: the scope of a TUF anchor is one repository, without tag")]
+    /// The scope of a TUF anchor is one repository, unless it is an organisation's.
+    #[error(
+        "anchor {0}: the scope of a TUF anchor is one repository, without tag; of an organisation's registry/org/*"
+    )]
     AnchorScope(String),
+    /// An organisation's anchor asks its members.
+    #[error("anchor {0}: an organisation has members, not sources")]
+    OrganisationSources(String),
     /// A number of sources that cannot agree, or demands nothing.
     #[error("anchor {id}: {min} of {sources} sources must agree, which cannot be")]
     Min {
@@ -194,17 +203,17 @@ impl TrustFile {
         })
     }
 
-    /// The anchors that cover a subject.
+    /// The anchors that cover a subject: those for the repository itself, which add up; where there are none, the organisations'
+    /// with the longest prefix.
     pub fn covering<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = &'a Anchor> {
-        self.anchors.iter().filter(move |a| a.scope.covers(subject))
+        let covering = || self.anchors.iter().filter(|a| a.scope.covers(subject));
+        let narrowest = covering().map(Anchor::reach).max();
+        self.anchors.iter().filter(move |a| a.scope.covers(subject) && Some(a.reach()) == narrowest)
     }
 
     fn check(&self) -> Result<(), TrustError> {
         if self.schema_version != SCHEMA_VERSION {
             return Err(TrustError::SchemaVersion(self.schema_version));
-        }
-        if let Some(a) = self.anchors.iter().find(|a| !matches!(a.scope, Scope::Repository(_))) {
-            return Err(TrustError::AnchorScope(a.id.as_str().to_owned()));
         }
         self.anchors.iter().try_for_each(Anchor::check)?;
         for (i, s) in self.statements.iter().enumerate() {
@@ -227,8 +236,30 @@ impl Anchor {
     pub fn tuf(scope: Scope, collection: CollectionName, root: Bytes, state_at: Vec<Reference>) -> Self {
         let root = PinnedRoot { bytes: root };
         let kind = Kind::Tuf;
-        let (sources, min, id) = (Vec::new(), None, AnchorId(String::new()));
-        Self { id, kind, scope, collection, root, state_at, sources, min }.named()
+        let (organisation, sources, min, id) = (false, Vec::new(), None, AnchorId(String::new()));
+        Self { id, kind, scope, collection, organisation, root, state_at, sources, min }.named()
+    }
+
+    /// The same for an organisation: its members speak for what lies below the scope, a prefix.
+    #[must_use]
+    pub fn of_organisation(self) -> Self {
+        Self { organisation: true, ..self }.named()
+    }
+
+    /// How narrow it is, of anchors that cover one subject: a repository's own before an organisation's, then the longer prefix.
+    fn reach(&self) -> (bool, usize) {
+        match &self.scope {
+            Scope::Prefix(prefix) => (false, prefix.len()),
+            _ => (true, 0),
+        }
+    }
+
+    /// What an organisation calls a repository that its anchor covers.
+    pub(super) fn mapped(&self, repository: &Repository) -> Option<Repository> {
+        match &self.scope {
+            Scope::Prefix(prefix) => mapped(prefix, &self.collection, repository),
+            _ => None,
+        }
     }
 
     /// The same, where `min` of `sources` must agree; all of them without `min`.
@@ -241,8 +272,15 @@ impl Anchor {
         Ok(anchor)
     }
 
-    /// Who is asked: the sources, or where none are stated the collection itself.
+    /// Who is asked: the sources, or where none are stated the collection itself. An organisation's state may also lie where the
+    /// scope puts it.
     pub fn sources(&self) -> Vec<Source> {
+        if let (true, Scope::Prefix(prefix)) = (self.organisation, &self.scope) {
+            let mut own = SourceSpec::default().of(self);
+            let named = prefix.parse::<Reference>().ok().filter(|r| r.selector().is_none());
+            own.state_at.splice(..0, named);
+            return vec![own];
+        }
         match self.sources.is_empty() {
             true => vec![SourceSpec::default().of(self)],
             false => self.sources.iter().map(|s| s.of(self)).collect(),
@@ -257,6 +295,9 @@ impl Anchor {
     /// An id made of all that says whom to trust for what; further places of the state say nothing of that.
     fn named(self) -> Self {
         let mut name = format!("{}\n{}\n{}", self.scope, self.collection, self.root.fingerprint());
+        if self.organisation {
+            name.push_str("\norganisation");
+        }
         if !self.sources.is_empty() {
             let sources = sorted_json(&serde_json::json!([self.sources, self.min()]));
             name.push('\n');
@@ -268,6 +309,13 @@ impl Anchor {
 
     fn check(&self) -> Result<(), TrustError> {
         let id = || self.id.as_str().to_owned();
+        match (&self.scope, self.organisation) {
+            (Scope::Repository(_), false) | (Scope::Prefix(_), true) => {}
+            _ => return Err(TrustError::AnchorScope(id())),
+        }
+        if self.organisation && !(self.sources.is_empty() && self.min.is_none()) {
+            return Err(TrustError::OrganisationSources(id()));
+        }
         if self.sources.len() > MAX_SOURCES {
             return Err(TrustError::ManySources(id()));
         }

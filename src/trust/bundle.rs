@@ -55,6 +55,13 @@ pub(super) fn entries(
     (out, by)
 }
 
+/// What a collection's revocations say of a bundle that it need not list.
+pub(super) fn listed_as_revoked(subject: &Descriptor, chosen: &Candidate, court: &Court<'_>) -> Vec<Check> {
+    let mut out = Vec::new();
+    revocations(court.collection, subject, chosen, court, &mut out);
+    out
+}
+
 /// That the bundle is revoked, and nothing else: what a source may say that cannot vouch any more.
 pub(super) fn revoked(subject: &Descriptor, known: &Candidate, court: &Court<'_>) -> Option<Check> {
     let mut out = Vec::new();

@@ -94,6 +94,18 @@ codes! {
     MemoryUsed = "memory.used" No,
     /// The remembered state does not verify.
     MemoryInvalid = "memory.invalid" Undecided,
+    /// Several members of the organisation may speak for the name.
+    OrganisationAmbiguous = "organisation.ambiguous" No,
+    /// An entry for a member is not understood.
+    OrganisationEntry = "organisation.entry" Undecided,
+    /// The member that speaks for the name.
+    OrganisationMember = "organisation.member" No,
+    /// No member speaks for the name.
+    OrganisationNone = "organisation.none" No,
+    /// A member was given names that are not the organisation's.
+    OrganisationOverstep = "organisation.overstep" No,
+    /// The member's root is not there, or is none.
+    OrganisationRoot = "organisation.root" No,
     /// A layout covers the bundle, and this version does not check provenance.
     ProvenanceUnsupported = "provenance.unsupported" Undecided,
     /// The revocation list was read.

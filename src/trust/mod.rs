@@ -7,6 +7,8 @@ mod bundle;
 mod candidate;
 mod code;
 mod metadata;
+mod organisation;
+mod pack;
 mod policy;
 mod report;
 mod revocation;
@@ -16,6 +18,8 @@ mod verify;
 
 pub use anchor::{Anchor, AnchorId, MAX_TRUST_BYTES, PinnedRoot, TrustError, TrustFile};
 pub use code::{Code, Says};
+pub use organisation::Member;
+pub use pack::{MAX_PACK_BYTES, MAX_PACKS, PACK_SUFFIX, PackError, RootPack};
 pub use policy::{Duration, DurationError, Statement};
 pub use report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
 pub use revocation::{RevocationEntry, RevocationKind, RevocationList, Revoke, is_revoked, join_revocations};

@@ -275,7 +275,13 @@ fn verdict_of(checks: &[Check]) -> Option<Verdict> {
 }
 
 fn vouches(check: &Check) -> bool {
-    let bundle =
-        matches!(check.code, Code::BundleTag | Code::BundleRelease | Code::BundleTagMoving | Code::Agreement);
+    let bundle = matches!(
+        check.code,
+        Code::BundleTag
+            | Code::BundleRelease
+            | Code::BundleTagMoving
+            | Code::OrganisationMember
+            | Code::Agreement
+    );
     bundle && matches!(check.outcome, Outcome::Pass | Outcome::Note)
 }

@@ -5,6 +5,7 @@ mod anchors;
 mod bundles;
 mod freshness;
 mod mutation;
+mod organisations;
 mod parsers;
 mod revocations;
 mod rollback;
@@ -175,6 +176,7 @@ impl Deployer {
                 self.state_later.clone().filter(|_| later).unwrap_or_else(|| self.state.clone()),
             ),
             Want::State { source } => Answer::State(self.others[source - 1].state.clone()),
+            Want::Memory { .. } => Answer::Memory(None),
             Want::Seals { .. } if self.seals_refused => Answer::Seals(SealsAnswer::Unreadable("403".into())),
             Want::Seals { .. } => {
                 Answer::Seals(SealsAnswer::Read { seals: self.seals.clone(), more: self.more_seals })

@@ -9,11 +9,12 @@ use super::bundle;
 use super::candidate::{Candidate, Court, walk};
 use super::code::{Code, Says};
 use super::metadata;
+use super::organisation;
 use super::policy::Statement;
-use super::report::{AnchorReport, Check, Evidence, Outcome, Report};
+use super::report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
 use super::scope::Subject;
 use super::source::Source;
-use crate::oci::{Descriptor, Digest};
+use crate::oci::{Descriptor, Digest, Repository};
 use crate::time::UnixTime;
 use crate::tuf::{Fault, FileName, Files, Limits, Remembered, RoleName, RootChain, Top, TufError};
 
@@ -31,7 +32,8 @@ pub struct Question {
     pub digest: Option<Digest>,
     /// The anchors that cover the subject.
     pub anchors: Vec<Anchor>,
-    /// What is remembered of the chain of each of their sources, in order ([`sources`]).
+    /// What is remembered of the chain of each of their sources, in order ([`sources`]); members of organisations are asked for
+    /// once they are known.
     pub memories: Vec<Option<Remembered>>,
     /// The statement that counts for the subject.
     pub statement: Option<Statement>,
@@ -54,7 +56,7 @@ pub enum Step {
     Need(Vec<Want>),
     /// Remember this for the source with this number before going on.
     Save {
-        /// Index into [`sources`].
+        /// Its number; see [`Verification::source`].
         source: usize,
         /// What to remember.
         remembered: Remembered,
@@ -70,7 +72,12 @@ pub enum Want {
     Bundle,
     /// The live state of a source's collection, from the places it may lie at.
     State {
-        /// Index into [`sources`].
+        /// Its number; see [`Verification::source`].
+        source: usize,
+    },
+    /// What is remembered of the chain of a source that an organisation named.
+    Memory {
+        /// Its number; see [`Verification::source`].
         source: usize,
     },
     /// The seals on the bundle, at most [`MAX_SEALS`].
@@ -87,6 +94,8 @@ pub enum Answer {
     Bundle(BundleAnswer),
     /// To [`Want::State`].
     State(StateAnswer),
+    /// To [`Want::Memory`].
+    Memory(Option<Remembered>),
     /// To [`Want::Seals`].
     Seals(SealsAnswer),
 }
@@ -144,11 +153,11 @@ pub struct Verification {
     question: Question,
     lines: Vec<Line>,
     bundle: Option<BundleAnswer>,
-    states: Vec<StateAnswer>,
     seals: Option<SealsAnswer>,
     wanted: Vec<Want>,
     saves: VecDeque<(usize, Remembered)>,
-    reports: Vec<AnchorReport>,
+    /// Of every line that was judged; none of a member whose organisation did not name it.
+    reports: Vec<Option<AnchorReport>>,
     reread: bool,
 }
 
@@ -156,13 +165,29 @@ pub struct Verification {
 #[derive(Debug)]
 struct Line {
     anchor: usize,
+    part: Part,
     source: Source,
+    state: Option<StateAnswer>,
     top: Option<Top>,
     memory: Option<Remembered>,
     needs_seals: bool,
 }
 
-/// The sources of all anchors, in order: what is remembered, fetched and saved is by their number.
+/// What a line is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// It judges the bundle.
+    Bundle,
+    /// It says which member speaks for the bundle, which it calls so.
+    Organisation(Option<Repository>),
+    /// It judges the bundle, once the line before it has said who it is.
+    Member {
+        /// Whether it has.
+        named: bool,
+    },
+}
+
+/// The sources of all anchors, in order, that are known before anything is fetched.
 pub fn sources(anchors: &[Anchor]) -> Vec<Source> {
     anchors.iter().flat_map(Anchor::sources).collect()
 }
@@ -173,6 +198,8 @@ enum Flow {
     SaveRoots(Remembered),
     Reread,
     Finished(AnchorReport, Option<Remembered>),
+    /// An organisation named its member.
+    Named(AnchorReport, Option<Remembered>, Box<Source>),
 }
 
 /// What the candidates of one source come to.
@@ -184,28 +211,45 @@ enum Choice {
     Nothing,
 }
 
+impl Line {
+    fn new(anchor: usize, part: Part, source: Source, memory: Option<Remembered>) -> Self {
+        let top = source.top();
+        Self { anchor, part, source, state: None, top, memory, needs_seals: false }
+    }
+}
+
 impl Verification {
     /// Start on a question.
     pub fn start(question: Question) -> Self {
-        let of = |(i, anchor): (usize, &Anchor)| anchor.sources().into_iter().map(move |s| (i, s));
-        let numbered = question.anchors.iter().enumerate().flat_map(of);
-        let memories = question.memories.iter().cloned().chain(std::iter::repeat(None));
-        let line = |((anchor, source), memory): ((usize, Source), _)| {
-            let top = source.top();
-            Line { anchor, source, top, memory, needs_seals: false }
-        };
-        let lines = numbered.zip(memories).map(line).collect();
+        let mut memories = question.memories.iter().cloned();
+        let mut lines = Vec::new();
+        for (anchor, stated) in question.anchors.iter().enumerate() {
+            for source in stated.sources() {
+                let memory = memories.next().flatten();
+                if stated.organisation {
+                    let name = stated.mapped(&question.subject.repository);
+                    lines.push(Line::new(anchor, Part::Organisation(name), source.clone(), memory));
+                    lines.push(Line::new(anchor, Part::Member { named: false }, source, None));
+                } else {
+                    lines.push(Line::new(anchor, Part::Bundle, source, memory));
+                }
+            }
+        }
         Self {
             question,
             lines,
             bundle: None,
-            states: Vec::new(),
             seals: None,
             wanted: Vec::new(),
             saves: VecDeque::new(),
             reports: Vec::new(),
             reread: false,
         }
+    }
+
+    /// The source with this number: what is fetched, remembered and saved is by it.
+    pub fn source(&self, number: usize) -> Option<&Source> {
+        self.lines.get(number).map(|line| &line.source)
     }
 
     /// What is wanted now.
@@ -222,7 +266,12 @@ impl Verification {
                     return Step::Done(Box::new(self.report(Vec::new())));
                 }
                 self.wanted.push(Want::Bundle);
-                self.wanted.extend((0..self.lines.len()).map(|source| Want::State { source }));
+                let known = self
+                    .lines
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, line)| !matches!(line.part, Part::Member { .. }));
+                self.wanted.extend(known.map(|(source, _)| Want::State { source }));
                 continue;
             };
             let BundleAnswer::Found { bundle, parts, unreadable: None } = bundle else {
@@ -238,6 +287,14 @@ impl Verification {
             if i == self.lines.len() {
                 return Step::Done(Box::new(self.report(Vec::new())));
             }
+            if matches!(self.lines[i].part, Part::Member { .. }) && self.lines[i].state.is_none() {
+                if self.lines[i].part == (Part::Member { named: true }) {
+                    self.wanted.extend([Want::Memory { source: i }, Want::State { source: i }]);
+                } else {
+                    self.reports.push(None);
+                }
+                continue;
+            }
             match self.line(i, &bundle, &parts) {
                 Flow::Seals => {
                     self.lines[i].needs_seals = true;
@@ -249,14 +306,24 @@ impl Verification {
                 Flow::Reread => {
                     self.reread = true;
                     (self.bundle, self.seals) = (None, None);
-                    self.lines.iter_mut().for_each(|line| line.needs_seals = false);
-                    self.states.clear();
+                    for line in &mut self.lines {
+                        (line.needs_seals, line.state) = (false, None);
+                    }
                     self.reports.clear();
                 }
                 Flow::Finished(mut report, remembered) => {
                     report.checks.extend(not_reached(&report.checks, &self.question));
                     self.saves.extend(remembered.map(|r| (i, r)));
-                    self.reports.push(report);
+                    self.reports.push(Some(report));
+                    if matches!(self.lines[i].part, Part::Organisation(_)) {
+                        self.lines[i + 1].part = Part::Member { named: false };
+                    }
+                }
+                Flow::Named(report, remembered, member) => {
+                    self.saves.extend(remembered.map(|r| (i, r)));
+                    self.reports.push(Some(report));
+                    (self.lines[i + 1].source, self.lines[i + 1].part) =
+                        (*member, Part::Member { named: true });
                 }
             }
         }
@@ -264,12 +331,15 @@ impl Verification {
 
     /// Answers to [`Step::Need`], in the order asked.
     pub fn feed(&mut self, answers: Vec<Answer>) {
-        self.wanted.clear();
-        for answer in answers {
-            match answer {
-                Answer::Bundle(b) => self.bundle = Some(b),
-                Answer::State(s) => self.states.push(s),
-                Answer::Seals(s) => self.seals = Some(s),
+        let wanted = std::mem::take(&mut self.wanted);
+        for (want, answer) in wanted.into_iter().zip(answers) {
+            match (want, answer) {
+                (Want::Bundle, Answer::Bundle(b)) => self.bundle = Some(b),
+                (Want::State { source }, Answer::State(s)) => self.lines[source].state = Some(s),
+                (Want::Memory { source }, Answer::Memory(m)) => self.lines[source].memory = m,
+                (Want::Seals { .. }, Answer::Seals(s)) => self.seals = Some(s),
+                // An answer to something else is none.
+                (want, _) => self.wanted.push(want),
             }
         }
     }
@@ -283,9 +353,14 @@ impl Verification {
     }
 
     fn line(&self, i: usize, subject: &Descriptor, parts: &[Digest]) -> Flow {
-        let Line { anchor, source, top, memory, needs_seals } = &self.lines[i];
+        let Line { anchor, source, top, memory, needs_seals, part, .. } = &self.lines[i];
         let anchor = &self.question.anchors[*anchor];
-        let paths = bundle::paths(&source.collection, &self.question, &subject.digest);
+        let paths = match part {
+            Part::Organisation(_) => Vec::new(),
+            Part::Bundle | Part::Member { .. } => {
+                bundle::paths(&source.collection, &self.question, &subject.digest)
+            }
+        };
         let court = Court {
             collection: &source.collection,
             role: &source.role,
@@ -316,11 +391,10 @@ impl Verification {
                 .with("root", fingerprint.to_string()),
         );
         // Whatever place of the same collection offers a root: it is one walk.
-        let same = |(line, _): &(&Line, &StateAnswer)| {
-            line.source.collection == source.collection && line.source.root == source.root
-        };
-        let live = self.lines.iter().zip(&self.states).filter(same);
-        let mut offering: Vec<&Files> = live.filter_map(|(_, state)| state.files()).collect();
+        let same =
+            |line: &&Line| line.source.collection == source.collection && line.source.root == source.root;
+        let live = self.lines.iter().filter(same).filter_map(|line| line.state.as_ref());
+        let mut offering: Vec<&Files> = live.filter_map(StateAnswer::files).collect();
         if let Some(SealsAnswer::Read { seals, .. }) = self.seals.as_ref().filter(|_| *needs_seals) {
             offering.extend(seals.iter().flatten());
         }
@@ -350,7 +424,7 @@ impl Verification {
                 return Flow::Finished(report, None);
             }
         };
-        if let Some(StateAnswer::Unreadable(why)) = self.states.get(i) {
+        if let Some(StateAnswer::Unreadable(why)) = &self.lines[i].state {
             report.checks.push(Check::fail(Code::StateUnreadable, why));
             return self.without_vouching(i, subject, &court, &chain, report);
         }
@@ -365,6 +439,20 @@ impl Verification {
         let metadata = metadata::checks(&chosen, &court, self.question.statement.as_ref());
         let sound = !metadata.iter().any(Check::is_fail);
         report.checks.extend(metadata);
+        if let Part::Organisation(name) = part {
+            let remember = || Remembered::of(&chain, &chosen.trusted, &chosen.files, memory.as_ref());
+            let remembered = sound.then(remember).filter(|r| memory.as_ref() != Some(r));
+            report.checks.extend(bundle::listed_as_revoked(subject, &chosen, &court));
+            let none =
+                || (vec![Check::fail(Code::OrganisationNone, "it has no name for the reference")], None);
+            let named = name.as_ref().map(|name| organisation::member_for(name, &source.collection, &chosen));
+            let (checks, member) = named.unwrap_or_else(none);
+            report.checks.extend(checks);
+            return match member.filter(|_| report.verdict() == Verdict::Trusted) {
+                Some(member) => Flow::Named(report, remembered, Box::new(member)),
+                None => Flow::Finished(report, remembered),
+            };
+        }
         let (checks, by) = bundle::checks(&self.question, subject, &chosen, &court);
         report.checks.extend(checks);
         report.by = by;
@@ -418,7 +506,7 @@ impl Verification {
             }
         };
         let remembered = memory.and_then(|m| court.remembered(chain, m, &[]).ok());
-        let state = self.states.get(i);
+        let state = self.lines[i].state.as_ref();
         let live = match state {
             Some(StateAnswer::Found(files)) => {
                 Some(court.judge(chain, files, held.as_ref(), Evidence::State))
@@ -546,12 +634,33 @@ impl Verification {
         }
     }
 
-    /// The reports of sources that must agree, put together under their anchors.
+    /// The reports of sources that must agree, and of organisations with their members, put together under their anchors.
     fn by_anchor(&self) -> Vec<AnchorReport> {
         let mut out = Vec::new();
         for (i, anchor) in self.question.anchors.iter().enumerate() {
             let reports = self.lines.iter().zip(&self.reports).filter(|(line, _)| line.anchor == i);
-            let mut reports: Vec<AnchorReport> = reports.map(|(_, report)| report.clone()).collect();
+            let mut reports: Vec<AnchorReport> = reports.filter_map(|(_, report)| report.clone()).collect();
+            if anchor.organisation {
+                let of = |wanted: bool| {
+                    let lines =
+                        self.lines.iter().zip(&self.reports).filter(move |(line, _)| line.anchor == i);
+                    let lines = lines.filter(move |(l, _)| matches!(l.part, Part::Member { .. }) == wanted);
+                    lines.filter_map(|(_, report)| report.clone()).collect::<Vec<_>>()
+                };
+                let (organisation, member) = (of(false), of(true).pop());
+                match (member, organisation) {
+                    (Some(mut member), mut organisation) => {
+                        member.sources.append(&mut organisation);
+                        out.push(member);
+                    }
+                    // It judges no bundle: without a member it never vouches.
+                    (None, organisation) => out.extend(organisation.into_iter().map(|mut report| {
+                        report.checks.retain(|c| c.code != Code::OrganisationMember);
+                        report
+                    })),
+                }
+                continue;
+            }
             if anchor.sources.is_empty() {
                 out.append(&mut reports);
                 continue;

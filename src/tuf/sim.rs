@@ -56,6 +56,7 @@ pub(crate) fn signers(keys: &[&SimKey], threshold: u32) -> Signers {
 
 /// A collection's state in the making: change fields, then [`Sim::files`].
 pub(crate) struct Sim {
+    pub(crate) collection: CollectionName,
     pub(crate) root_keys: Vec<SimKey>,
     pub(crate) root_threshold: u32,
     pub(crate) targets_key: SimKey,
@@ -110,7 +111,13 @@ pub(crate) fn with_signatures(file: &Bytes, change: impl FnOnce(&mut Vec<Value>)
 
 impl Sim {
     pub(crate) fn new() -> Self {
+        Self::of(Self::name())
+    }
+
+    /// Another collection under the same keys.
+    pub(crate) fn of(collection: CollectionName) -> Self {
         let mut sim = Self {
+            collection,
             root_keys: vec![SimKey::new(1), SimKey::new(2)],
             root_threshold: 2,
             targets_key: SimKey::new(3),
@@ -148,7 +155,7 @@ impl Sim {
             (RoleName::snapshot(), online.clone()),
             (RoleName::timestamp(), online),
         ]);
-        Draft::root(&heading(self.roots.len() as u64 + 1, NOW, 365 * DAY), &roles)
+        Draft::root(&self.own(&heading(self.roots.len() as u64 + 1, NOW, 365 * DAY)), &roles)
     }
 
     /// A root with changed keys, signed by the root keys before and after the change.
@@ -169,6 +176,15 @@ impl Sim {
         self.revocations = heading(version, at, 90 * DAY);
     }
 
+    /// A heading with the collection's name, unless a test gave it another one.
+    fn own(&self, heading: &Heading) -> Heading {
+        let mut own = heading.clone();
+        if own.extra.collection == COLLECTION {
+            own.extra.collection = self.collection.to_string();
+        }
+        own
+    }
+
     pub(crate) fn name() -> CollectionName {
         COLLECTION.parse().unwrap()
     }
@@ -180,7 +196,7 @@ impl Sim {
         let by = signers(&[&self.releases_key], 1);
         let patterns =
             |p: &[String]| Paths::Patterns(p.iter().map(|p| PathPattern::parse(p).unwrap()).collect());
-        let c = Self::name();
+        let c = &self.collection;
         vec![
             delegation(RoleName::revocations(), &by, patterns(&[c.revocations_path()]), true),
             delegation(RoleName::releases(), &by, patterns(&c.release_patterns()), true),
@@ -199,17 +215,20 @@ impl Sim {
             "length": list.len(), "hashes": {"sha256": crate::oci::Digest::sha256(&list).hex()}
         });
         let revoked: Map<String, Value> =
-            [(Self::name().revocations_path(), list_target)].into_iter().collect();
+            [(self.collection.revocations_path(), list_target)].into_iter().collect();
         let targets = signed(
-            &Draft::targets(&self.targets, self.top.clone(), &self.delegations()),
+            &Draft::targets(&self.own(&self.targets), self.top.clone(), &self.delegations()),
             &[&self.targets_key],
         );
-        let releases =
-            signed(&Draft::targets(&self.releases, self.entries.clone(), &[]), &[&self.releases_key]);
-        let revocations = signed(&Draft::targets(&self.revocations, revoked, &[]), &[&self.releases_key]);
+        let releases = signed(
+            &Draft::targets(&self.own(&self.releases), self.entries.clone(), &[]),
+            &[&self.releases_key],
+        );
+        let revocations =
+            signed(&Draft::targets(&self.own(&self.revocations), revoked, &[]), &[&self.releases_key]);
         let mut pins = BTreeMap::new();
         let more = self.more.iter().map(|r| {
-            let draft = Draft::targets(&r.heading, r.entries.clone(), &r.delegations);
+            let draft = Draft::targets(&self.own(&r.heading), r.entries.clone(), &r.delegations);
             (r.name.clone(), &r.heading, signed(&draft, &[&r.key]))
         });
         let usual = [
@@ -224,13 +243,13 @@ impl Sim {
             }
             files.put(FileName::versioned(role, heading.version), bytes);
         }
-        let snapshot = signed(&Draft::snapshot(&self.snapshot, &pins), &[&self.online_key]);
+        let snapshot = signed(&Draft::snapshot(&self.own(&self.snapshot), &pins), &[&self.online_key]);
         let snapshot = self.edited(&RoleName::snapshot(), snapshot);
         let pin = FilePin::of(self.snapshot.version, &snapshot);
         files.put(FileName::versioned(RoleName::snapshot(), self.snapshot.version), snapshot);
-        let timestamp = signed(&Draft::timestamp(&self.timestamp, &pin), &[&self.online_key]);
+        let timestamp = signed(&Draft::timestamp(&self.own(&self.timestamp), &pin), &[&self.online_key]);
         files.put(FileName::timestamp(), self.edited(&RoleName::timestamp(), timestamp));
-        files.put_target(Self::name().revocations_path(), list.into());
+        files.put_target(self.collection.revocations_path(), list.into());
         files
     }
 

@@ -17,6 +17,7 @@ mod help;
 mod keys;
 mod kms;
 mod logins;
+mod organisations;
 mod places;
 mod registries;
 #[path = "../registry/mod.rs"]
