@@ -18,6 +18,7 @@ pub mod known;
 mod lock;
 pub mod memory;
 mod metered;
+pub mod organisation;
 pub mod places;
 pub mod publish;
 pub mod recover;

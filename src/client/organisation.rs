@@ -1,0 +1,179 @@
+//! Members of an organisation: entries of its top-level targets (docs/formats.md "Organisations").
+
+use bytes::Bytes;
+
+use super::anchors::root_facts;
+use super::whole::Whole;
+use crate::oci::Digest;
+use crate::trust::Member;
+use crate::tuf::proposal::Edit;
+use crate::tuf::{CollectionName, Fault, RoleName, TufError};
+
+/// Why a member cannot be entered or taken out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MemberError {
+    /// Names that are not the organisation's to give.
+    #[error("{} is not below {organisation}", .scopes.join(", "))]
+    Oversteps {
+        /// The organisation.
+        organisation: CollectionName,
+        /// The scopes.
+        scopes: Vec<String>,
+    },
+    /// Another member has one of the names already.
+    #[error("{other} speaks for {scope} already")]
+    Taken {
+        /// That member.
+        other: CollectionName,
+        /// The scope.
+        scope: String,
+    },
+    /// There is no such member.
+    #[error("{name} is no member of {organisation}")]
+    Absent {
+        /// The organisation.
+        organisation: CollectionName,
+        /// Who was named.
+        name: CollectionName,
+    },
+    /// The root does not verify by itself, or is another collection's; or an entry cannot be read.
+    #[error(transparent)]
+    Root(#[from] TufError),
+}
+
+/// A member as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The member.
+    pub member: Member,
+    /// Fingerprint of the root that is listed.
+    pub root: Digest,
+    /// The root file, where the state carries it.
+    pub bytes: Option<Bytes>,
+}
+
+/// The members that a state lists, in order of their names.
+///
+/// # Errors
+/// An entry cannot be read.
+pub fn members(organisation: &CollectionName, whole: &Whole) -> Result<Vec<Listed>, TufError> {
+    let fail = |fault| TufError::new(&RoleName::targets(), fault);
+    let mut out = Vec::new();
+    for (path, target, member) in Member::all(organisation, whole.trusted().targets().role()) {
+        let hex = target.sha256().unwrap_or_default();
+        let root = format!("sha256:{hex}")
+            .parse()
+            .map_err(|_| fail(Fault::Format(format!("{path} has no sha256"))))?;
+        let bytes = whole.files().target(path).cloned();
+        out.push(Listed { member: member.map_err(fail)?, root, bytes });
+    }
+    Ok(out)
+}
+
+/// The change that enters a member, or gives one another root, scope or place.
+///
+/// # Errors
+/// It would overstep, take another member's name, or its root is none.
+pub fn enter(
+    organisation: &CollectionName,
+    member: &Member,
+    root: &Bytes,
+    whole: &Whole,
+) -> Result<Edit, MemberError> {
+    root_facts(root, Some(&member.name))?;
+    let scopes: Vec<String> = member.oversteps(organisation).iter().map(ToString::to_string).collect();
+    if !scopes.is_empty() {
+        return Err(MemberError::Oversteps { organisation: organisation.clone(), scopes });
+    }
+    for other in members(organisation, whole)?.into_iter().filter(|l| l.member.name != member.name) {
+        if let Some(scope) = member.scope.iter().find(|s| other.member.scope.contains(s)) {
+            return Err(MemberError::Taken { other: other.member.name, scope: scope.to_string() });
+        }
+    }
+    let path = Member::path(organisation, &member.name);
+    let custom = Some(member.custom());
+    Ok(Edit::File { role: RoleName::targets(), path, bytes: root.clone(), custom })
+}
+
+/// The change that takes a member out.
+///
+/// # Errors
+/// There is no such member.
+pub fn take_out(
+    organisation: &CollectionName,
+    name: &CollectionName,
+    whole: &Whole,
+) -> Result<Edit, MemberError> {
+    let path = Member::path(organisation, name);
+    if !whole.trusted().targets().role().targets().contains_key(&path) {
+        return Err(MemberError::Absent { organisation: organisation.clone(), name: name.clone() });
+    }
+    Ok(Edit::RemoveTarget { role: RoleName::targets(), path })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::client::ceremony::Desk;
+    use crate::client::fixture::{Home, World, name};
+    use crate::store::memory::MemoryStore;
+    use crate::tuf::proposal::{About, EditError};
+    use crate::tuf::sim::{NOW, Sim};
+
+    fn member(name: &str, scope: &[&str]) -> Member {
+        Member::new(name.parse().unwrap(), scope.iter().map(|s| s.parse().unwrap()).collect(), vec![], NOW)
+    }
+
+    async fn commit(world: &World, edit: Edit) {
+        let home = world.home(&[Home::TARGETS, Home::RELEASES, Home::ONLINE]);
+        let (organisation, memories) = (name(), [home.memory()]);
+        let desk = Desk {
+            collection: &organisation,
+            anchor: &world.root,
+            store: &*world.store,
+            memories: &memories,
+            without_memory: false,
+            keys: &home.keys,
+            clock: &world.clock,
+        };
+        let about = About { description: "test".into(), by: "tester".into(), at: NOW };
+        let done = desk.at_once(|_| Ok::<_, EditError>(vec![edit.clone()]), &about).await.unwrap();
+        assert!(done.worked.is_some());
+    }
+
+    #[tokio::test]
+    async fn members_are_entered_listed_and_taken_out() {
+        let world = World::new(Arc::new(MemoryStore::new(name().as_repository().clone()))).await;
+        let organisation = name();
+        let below = |name: &str| format!("{organisation}/{name}");
+        let root = |name: &str| Sim::of(name.parse().unwrap()).roots[0].clone();
+        let (a, b) = (below("a"), below("b"));
+        for name in [&a, &b] {
+            let edit = enter(&organisation, &member(name, &[]), &root(name), &world.live().await).unwrap();
+            commit(&world, edit).await;
+        }
+        let live = world.live().await;
+        let listed = members(&organisation, &live).unwrap();
+        assert_eq!(
+            listed.iter().map(|l| l.member.name.to_string()).collect::<Vec<_>>(),
+            [a.clone(), b.clone()]
+        );
+        assert_eq!(listed[0].bytes.as_ref(), Some(&root(&a)));
+        assert!(live.has_own_targets(&organisation).unwrap());
+
+        let refused = |m: Member, bytes: Bytes| enter(&organisation, &m, &bytes, &live).unwrap_err();
+        let wide = refused(member(&a, &["other.example/x"]), root(&a));
+        assert!(matches!(wide, MemberError::Oversteps { .. }), "{wide:?}");
+        let taken = refused(member(&below("c"), &[&a]), root(&below("c")));
+        assert!(matches!(taken, MemberError::Taken { .. }), "{taken:?}");
+        assert!(matches!(refused(member(&a, &[]), root(&b)), MemberError::Root(_)));
+        let nobody = take_out(&organisation, &below("c").parse().unwrap(), &live).unwrap_err();
+        assert!(matches!(nobody, MemberError::Absent { .. }), "{nobody:?}");
+
+        commit(&world, take_out(&organisation, &a.parse().unwrap(), &live).unwrap()).await;
+        let left = members(&organisation, &world.live().await).unwrap();
+        assert_eq!(left.iter().map(|l| l.member.name.to_string()).collect::<Vec<_>>(), [b]);
+    }
+}
