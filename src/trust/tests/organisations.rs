@@ -104,6 +104,7 @@ impl World {
             now: NOW,
             clock_override: false,
             notes: vec![],
+            acknowledged: Default::default(),
             limits: Limits::default(),
         });
         for _ in 0..20 {
