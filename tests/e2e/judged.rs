@@ -43,6 +43,8 @@ pub(crate) fn judge(
                         unreadable: None,
                     }),
                     Want::State { .. } => Answer::State(state.clone()),
+                    // No organisation is anchored here.
+                    Want::Memory { .. } => Answer::Memory(None),
                     Want::Seals { .. } => {
                         Answer::Seals(SealsAnswer::Read { seals: vec![seal.clone()], more: false })
                     }
