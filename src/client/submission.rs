@@ -184,8 +184,8 @@ pub async fn fetch(
 ) -> Result<Fetched, StoreError> {
     let Some(name) = tag.tag(collection) else { return Ok(Fetched::Gone) };
     let mut read = read_at(store, &name, left).await?;
-    if matches!(read, Err(Fetched::Invalid(_))) {
-        // One damaged answer shall not pass for what lies there.
+    if matches!(read, Err(Fetched::Invalid(_) | Fetched::Gone)) {
+        // One damaged answer shall not pass for what lies there, and one wrong "not there" not for the end of what was listed.
         read = read_at(store, &name, left).await?;
     }
     let (manifest, files) = match read {

@@ -425,6 +425,17 @@ async fn submissions_of_people_without_the_online_key_are_admitted_and_tidied() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_wrong_404_does_not_hide_a_submission_that_waits() {
+    let c = Collection::new(false).await;
+    let (publisher, job) = (c.home(&[RELEASES]), c.home(&[ONLINE]));
+    c.publish(&publisher, c.image("x").digest(), &["v1"]).await.unwrap();
+    let waiting = format!("*/manifests/{}", c.submissions().remove(0));
+    c.server.fault(Fault::on("GET", &waiting).nth(Nth::Only(1)).status(404));
+    assert_eq!(c.renew(&job).await.admitted.len(), 1);
+    assert!(c.trusts(":v1").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_submission_put_back_does_nothing() {
     let c = Collection::new(false).await;
     let first = c.image("first");
