@@ -67,9 +67,10 @@ pub async fn find(
     let mut out = Copies::default();
     let tags: Vec<(Tag, Selector)> = match selector {
         Some(selector) => {
-            let tag = match selector.tag() {
-                Some(tag) => tag.clone(),
-                None => Tag::of_digest("sha256-", selector.digest().unwrap_or(&Digest::sha256(b"")), 16),
+            let tag = match (selector.tag(), selector.digest()) {
+                (Some(tag), _) => tag.clone(),
+                (None, Some(digest)) => Tag::of_digest("sha256-", digest, 16),
+                (None, None) => return Ok(out),
             };
             vec![(tag, selector.clone())]
         }
