@@ -13,6 +13,7 @@ use super::signing::{SigningArgs, open_line, pending_json, reason, state_place};
 use crate::client::places::Places as _;
 use crate::client::publish::{PublishError, Published, Request, Status, Wanted, publish};
 use crate::oci::{Reference, Selector, Tag};
+use crate::tuf::RoleName;
 use crate::store::copy::{CopyRequest, KeepExisting, copy};
 
 /// Vouch for bundles: sign them into the collection, hang a seal on each, move their tags
@@ -33,6 +34,9 @@ pub(super) struct Args {
     /// A tag that shall name the bundle (can be repeated)
     #[arg(long, value_name = "TAG")]
     tag: Vec<Tag>,
+    /// Sign as this role: `dev` means targets/releases/dev. Otherwise as the one whose key is here
+    #[arg(long, value_name = "ROLE", value_parser = delegated_role)]
+    role: Option<RoleName>,
     #[command(flatten)]
     signing: SigningArgs,
     #[command(flatten)]
@@ -72,6 +76,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             state: &*state,
             store: &*store,
             bundles,
+            role: args.role.clone(),
             memories: &desk.memories,
             without_memory: desk.without_memory,
             keys: &desk.ring,
@@ -85,6 +90,16 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
     }
     Ok(Box::new(Done::new(published)))
+}
+
+/// A role by its whole name, or by the part of it below `targets/releases`.
+pub(super) fn delegated_role(text: &str) -> Result<RoleName, String> {
+    let whole = match text {
+        "releases" => "targets/releases".to_owned(),
+        _ if text == "targets" || text.starts_with("targets/") => text.to_owned(),
+        _ => format!("{}/{text}", RoleName::releases()),
+    };
+    whole.parse().map_err(|e| format!("{e}"))
 }
 
 /// The one repository or OCI layout of all references.
@@ -212,6 +227,7 @@ impl Outcome for Done {
         json!({
             "status": word(p.status),
             "collection": p.collection,
+            "role": p.role,
             "state": {"reference": p.state.to_string(), "digest": p.digest},
             "versions": p.versions,
             "expires": p.expires,

@@ -23,6 +23,7 @@ use crate::sig::PublicKey;
 use crate::store::{Failure, Manage};
 use crate::trust::{Anchor, Subject};
 use crate::tuf::CollectionName;
+use crate::tuf::grant::GrantError;
 
 /// Flags of the commands that sign.
 #[derive(Debug, Clone, clap::Args)]
@@ -262,6 +263,19 @@ pub(super) fn open_line(open: &Open) -> String {
 /// What to do about a live state that is damaged or does not verify.
 const REPAIR: &str = "run bulla renew where the newest state is remembered: it puts the state right";
 
+impl From<GrantError> for CliError {
+    fn from(e: GrantError) -> Self {
+        match e {
+            GrantError::Scope { .. } | GrantError::Text(_) | GrantError::Threshold { .. } | GrantError::Nothing => {
+                Self::usage(e.to_string())
+            }
+            _ => Self::new(Exit::No, "delegation.refused", "this is not delegated; nothing was signed")
+                .reason(e)
+                .next("bulla tuf list shows who may speak for what"),
+        }
+    }
+}
+
 impl From<WorkError> for CliError {
     fn from(e: WorkError) -> Self {
         let live = |why: String| {
@@ -303,6 +317,20 @@ impl From<WorkError> for CliError {
             WorkError::Refused(Refusal::Revocations(_)) => {
                 Self::failed("revocation.unreadable", "whether the bundle is revoked cannot be told").reason(e)
             }
+            WorkError::Refused(Refusal::NoRole(_)) => Self::new(Exit::Usage, "role.unknown", "there is no such role")
+                .reason(e)
+                .next("bulla tuf list shows the roles of the collection"),
+            WorkError::Refused(Refusal::OutOfScope { .. } | Refusal::TagsOnly(_)) => {
+                Self::new(Exit::No, "publish.scope", "no key here may publish this; nothing was signed")
+                    .reason(e)
+                    .next("choose a tag of your scope, or ask for another one: bulla tuf request")
+            }
+            WorkError::Refused(Refusal::Hidden { .. }) => {
+                Self::new(Exit::No, "publish.hidden", "readers would not see this; nothing was signed")
+                    .reason(e)
+                    .next("choose another tag, or let the other role give this one up")
+            }
+            WorkError::Refused(Refusal::Grant(e)) => e.into(),
             WorkError::Refused(e) => Self::new(Exit::No, "publish.withdrawn", "the bundle is not published")
                 .reason(e)
                 .next("publish another build"),

@@ -29,6 +29,7 @@ use crate::sig::KeyId;
 use crate::store::{Failure, Store as _, StoreError};
 use crate::time::{Clock, UnixTime};
 use crate::trust::RevocationList;
+use crate::tuf::grant::GrantError;
 use crate::tuf::lineage::{Change, Loser, View};
 use crate::tuf::proposal::{Base, Group, Installed, install};
 use crate::tuf::{
@@ -102,6 +103,19 @@ pub trait Intents: Send + Sync {
         Vec::new()
     }
 
+    /// Look at the roles there are before [`Intents::role`] is asked. Asked once.
+    ///
+    /// # Errors
+    /// No role here can do what is wanted.
+    fn settle(
+        &self,
+        _seats: &BTreeMap<RoleName, RoleAt>,
+        _known: &[&Whole],
+        _keys: &dyn KeyRing,
+    ) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// The changes on top of `view`, signed by key `by` at `at`. Asked once. `known` is what is live and what is remembered.
     ///
     /// # Errors
@@ -135,6 +149,41 @@ pub enum Refusal {
     /// Whether it is revoked cannot be told.
     #[error("the revocation list cannot be read: {0}")]
     Revocations(String),
+    /// The role that was named is not delegated.
+    #[error("{0} is no role of the collection that signs bundles")]
+    NoRole(RoleName),
+    /// No role whose key is here may speak for what is wanted.
+    #[error("{path}: {}", out_of_scope(.roles))]
+    OutOfScope {
+        /// What is wanted.
+        path: String,
+        /// Roles whose key is here, with what they may speak for.
+        roles: Vec<(RoleName, String)>,
+    },
+    /// A role for some tags only lists no digests.
+    #[error("{0} speaks for tags only, and no tag is given")]
+    TagsOnly(RoleName),
+    /// A role before this one lists another digest under the tag, and is the one that readers see.
+    #[error("{path} is listed by {by}, which comes before {role}")]
+    Hidden {
+        /// The path.
+        path: String,
+        /// The role that is read.
+        by: RoleName,
+        /// The role that would not be.
+        role: RoleName,
+    },
+    /// A delegation cannot be granted or taken back.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+}
+
+fn out_of_scope(roles: &[(RoleName, String)]) -> String {
+    let one = |(role, scope): &(RoleName, String)| format!("{role} may speak for {scope}");
+    match roles {
+        [] => "no key of a role that may speak for it is here".to_owned(),
+        _ => roles.iter().map(one).collect::<Vec<_>>().join("; "),
+    }
 }
 
 /// How it ended.
@@ -394,7 +443,7 @@ impl Committer<'_> {
     /// One round: what is live, what is remembered, what was submitted.
     async fn read(&self, job: &Job<'_>, ledger: &mut Ledger) -> Result<Round, WorkError> {
         let mut round = self.around(job, ledger).await?;
-        self.settle_vacant(job, &mut round).await?;
+        self.settle_vacant(&mut round)?;
         self.admit(job, ledger, &mut round)?;
         Ok(round)
     }

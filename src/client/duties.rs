@@ -9,14 +9,14 @@ use super::commit::{WorkError, signed_at};
 use super::known::Known;
 use super::state::{self, FILENAME, Kind, Packed, StateError};
 use super::submission::SubmissionTag;
-use super::whole::{Whole, walk};
+use super::whole::{RoleAt, Whole, walk};
 use crate::oci::{Content, Descriptor, Digest, Manifest, Selector, Tag, media_type};
 use crate::store::{Store, StoreError};
 use crate::time::UnixTime;
 use crate::tuf::lineage::{RoleFile, View, WINDOW};
 use crate::tuf::{
     Bundle, Claim, CollectionName, EntryName, Expiry, FileName, Files, Limits, Paths, RoleName, Trusted,
-    TufError, Version, bundles,
+    TufError, Version,
 };
 
 /// Seconds: a submission may go once a live state signed that long ago holds it.
@@ -30,8 +30,8 @@ const READ_SEALS: usize = 4;
 /// Bundles looked after side by side.
 const CONCURRENCY: usize = 4;
 
-/// The bundles that a state vouches for.
-pub(super) type Entries = BTreeMap<EntryName, Bundle>;
+/// The bundles that a state vouches for, and the role that does.
+pub(super) type Entries = BTreeMap<EntryName, (RoleName, Bundle)>;
 
 /// What was done, and what could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,14 +68,21 @@ pub enum Duty {
     Delete(Tag),
 }
 
-/// The bundle entries of the releases role.
+/// The bundle entries that count: of each path that of the role which a search finds.
 ///
 /// # Errors
 /// A malformed entry.
 pub(super) fn entries(whole: &Whole, collection: &CollectionName) -> Result<Entries, TufError> {
-    let role = RoleName::releases();
-    let Some(file) = whole.role(&role) else { return Ok(Entries::new()) };
-    bundles(collection, file.role().targets()).map_err(|fault| TufError::new(&role, fault))
+    let mut out = Entries::new();
+    for (role, at) in whole.roles() {
+        let targets = at.file.role().targets().iter();
+        for (path, target) in targets.filter(|(path, _)| whole.speaker(path) == Some(role)) {
+            let Some(name) = collection.entry(path) else { continue };
+            let bundle = Bundle::read(target).map_err(|fault| TufError::new(role, fault))?;
+            out.insert(name, (role.clone(), bundle));
+        }
+    }
+    Ok(out)
 }
 
 /// The seal of one bundle: the state as far as this bundle needs it.
@@ -279,7 +286,7 @@ impl Tagging<'_> {
             let entries = entries(&whole, self.collection)?;
             let mut moved = false;
             for tag in tags {
-                let Some(entry) = entries.get(&EntryName::Tag(tag.clone())) else { continue };
+                let Some((_, entry)) = entries.get(&EntryName::Tag(tag.clone())) else { continue };
                 if named.get(tag) == Some(&entry.digest) {
                     continue;
                 }
@@ -382,19 +389,34 @@ impl Tidy<'_> {
     pub(super) async fn run(&self) -> Result<Finished, WorkError> {
         let mut finished = Finished::default();
         let collection = self.tagging.collection;
-        let releases = RoleName::releases();
-        let live = self.last.role(&releases).map(|file| file.version());
-        // What is outside the window was looked after long ago, and lies there where nothing can be deleted.
-        let within = |v: &Version| live.is_some_and(|live| v.get() + WINDOW > live.get());
-        let theirs = self.listed.iter().filter(|t| t.is_of(&releases)).map(SubmissionTag::version);
-        let versions: BTreeSet<Version> = theirs.filter(within).collect();
         let entries = entries(self.last, collection)?;
-        let theirs = |b: &&Bundle| b.about.set.is_some_and(|v| versions.contains(&v));
-        let claimed = |claim| entries.iter().filter(move |(_, b)| b.about.claim == Some(claim));
-        let sealed: Vec<&Bundle> = claimed(Claim::Release).map(|(_, b)| b).filter(theirs).collect();
+        let signed: BTreeSet<(&RoleName, Version)> = self.signed();
+        let theirs = |(role, b): &(RoleName, Bundle)| b.about.set.is_some_and(|v| signed.contains(&(role, v)));
+        let mut sealed: BTreeMap<&Digest, (&Bundle, BTreeSet<Tag>)> = BTreeMap::new();
+        let mut tags = BTreeSet::new();
+        for (name, listed) in entries.iter().filter(|(_, listed)| theirs(listed)) {
+            let bundle = &listed.1;
+            let slot = match (name, bundle.about.claim) {
+                (EntryName::Release(_), Some(Claim::Release)) => sealed.entry(&bundle.digest),
+                (EntryName::Tag(tag), Some(Claim::Tag)) => {
+                    tags.insert(tag.clone());
+                    if entries.contains_key(&EntryName::Release(bundle.digest.clone())) {
+                        continue;
+                    }
+                    sealed.entry(&bundle.digest)
+                }
+                _ => continue,
+            };
+            let (_, named) = slot.or_insert_with(|| (bundle, BTreeSet::new()));
+            named.extend(bundle.about.tags.iter().cloned());
+            named.extend(match name {
+                EntryName::Tag(tag) => Some(tag.clone()),
+                EntryName::Release(_) => None,
+            });
+        }
         let sealing: Vec<BoxFuture<'_, _>> = sealed
-            .into_iter()
-            .map(|bundle| async move { (bundle.digest.clone(), self.seal(bundle).await) }.boxed())
+            .into_values()
+            .map(|(bundle, tags)| async move { (bundle.digest.clone(), self.seal(bundle, &tags).await) }.boxed())
             .collect();
         let results: Vec<_> = stream::iter(sealing).buffer_unordered(CONCURRENCY).collect().await;
         let hung = results.iter().any(|(_, result)| matches!(result, Ok(Did::Now)));
@@ -415,13 +437,6 @@ impl Tidy<'_> {
                 Err(e) => return Err(e),
             }
         }
-        let tags: BTreeSet<Tag> = claimed(Claim::Tag)
-            .filter(|(_, b)| theirs(b))
-            .filter_map(|(name, _)| match name {
-                EntryName::Tag(tag) => Some(tag.clone()),
-                EntryName::Release(_) => None,
-            })
-            .collect();
         self.tagging.set(&tags, self.last, self.manifest, &BTreeMap::new(), &mut finished).await?;
         if finished.open.is_empty() {
             self.delete(&mut finished).await?;
@@ -429,8 +444,20 @@ impl Tidy<'_> {
         Ok(finished)
     }
 
+    /// The role versions of which a submission lies there. What is outside the window was looked after long ago, and lies there
+    /// where nothing can be deleted.
+    fn signed(&self) -> BTreeSet<(&RoleName, Version)> {
+        let of = |(role, at): (&'_ RoleName, &RoleAt)| -> Vec<Version> {
+            let live = at.file.version().get();
+            let theirs = self.listed.iter().filter(|t| t.is_of(role)).map(SubmissionTag::version);
+            theirs.filter(|v| v.get() + WINDOW > live).collect()
+        };
+        let roles = self.last.roles().iter();
+        roles.flat_map(|(role, at)| of((role, at)).into_iter().map(move |v| (role, v))).collect()
+    }
+
     /// Hang a seal where none of this collection hangs. [`Manage::flush`] must follow.
-    async fn seal(&self, entry: &Bundle) -> Result<Did, WorkError> {
+    async fn seal(&self, entry: &Bundle, tags: &BTreeSet<Tag>) -> Result<Did, WorkError> {
         let place = self.tagging.bundles;
         let listed = place.referrers(&entry.digest, Some(media_type::BULLA_SEAL)).await?;
         let root = self.last.files().root(Version::ONE).map(|b| Digest::sha256(b));
@@ -458,27 +485,33 @@ impl Tidy<'_> {
                 break;
             }
             match state::read(place, &content, Kind::Seal).await {
-                Ok(seal) if self.serves(entry, &seal.files) => return Ok(Did::Before),
+                Ok(seal) if self.serves(entry, tags, &seal.files) => return Ok(Did::Before),
                 Ok(_) | Err(StateError::Invalid { .. }) => {}
                 Err(StateError::Store(e)) if e.is_the_items_own() => {}
                 Err(StateError::Store(e)) => return Err(e.into()),
             }
         }
         let Some(content) = bundle(place, &entry.digest).await? else { return Ok(Did::Absent) };
-        hang_seal(place, self.last, self.tagging.collection, content.descriptor(), &entry.about.tags).await?;
+        hang_seal(place, self.last, self.tagging.collection, content.descriptor(), tags).await?;
         Ok(Did::Now)
     }
 
-    /// Whether the files of a seal verify, expired or not, and list the bundle.
-    fn serves(&self, bundle: &Bundle, files: &Files) -> bool {
+    /// Whether the files of a seal verify, expired or not, and list the bundle: by its digest, or one of its tags where a role
+    /// that speaks for tags only vouches for it.
+    fn serves(&self, bundle: &Bundle, tags: &BTreeSet<Tag>, files: &Files) -> bool {
         let collection = self.tagging.collection;
         let (name, limits) = (collection.to_string(), Limits::default());
         let Ok(chain) = walk(self.tagging.anchor, collection, &[self.last.files(), files], &limits) else {
             return false;
         };
-        let (now, path) = (self.tagging.now, collection.release_path(&bundle.digest));
+        let now = self.tagging.now;
         let trusted = Trusted::judge(chain.last(), files, Some(&name), None, Expiry::Collect, now, &limits);
-        trusted.and_then(|t| t.find(&path, files)).is_ok_and(|found| found.target.is_some())
+        let Ok(trusted) = trusted else { return false };
+        let lists = |path: &str| {
+            let target = trusted.find(path, files).ok().and_then(|found| found.target);
+            target.is_some_and(|(_, t)| t.sha256() == Some(bundle.digest.hex()))
+        };
+        lists(&collection.release_path(&bundle.digest)) || tags.iter().any(|t| lists(&collection.tag_path(t)))
     }
 
     /// Delete the submissions that the state read first, signed an hour ago or more, and the one read last both hold; and those

@@ -185,6 +185,7 @@ impl World {
             state: store,
             store,
             bundles: what.iter().map(wanted).collect(),
+            role: None,
             memories: &[home.memory()],
             without_memory: false,
             keys: &home.keys,

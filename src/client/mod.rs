@@ -5,6 +5,7 @@ pub mod audit;
 pub mod ceremony;
 pub mod commit;
 pub mod copy;
+pub mod delegation;
 pub mod duties;
 pub mod export;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub mod publish;
 pub mod recover;
 pub mod renew;
 pub mod replace;
+pub mod requests;
 pub mod revoke;
 pub mod signing;
 pub mod state;

@@ -1,6 +1,9 @@
 //! `publish`: bundles are signed into the collection, a seal is hung on each, their tags are moved last.
 
+mod role;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -10,7 +13,7 @@ use super::duties::{Duty, Entries, Finished, Moves, Open, Tagging, entries, hang
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::KeyRing;
-use super::whole::Whole;
+use super::whole::{RoleAt, Whole};
 use crate::oci::{
     Algorithm, Content, Descriptor, Digest, Manifest, ManifestError, ManifestKind, Reference, Selector, Tag,
     media_type,
@@ -20,7 +23,7 @@ use crate::store::{Manage, Store, StoreError};
 use crate::time::{Clock, UnixTime};
 use crate::trust::is_revoked;
 use crate::tuf::lineage::{Change, View};
-use crate::tuf::{About, Bundle, Claim, CollectionName, EntryName, RoleName, Version};
+use crate::tuf::{About, Bundle, Claim, CollectionName, EntryName, Paths, RoleName, Version};
 
 /// The annotation on the entries of a CNAB index (CNAB-Reg).
 const CNAB_TYPE: &str = "io.cnab.manifest.type";
@@ -39,6 +42,8 @@ pub struct Request<'a> {
     pub store: &'a dyn Manage,
     /// The bundles, pushed already.
     pub bundles: Vec<Wanted>,
+    /// Sign as this role; otherwise as the one whose key is here.
+    pub role: Option<RoleName>,
     /// What is remembered: in the home, and in a lock file.
     pub memories: &'a [Memory],
     /// Sign although nothing is remembered.
@@ -65,11 +70,13 @@ pub struct Published {
     pub status: Status,
     /// The collection.
     pub collection: CollectionName,
+    /// The role that vouches for the bundles.
+    pub role: RoleName,
     /// Where the state lies, with its tag.
     pub state: Reference,
     /// Digest of the state's manifest that was read last.
     pub digest: Digest,
-    /// Versions of releases, snapshot and timestamp in it.
+    /// Versions of releases, of that role, snapshot and timestamp in it.
     pub versions: BTreeMap<RoleName, Version>,
     /// Until when the state is valid: the first expiry of any role in it.
     pub expires: UnixTime,
@@ -170,6 +177,22 @@ struct Prepared {
 struct Releases<'a> {
     collection: &'a CollectionName,
     bundles: &'a [Prepared],
+    asked: Option<&'a RoleName>,
+    /// The role that signs, with what it may speak for; known when the state was read.
+    signs: OnceLock<Signs>,
+}
+
+/// A role that lists bundles.
+#[derive(Debug, Clone)]
+struct Signs {
+    role: RoleName,
+    paths: Option<Paths>,
+}
+
+impl Signs {
+    fn may_list(&self, path: &str) -> bool {
+        self.paths.as_ref().is_none_or(|p| p.cover(path))
+    }
 }
 
 /// Publish.
@@ -201,18 +224,32 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
         keys: request.keys,
         clock: request.clock,
     };
-    let intents = Releases { collection: &request.collection, bundles: &bundles };
+    let intents = Releases {
+        collection: &request.collection,
+        bundles: &bundles,
+        asked: request.role.as_ref(),
+        signs: OnceLock::new(),
+    };
     let none = BTreeSet::new();
     let worked =
         committer.work(&Job { intents: Some(&intents), forced: &none, repair: false, install: None }).await?;
     let entries = entries(&worked.last, &request.collection).map_err(WorkError::from)?;
-    let mut outcomes: Vec<Outcome> = bundles.iter().map(|b| outcome(b, &entries, worked.online)).collect();
+    let signs = intents.signs();
+    let own = role::listed(&worked.last, &request.collection, &signs.role).map_err(WorkError::from)?;
+    let seen = Seen {
+        collection: &request.collection,
+        signs: &signs,
+        own: &own,
+        entries: &entries,
+        committed: worked.online,
+    };
+    let mut outcomes: Vec<Outcome> = bundles.iter().map(|b| outcome(b, &seen)).collect();
 
     let mut finished = Finished::default();
     let sealed: Vec<&mut Outcome> = bundles
         .iter()
         .zip(&mut outcomes)
-        .filter(|(b, o)| o.status != Status::Submitted && entries.contains_key(&release_of(b)))
+        .filter(|(b, o)| o.status != Status::Submitted && is_read(&entries, b, o))
         .map(|(_, outcome)| outcome)
         .collect();
     let subjects: Vec<_> = sealed.iter().map(|o| (o.bundle.bare(), o.tags.clone())).collect();
@@ -234,8 +271,12 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
         now: request.clock.now(),
         moves: Moves::All,
     };
-    let tags: BTreeSet<Tag> =
-        outcomes.iter().filter(|o| o.status != Status::Submitted).flat_map(|o| o.tags.clone()).collect();
+    // A role that is only read where it is named as a source moves no tags.
+    let tags: BTreeSet<Tag> = outcomes
+        .iter()
+        .filter(|o| o.status != Status::Submitted)
+        .flat_map(|o| o.tags.iter().filter(|t| names(&entries, t, &o.bundle.digest)).cloned())
+        .collect();
     let manifests = bundles.iter().map(|b| (b.content.digest().clone(), b.content.clone())).collect();
     tagging.set(&tags, &worked.last, worked.manifest.digest(), &manifests, &mut finished).await?;
     for outcome in &mut outcomes {
@@ -248,7 +289,7 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
             outcome.status = Status::Incomplete;
         }
     }
-    Ok(published(&request, worked, outcomes, finished))
+    Ok(published(&request, signs.role, worked, outcomes, finished))
 }
 
 /// Read a bundle and what is to be said about it.
@@ -298,9 +339,37 @@ fn parts(manifest: &Manifest) -> Vec<Descriptor> {
     runnable.take(MAX_PARTS).cloned().collect()
 }
 
+impl Releases<'_> {
+    /// The role that signs; releases until it is known.
+    fn signs(&self) -> Signs {
+        self.signs.get().cloned().unwrap_or_else(|| Signs { role: RoleName::releases(), paths: None })
+    }
+}
+
 impl Intents for Releases<'_> {
     fn role(&self) -> RoleName {
-        RoleName::releases()
+        self.signs().role
+    }
+
+    fn settle(
+        &self,
+        seats: &BTreeMap<RoleName, RoleAt>,
+        known: &[&Whole],
+        keys: &dyn KeyRing,
+    ) -> Result<(), Refusal> {
+        let wanted: Vec<String> =
+            self.bundles.iter().flat_map(|b| &b.tags).map(|tag| self.collection.tag_path(tag)).collect();
+        let untagged = self.bundles.iter().find(|b| b.tags.is_empty());
+        let untagged = untagged.map(|b| self.collection.release_path(b.content.digest()));
+        let signs = role::choose(seats, keys, self.asked, &wanted, untagged.as_deref())?;
+        for bundle in self.bundles {
+            for tag in &bundle.tags {
+                let path = self.collection.tag_path(tag);
+                role::check_seen(known, &signs.role, &path, bundle.content.digest())?;
+            }
+        }
+        let _ = self.signs.set(signs);
+        Ok(())
     }
 
     fn changes(
@@ -311,6 +380,7 @@ impl Intents for Releases<'_> {
         at: UnixTime,
     ) -> Result<Vec<Change>, Refusal> {
         let lists = revocation_lists(known, self.collection)?;
+        let signs = self.signs();
         let mut changes = Vec::new();
         for bundle in self.bundles {
             let digest = bundle.content.digest();
@@ -340,7 +410,12 @@ impl Intents for Releases<'_> {
             let mut release = about(Some(Claim::Release));
             release.tags = bundle.tags.clone();
             let set = |path: String, bundle: &Bundle| Change::Set { path, value: bundle.to_json() };
-            changes.push(set(self.collection.release_path(digest), &entry(release)));
+            // Who speaks for some tags only does not say of a digest that it is a release (docs/adr/0010).
+            let path = self.collection.release_path(digest);
+            let releases = signs.may_list(&path);
+            if releases {
+                changes.push(set(path, &entry(release)));
+            }
             for tag in &bundle.tags {
                 let path = self.collection.tag_path(tag);
                 let mut claim = about(Some(Claim::Tag));
@@ -350,7 +425,7 @@ impl Intents for Releases<'_> {
                     .filter(|before: &Digest| before != digest);
                 changes.push(set(path, &entry(claim)));
             }
-            for part in &bundle.parts {
+            for part in bundle.parts.iter().filter(|_| releases) {
                 let mut derived = about(None);
                 derived.media_type.clone_from(&part.media_type);
                 derived.platform.clone_from(&part.platform);
@@ -391,13 +466,40 @@ fn release_of(bundle: &Prepared) -> EntryName {
     EntryName::Release(bundle.content.digest().clone())
 }
 
+/// What the state that was read last says.
+struct Seen<'a> {
+    collection: &'a CollectionName,
+    signs: &'a Signs,
+    /// The entries of the role that signs.
+    own: &'a BTreeMap<EntryName, Bundle>,
+    /// The entries that readers find.
+    entries: &'a Entries,
+    committed: bool,
+}
+
+/// Whether readers find the bundle: by its digest, or by one of its tags.
+fn is_read(entries: &Entries, bundle: &Prepared, outcome: &Outcome) -> bool {
+    entries.contains_key(&release_of(bundle))
+        || outcome.tags.iter().any(|tag| names(entries, tag, bundle.content.digest()))
+}
+
+/// Whether readers find that `tag` names `digest`.
+fn names(entries: &Entries, tag: &Tag, digest: &Digest) -> bool {
+    entries.get(&EntryName::Tag(tag.clone())).is_some_and(|(_, entry)| entry.digest == *digest)
+}
+
 /// How a bundle stands in the state that was read last.
-fn outcome(bundle: &Prepared, entries: &Entries, committed: bool) -> Outcome {
-    let digest = bundle.content.digest();
+fn outcome(bundle: &Prepared, seen: &Seen<'_>) -> Outcome {
+    let (digest, committed) = (bundle.content.digest(), seen.committed);
     let (mut tags, mut lost) = (BTreeSet::new(), BTreeMap::new());
-    let mut absent = entries.get(&release_of(bundle)).is_none_or(|e| e.about.claim.is_none());
+    let release = release_of(bundle);
+    let listed = seen.own.get(&release).is_some_and(|e| e.about.claim.is_some());
+    let mut absent = !listed && seen.signs.may_list(&seen.collection.release_path(digest));
     for tag in &bundle.tags {
-        match entries.get(&EntryName::Tag(tag.clone())) {
+        let name = EntryName::Tag(tag.clone());
+        // Below releases what readers find decides; a role beside it is only read where it is named.
+        let read = seen.entries.get(&name).filter(|_| role::is_searched(&seen.signs.role)).map(|(_, e)| e);
+        match read.or_else(|| seen.own.get(&name)) {
             Some(entry) if entry.digest == *digest => {
                 tags.insert(tag.clone());
             }
@@ -423,19 +525,28 @@ fn outcome(bundle: &Prepared, entries: &Entries, committed: bool) -> Outcome {
     }
 }
 
-fn published(request: &Request<'_>, worked: Worked, bundles: Vec<Outcome>, finished: Finished) -> Published {
+fn published(
+    request: &Request<'_>,
+    role: RoleName,
+    worked: Worked,
+    bundles: Vec<Outcome>,
+    finished: Finished,
+) -> Published {
     let trusted = worked.last.trusted();
     let mut versions = BTreeMap::from([
         (RoleName::snapshot(), trusted.snapshot().version()),
         (RoleName::timestamp(), trusted.timestamp().version()),
     ]);
-    versions.extend(trusted.pin(&RoleName::releases()).map(|p| (RoleName::releases(), p.version)));
+    for role in [RoleName::releases(), role.clone()] {
+        versions.extend(trusted.pin(&role).map(|p| (role.clone(), p.version)));
+    }
     let expiries = trusted.expiries().into_iter().map(|(_, at)| at);
     let expires = expiries.chain(worked.last.roles().values().map(|r| r.file.expires())).min();
     let tag = request.collection.state_tag();
     Published {
         status: bundles.iter().map(|b| b.status).max().unwrap_or(Status::Released),
         collection: request.collection.clone(),
+        role,
         state: request.state.place().at(Some(Selector::Tag(tag))),
         digest: worked.manifest.digest().clone(),
         versions,

@@ -1,5 +1,7 @@
 //! Submissions: signed next versions of a role, each at a tag of its own beside the state, waiting to be admitted.
 
+mod terms;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -242,8 +244,7 @@ fn judge(
     let Some((at, bytes)) = seats.get(&role).zip(files.get(name).cloned()) else {
         return Fetched::Invalid(format!("{role} is no role of the collection"));
     };
-    let limits = Limits::default();
-    if bytes.len() as u64 > limits.targets_bytes {
+    if bytes.len() as u64 > terms::most_bytes(&role) {
         return Fetched::Invalid(format!("a role file of {} bytes", bytes.len()));
     }
     files.retain(|_| false);
@@ -257,11 +258,11 @@ fn judge(
     if submission.tag != *tag {
         return Fetched::Invalid("its tag is another file's".into());
     }
-    let collection = collection.to_string();
-    let ours = submission.file.check_collection(&role, &collection);
-    match ours.and_then(|()| at.check_paths(&role, &submission.file)) {
+    let ours = submission.file.check_collection(&role, &collection.to_string());
+    let ours = ours.and_then(|()| at.check_paths(&role, &submission.file)).map_err(|e| e.to_string());
+    match ours.and_then(|()| terms::check(collection, &role, at, &submission.file, now)) {
         Ok(()) => Fetched::Valid(Box::new(submission)),
-        Err(e) => Fetched::Invalid(e.to_string()),
+        Err(why) => Fetched::Invalid(why),
     }
 }
 

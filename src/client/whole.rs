@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::time::UnixTime;
 pub use crate::tuf::RoleAt;
+use crate::tuf::lineage::genesis;
 use crate::tuf::proposal::Base;
 use crate::tuf::{
     CollectionName, Expiry, Fault, FileName, FilePin, Files, Limits, Metadata, RoleKeys, RoleName, RootChain,
@@ -23,6 +24,7 @@ pub struct Whole {
     trusted: Trusted,
     files: Files,
     roles: BTreeMap<RoleName, RoleAt>,
+    vacant: BTreeMap<RoleName, RoleAt>,
 }
 
 /// Whether a target path is that of a file of the whole collection, which a state carries: no bundle and no link.
@@ -96,27 +98,42 @@ impl Whole {
         let name = collection.to_string();
         let trusted = Trusted::judge(chain.last(), files, Some(&name), None, Expiry::Collect, now, limits)?;
         let keys = chain.last().role().targets_keys().clone();
-        let top = RoleAt { keys, paths: None, file: trusted.targets().clone() };
+        let top = RoleAt { keys, paths: None, by: None, terms: None, file: trusted.targets().clone() };
         let mut roles = BTreeMap::from([(RoleName::targets(), top)]);
+        let mut vacant = BTreeMap::new();
         let mut open = vec![RoleName::targets()];
         while let Some(delegator) = open.pop() {
             let delegations = roles.get(&delegator).map(|r| r.file.role().delegations().to_vec());
             for delegation in delegations.unwrap_or_default() {
-                let Some(file) = trusted.load(&delegation, files)? else { continue };
+                let by = Some(delegator.clone());
+                let at = |file| RoleAt {
+                    keys: delegation.keys.clone(),
+                    paths: Some(delegation.paths.clone()),
+                    by,
+                    terms: delegation.terms.clone(),
+                    file,
+                };
+                let Some(file) = trusted.load(&delegation, files)? else {
+                    if vacant.len() < MAX_ROLES {
+                        let first = Arc::new(genesis(&name, &delegation.name)?);
+                        vacant.entry(delegation.name.clone()).or_insert_with(|| at(first));
+                    }
+                    continue;
+                };
                 if roles.len() >= MAX_ROLES {
                     let fault = Fault::Cap { what: "targets roles", limit: MAX_ROLES };
                     return Err(TufError::new(&delegation.name, fault));
                 }
                 // Reached by two ways, the file had to verify on both; the first one stands.
-                if let Entry::Vacant(slot) = roles.entry(delegation.name) {
-                    let at = RoleAt { keys: delegation.keys, paths: Some(delegation.paths), file };
+                if let Entry::Vacant(slot) = roles.entry(delegation.name.clone()) {
+                    let at = at(file);
                     at.check_paths(slot.key(), &at.file)?;
                     open.push(slot.key().clone());
                     slot.insert(at);
                 }
             }
         }
-        Ok(Self { trusted, files: files.clone(), roles })
+        Ok(Self { trusted, files: files.clone(), roles, vacant })
     }
 
     /// The top-level metadata.
@@ -134,6 +151,42 @@ impl Whole {
         &self.roles
     }
 
+    /// Roles that are delegated and have no file yet: the first one is signed by their own keys.
+    pub fn vacant(&self) -> &BTreeMap<RoleName, RoleAt> {
+        &self.vacant
+    }
+
+    /// The role whose entry for `path` counts: the first that lists it, in the order of [`crate::tuf::Search`]. Every role was
+    /// verified under each of its delegations before.
+    pub fn speaker(&self, path: &str) -> Option<&RoleName> {
+        let mut ahead: Vec<&RoleName> = Vec::new();
+        let mut visited = BTreeSet::new();
+        let (mut name, mut at) = self.roles.get_key_value(&RoleName::targets())?;
+        loop {
+            visited.insert(name);
+            let file = at.file.role();
+            if file.targets().contains_key(path) {
+                return Some(name);
+            }
+            let mut children = Vec::new();
+            for delegation in file.delegations().iter().filter(|d| d.paths.cover(path)) {
+                children.push(&delegation.name);
+                if delegation.terminating {
+                    ahead.clear();
+                    break;
+                }
+            }
+            ahead.extend(children.into_iter().rev());
+            (name, at) = loop {
+                let next = ahead.pop()?;
+                match self.roles.get_key_value(next) {
+                    Some(found) if !visited.contains(next) => break found,
+                    _ => {}
+                }
+            };
+        }
+    }
+
     /// The file of a targets role.
     pub fn role(&self, role: &RoleName) -> Option<&Arc<Metadata<Targets>>> {
         self.roles.get(role).map(|r| &r.file)
@@ -146,7 +199,8 @@ impl Whole {
 
     /// Who may sign a role.
     pub fn keys(&self, role: &RoleName) -> Option<&RoleKeys> {
-        self.trusted.root().role().keys(role).or_else(|| self.roles.get(role).map(|r| &r.keys))
+        let seat = || self.roles.get(role).or_else(|| self.vacant.get(role));
+        self.trusted.root().role().keys(role).or_else(|| seat().map(|r| &r.keys))
     }
 
     /// The files of the whole collection that the state lists: revocations, layouts, public keys. Bundles and links are none,

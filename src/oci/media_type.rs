@@ -27,6 +27,10 @@ pub const BULLA_PROPOSAL: &str = "application/vnd.bulla.proposal.v1";
 pub const BULLA_PROPOSAL_JSON: &str = "application/vnd.bulla.proposal.v1+json";
 /// Tries at `init` whether tags can be moved (docs/formats.md).
 pub const BULLA_PROBE: &str = "application/vnd.bulla.probe.v1";
+/// A request for a delegation (docs/formats.md).
+pub const BULLA_REQUEST: &str = "application/vnd.bulla.delegation-request.v1";
+/// That a request was denied (docs/formats.md).
+pub const BULLA_DENIAL: &str = "application/vnd.bulla.delegation-denial.v1";
 /// A TUF metadata file as a layer.
 pub const TUF_METADATA: &str = "application/vnd.tuf.metadata+json";
 /// A TUF target file as a layer.

@@ -1,12 +1,15 @@
 //! Delegations: who may speak for which target paths (TUF specification 4.5, `delegations`).
 
+mod overlap;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::metadata::field;
+use super::grant::Terms;
+use super::metadata::{field, typed};
 use super::root::{RawRole, role_keys};
 use super::{Fault, RoleKeys, RoleName};
 use crate::oci::Digest;
@@ -23,6 +26,8 @@ pub struct Delegation {
     pub paths: Paths,
     /// Whether the search ends here when the path matches.
     pub terminating: bool,
+    /// `x-bulla`: on which terms it was granted.
+    pub terms: Option<Terms>,
 }
 
 /// What a delegation covers.
@@ -122,6 +127,8 @@ struct RawDelegation {
     paths: Option<Vec<String>>,
     path_hash_prefixes: Option<Vec<String>>,
     terminating: bool,
+    #[serde(rename = "x-bulla")]
+    terms: Option<Value>,
 }
 
 /// Read `delegations` of a targets file.
@@ -162,7 +169,8 @@ pub(super) fn read_delegations(
             }
         };
         let keys = role_keys(&keys, r.role, faulty)?;
-        out.push(Delegation { name: r.name, keys, paths, terminating: r.terminating });
+        let terms = r.terms.as_ref().map(typed).transpose()?;
+        out.push(Delegation { name: r.name, keys, paths, terminating: r.terminating, terms });
     }
     Ok(out)
 }

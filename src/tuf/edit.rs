@@ -13,7 +13,7 @@ use crate::sig::{KeyId, PublicKey};
 use crate::time::UnixTime;
 
 /// The version of the TUF specification that bulla writes.
-const SPEC_VERSION: &str = "1.0.34";
+pub(super) const SPEC_VERSION: &str = "1.0.34";
 
 /// An unsigned next version of a metadata file.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,7 +135,8 @@ impl Draft {
 /// A delegation to `role` in the making.
 pub fn delegation(role: RoleName, signers: &Signers, paths: Paths, terminating: bool) -> Delegation {
     let keys = signers.keys.iter().map(|k| (k.key_id(), Some(k.clone()))).collect();
-    Delegation { name: role, keys: RoleKeys { threshold: signers.threshold, keys }, paths, terminating }
+    let keys = RoleKeys { threshold: signers.threshold, keys };
+    Delegation { name: role, keys, paths, terminating, terms: None }
 }
 
 fn keys_object<'a>(keys: impl IntoIterator<Item = &'a PublicKey>) -> Value {
@@ -154,6 +155,9 @@ fn delegations_object(delegations: &[Delegation]) -> Value {
         match &d.paths {
             Paths::Patterns(p) => role["paths"] = p.iter().map(|p| json!(p.as_str())).collect(),
             Paths::HashPrefixes(p) => role["path_hash_prefixes"] = json!(p),
+        }
+        if let Some(terms) = &d.terms {
+            role["x-bulla"] = json!(terms);
         }
         role
     });

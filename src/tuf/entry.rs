@@ -142,6 +142,11 @@ impl CollectionName {
         format!("{}.p.", self.state_tag())
     }
 
+    /// What the tags of requests for a delegation start with: `bulla.<h>.r.`.
+    pub fn request_prefix(&self) -> String {
+        format!("{}.r.", self.state_tag())
+    }
+
     /// A target path of this collection that names a bundle.
     pub fn entry(&self, path: &str) -> Option<EntryName> {
         let rest = path.strip_prefix(&self.to_string())?;

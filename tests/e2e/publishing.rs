@@ -146,6 +146,7 @@ impl Collection {
                 selector: Selector::Digest(digest.clone()),
                 tags: tags.iter().map(|t| t.parse().unwrap()).collect(),
             }],
+            role: None,
             memories: std::slice::from_ref(&home.memory),
             without_memory: false,
             keys: &home.keys,

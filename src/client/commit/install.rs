@@ -7,18 +7,12 @@ use bytes::Bytes;
 use super::joined::newest;
 use super::round::Round;
 use super::{Committer, Job, Ledger, Reason, WorkError};
-use crate::client::signing::{can_sign, require, sign};
+use crate::client::signing::{can_sign, require};
 use crate::client::submission::{Fetched, Submission, SubmissionTag, pack_group};
 use crate::sig::json;
-use crate::tuf::lineage::{self, RoleFile, Verdict, View};
+use crate::tuf::lineage::{self, RoleFile, Verdict, View, genesis};
 use crate::tuf::proposal::{Base, Group, RoleAt, install};
-use crate::tuf::{
-    Draft, Extra, Files, Heading, Limits, Metadata, RoleKeys, RoleName, Targets, TufError, Unverified,
-    Version,
-};
-
-/// Lifetime of the first file of a role, seconds.
-const FIRST_LIFE: i64 = 90 * 86_400;
+use crate::tuf::{Files, Limits, Metadata, RoleName, Targets, TufError, Unverified, Version};
 
 /// How a group stands to what is published.
 pub(super) enum Stand {
@@ -263,47 +257,28 @@ impl Committer<'_> {
         Ok(Stand::Follows(Box::new(with)))
     }
 
-    /// Give files to roles that are delegated to and have none: the first one that was submitted, or, for what is to be
-    /// published here, an empty one.
-    pub(super) async fn settle_vacant(&self, job: &Job<'_>, round: &mut Round) -> Result<(), WorkError> {
-        let mut settled = Vec::new();
-        for (role, seat) in &round.vacant {
+    /// Give files to roles that are delegated to and have none: what the first one descends from, so that nobody's is lost where
+    /// two sign it at once.
+    pub(super) fn settle_vacant(&self, round: &mut Round) -> Result<(), WorkError> {
+        let name = self.collection.to_string();
+        for (role, seat) in std::mem::take(&mut round.vacant) {
             // Where the role was delegated to before, its old file is still listed, and versions must not fall.
             let listed = round.live.iter().chain(&round.memory);
-            let floor = listed.filter_map(|w| w.trusted().pin(role)).map(|pin| pin.version).max();
+            let floor = listed.filter_map(|w| w.trusted().pin(&role)).map(|pin| pin.version).max();
+            let start = genesis(&name, &role)?;
             let theirs =
-                round.seen.iter().filter(|s| s.role == *role && floor.is_none_or(|f| s.file.version() > f));
+                round.seen.iter().filter(|s| s.role == role && floor.is_none_or(|f| s.file.version() > f));
+            // A first file that was made by other means has no ancestor, and stands where no other one does.
+            let descends = theirs.clone().any(|s| s.file.holds(&start.as_ancestor()));
             let first = theirs.min_by_key(|s| (s.file.version(), s.lineage.hash().to_owned()));
-            let file = match first {
+            let file = match first.filter(|_| floor.is_some() || !descends) {
                 Some(submission) => submission.file.clone(),
-                None if job.intents.is_some_and(|i| i.role() == *role) => {
-                    let version = floor.map_or(Version::ONE, Version::next);
-                    self.first_file(role, &seat.keys, version).await?
-                }
-                None => continue,
+                None if floor.is_some() => continue,
+                None => std::sync::Arc::new(start),
             };
-            let at = RoleAt { keys: seat.keys.clone(), paths: seat.paths.clone(), file };
-            settled.push((role.clone(), at));
-        }
-        for (role, at) in settled {
-            round.vacant.remove(&role);
-            round.roles.insert(role, at);
+            round.roles.insert(role, seat.with(file));
         }
         Ok(())
-    }
-
-    async fn first_file(
-        &self,
-        role: &RoleName,
-        keys: &RoleKeys,
-        version: Version,
-    ) -> Result<std::sync::Arc<Metadata<Targets>>, WorkError> {
-        let now = self.clock.now();
-        let extra = Extra::new(self.collection.to_string(), now);
-        let heading = Heading { version, expires: now.plus(FIRST_LIFE), extra };
-        let draft = Draft::targets(&heading, serde_json::Map::new(), &[]);
-        let bytes = sign(self.keys, role, keys, &draft).await?;
-        Ok(Submission::of(role, keys, &bytes, Files::new())?.file)
     }
 }
 

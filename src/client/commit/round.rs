@@ -149,6 +149,10 @@ impl Committer<'_> {
     /// Fold every role; sign what no file carries, what is wanted, and what is due.
     async fn choose(&self, job: &Job<'_>, ledger: &mut Ledger, round: &Round) -> Result<Chosen, WorkError> {
         let mut chosen = Chosen::default();
+        if let Some(intents) = job.intents.filter(|_| !ledger.asked) {
+            let known: Vec<&Whole> = round.live.iter().chain(&round.memory).collect();
+            intents.settle(&round.roles, &known, self.keys)?;
+        }
         for (role, at) in &round.roles {
             let Joined { live, remembered, submissions, live_file, memory_file, may_sign, folded } =
                 self.joined(round, role, at)?;
@@ -178,15 +182,18 @@ impl Committer<'_> {
                 let lists = Lists::of(self.collection, round, &folded, &submissions);
                 changes.extend(self.joined_list(job, ledger, at, &lists, may_sign, &mut came)?);
             }
+            let vacant = lineage::is_genesis(&newest);
             let due = may_sign && !ledger.signed.contains_key(role) && self.is_role_due(job, role, &newest);
             // Its keys were rotated, and nobody has signed it with the new ones.
-            let due = due || !newest.count(&at.keys).is_met();
+            let due = !vacant && (due || !newest.count(&at.keys).is_met());
             if folded.view.file().is_some() && changes.is_empty() && !due {
-                chosen.files.insert(role.clone(), newest);
+                if !vacant {
+                    chosen.files.insert(role.clone(), newest);
+                }
                 continue;
             }
             let highest = files.map(|f| f.version()).max();
-            let (now, life) = (self.clock.now(), lifetime(&newest));
+            let (now, life) = (self.clock.now(), life_of(at, &newest));
             let collection = self.collection.to_string();
             let draft = lineage::next(&folded.view, highest, &changes, &collection, now, now.plus(life));
             let bytes = sign(self.keys, role, &at.keys, &draft).await?;
@@ -554,6 +561,11 @@ fn lifetime<R>(file: &Metadata<R>) -> i64 {
         life if life > 0 => life,
         _ => 86_400,
     }
+}
+
+/// How long the next file of a delegated role is valid: as its terms say, otherwise as long as the one before.
+fn life_of(at: &RoleAt, newest: &Metadata<Targets>) -> i64 {
+    at.terms.as_ref().and_then(|t| i64::try_from(t.lifetime).ok()).unwrap_or_else(|| lifetime(newest))
 }
 
 /// Target files that came with the submissions that were folded.

@@ -264,6 +264,7 @@ async fn a_bundle_may_lie_elsewhere_than_the_state() {
             selector: Selector::Digest(bundle.digest().clone()),
             tags: BTreeSet::from(["v1".parse().unwrap()]),
         }],
+        role: None,
         memories: &[world.owner.memory()],
         without_memory: false,
         keys: &world.owner.keys,

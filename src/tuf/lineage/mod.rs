@@ -4,6 +4,7 @@
 //! files (docs/adr/0003): no common ancestor is fetched. Names are those of that page.
 
 mod content;
+mod genesis;
 mod origin;
 mod sign;
 
@@ -11,6 +12,7 @@ mod sign;
 mod tests;
 
 pub use content::{Content, DELEGATIONS, Entry, Loser, Merged, merge};
+pub use genesis::{genesis, is_genesis};
 pub use origin::{Gap, Origin, Origins, SignedFile, origins};
 pub use sign::{Change, is_needed, next};
 

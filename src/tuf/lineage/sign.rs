@@ -89,6 +89,7 @@ pub fn next(
     ancestors.drain(..oldest);
 
     let mut signed = view.rest.clone();
+    signed.remove(super::genesis::MARK);
     let content = Content::new(entries, withdrawn);
     let delegations_set = content.put(&mut signed);
     let mut extra = Extra::new(collection, at);

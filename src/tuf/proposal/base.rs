@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::tuf::grant::Terms;
 use crate::tuf::{
     Ancestor, CollectionName, Delegation, Fault, Metadata, Paths, RoleKeys, RoleName, Root, Targets, TufError,
 };
@@ -17,7 +18,11 @@ pub struct RoleAt {
     pub keys: RoleKeys,
     /// What it may speak for; top-level targets for everything.
     pub paths: Option<Paths>,
-    /// The file.
+    /// The role that delegates to it; none for top-level targets.
+    pub by: Option<RoleName>,
+    /// On which terms it was granted.
+    pub terms: Option<Terms>,
+    /// The file; where nobody has signed one yet, what the first one descends from.
     pub file: Arc<Metadata<Targets>>,
 }
 
@@ -28,6 +33,10 @@ pub struct Seat {
     pub keys: RoleKeys,
     /// What it may speak for; top-level targets for everything.
     pub paths: Option<Paths>,
+    /// The role that delegates to it; none for top-level targets.
+    pub by: Option<RoleName>,
+    /// On which terms it was granted.
+    pub terms: Option<Terms>,
 }
 
 /// The published files of a collection, verified.
@@ -44,9 +53,29 @@ pub(super) struct Way {
     pub(super) by: RoleName,
     pub(super) keys: RoleKeys,
     pub(super) paths: Option<Paths>,
+    pub(super) terms: Option<Terms>,
+}
+
+impl Way {
+    /// The place at the end of this way.
+    pub(super) fn seat(&self) -> Seat {
+        let by = Some(self.by.clone()).filter(|by| *by != RoleName::root());
+        Seat { keys: self.keys.clone(), paths: self.paths.clone(), by, terms: self.terms.clone() }
+    }
+
+    /// The place with its file.
+    pub(super) fn taken_by(&self, file: Arc<Metadata<Targets>>) -> RoleAt {
+        self.seat().with(file)
+    }
 }
 
 impl Seat {
+    /// The place with its file.
+    pub fn with(&self, file: Arc<Metadata<Targets>>) -> RoleAt {
+        let (keys, paths) = (self.keys.clone(), self.paths.clone());
+        RoleAt { keys, paths, by: self.by.clone(), terms: self.terms.clone(), file }
+    }
+
     /// As [`RoleAt::check_paths`].
     ///
     /// # Errors
@@ -59,7 +88,8 @@ impl Seat {
 impl RoleAt {
     /// The place without the file.
     pub fn seat(&self) -> Seat {
-        Seat { keys: self.keys.clone(), paths: self.paths.clone() }
+        let (keys, paths) = (self.keys.clone(), self.paths.clone());
+        Seat { keys, paths, by: self.by.clone(), terms: self.terms.clone() }
     }
 
     /// That `file` lists only what the role may speak for. Verifiers pass over the rest, but it may be the file of another
@@ -138,7 +168,7 @@ pub(super) fn ways<'a>(
     content: impl Fn(&RoleName) -> Option<&'a Targets>,
 ) -> Result<BTreeMap<RoleName, Vec<Way>>, TufError> {
     let targets = RoleName::targets();
-    let first = Way { by: RoleName::root(), keys: top.clone(), paths: None };
+    let first = Way { by: RoleName::root(), keys: top.clone(), paths: None, terms: None };
     let mut out = BTreeMap::from([(targets.clone(), vec![first])]);
     let (mut open, mut seen, mut count) = (vec![targets], BTreeSet::new(), 0);
     while let Some(by) = open.pop() {
@@ -150,7 +180,8 @@ pub(super) fn ways<'a>(
             if count > MAX_WAYS {
                 return Err(TufError::new(&by, Fault::Cap { what: "delegations", limit: MAX_WAYS }));
             }
-            let way = Way { by: by.clone(), keys: d.keys.clone(), paths: Some(d.paths.clone()) };
+            let (keys, paths) = (d.keys.clone(), Some(d.paths.clone()));
+            let way = Way { by: by.clone(), keys, paths, terms: d.terms.clone() };
             out.entry(d.name.clone()).or_default().push(way);
             open.push(d.name.clone());
         }

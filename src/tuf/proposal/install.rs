@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::base::{Way, ways, within};
+use super::base::{ways, within};
 use super::{Base, RoleAt, Seat};
 use crate::tuf::{
     Fault, FileName, Limits, Metadata, RoleKeys, RoleName, Root, Targets, TufError, Unverified, Version,
@@ -125,7 +125,7 @@ pub fn install(base: &Base, root: &Metadata<Root>, group: &Group) -> Result<Inst
     }
     let name = base.collection().to_string();
     for (role, ways) in ways {
-        let Some(Way { keys, paths, .. }) = ways.first().cloned() else { continue };
+        let Some(first) = ways.first() else { continue };
         let file = match parsed.remove(&role) {
             Some(file) => {
                 let sets: Vec<&RoleKeys> = ways.iter().map(|w| &w.keys).collect();
@@ -141,7 +141,7 @@ pub fn install(base: &Base, root: &Metadata<Root>, group: &Group) -> Result<Inst
                     file.clone()
                 }
                 None => {
-                    out.vacant.insert(role, Seat { keys, paths });
+                    out.vacant.insert(role, first.seat());
                     continue;
                 }
             },
@@ -149,7 +149,7 @@ pub fn install(base: &Base, root: &Metadata<Root>, group: &Group) -> Result<Inst
         for way in &ways {
             within(&role, way.paths.as_ref(), file.role())?;
         }
-        out.roles.insert(role, RoleAt { keys, paths, file });
+        out.roles.insert(role, first.taken_by(file));
     }
     Ok(out)
 }

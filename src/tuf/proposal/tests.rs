@@ -14,11 +14,12 @@ fn base(sim: &Sim) -> Base {
     let trusted =
         Trusted::judge(chain.last(), &files, Some(COLLECTION), None, Expiry::Collect, NOW, &limits).unwrap();
     let keys = chain.last().role().targets_keys().clone();
-    let top = RoleAt { keys, paths: None, file: trusted.targets().clone() };
+    let top = RoleAt { keys, paths: None, by: None, terms: None, file: trusted.targets().clone() };
     let mut roles = BTreeMap::from([(RoleName::targets(), top)]);
     for d in trusted.targets().role().delegations() {
         let Some(file) = trusted.load(d, &files).unwrap() else { continue };
-        roles.insert(d.name.clone(), RoleAt { keys: d.keys.clone(), paths: Some(d.paths.clone()), file });
+        let (keys, paths, by) = (d.keys.clone(), Some(d.paths.clone()), Some(RoleName::targets()));
+        roles.insert(d.name.clone(), RoleAt { keys, paths, by, terms: None, file });
     }
     Base::new(Sim::name(), chain.last().clone(), roles)
 }
