@@ -10,11 +10,12 @@ use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
 use super::signing::{SigningArgs, open_line, pending_json, reason, state_place};
+use super::tuf;
 use crate::client::places::Places as _;
 use crate::client::publish::{PublishError, Published, Request, Status, Wanted, publish};
 use crate::oci::{Reference, Selector, Tag};
-use crate::tuf::RoleName;
 use crate::store::copy::{CopyRequest, KeepExisting, copy};
+use crate::tuf::RoleName;
 
 /// Vouch for bundles: sign them into the collection, hang a seal on each, move their tags
 ///
@@ -35,7 +36,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TAG")]
     tag: Vec<Tag>,
     /// Sign as this role: `dev` means targets/releases/dev. Otherwise as the one whose key is here
-    #[arg(long, value_name = "ROLE", value_parser = delegated_role)]
+    #[arg(long, value_name = "ROLE", value_parser = tuf::role_name)]
     role: Option<RoleName>,
     #[command(flatten)]
     signing: SigningArgs,
@@ -90,16 +91,6 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
     }
     Ok(Box::new(Done::new(published)))
-}
-
-/// A role by its whole name, or by the part of it below `targets/releases`.
-pub(super) fn delegated_role(text: &str) -> Result<RoleName, String> {
-    let whole = match text {
-        "releases" => "targets/releases".to_owned(),
-        _ if text == "targets" || text.starts_with("targets/") => text.to_owned(),
-        _ => format!("{}/{text}", RoleName::releases()),
-    };
-    whole.parse().map_err(|e| format!("{e}"))
 }
 
 /// The one repository or OCI layout of all references.

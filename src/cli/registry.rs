@@ -13,6 +13,9 @@ use crate::keys::{Password, Passwords};
 use crate::oci::Reference;
 use crate::store::registry::{ClientCert, CredentialSources, Login, RegistryConfig};
 
+/// Transfers at a time, unless told otherwise.
+const CONCURRENCY: u8 = 6;
+
 /// How a connection to a registry is made.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Registries")]
@@ -44,8 +47,50 @@ pub(super) struct RegistryArgs {
     #[arg(long)]
     password_stdin: bool,
     /// At most N transfers at a time
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = CONCURRENCY, value_parser = clap::value_parser!(u8).range(1..=64))]
     concurrency: u8,
+}
+
+/// The same for commands where `--key` is a signing key.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Registries")]
+pub(super) struct KeyedRegistryArgs {
+    /// Trust these CA certificates (PEM) besides the system's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// TLS client certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the TLS client certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Talk http, not https
+    #[arg(long)]
+    plain_http: bool,
+    /// Log in to the registry named on the command line as NAME
+    #[arg(long, value_name = "NAME", requires = "password_stdin")]
+    username: Option<String>,
+    /// Read a password from standard input: the registry's with --username, otherwise the keys'
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+impl KeyedRegistryArgs {
+    /// As every other command takes them.
+    pub(super) fn registry(self) -> RegistryArgs {
+        let reach = ReachArgs {
+            ca_file: self.ca_file,
+            cert: self.tls_cert,
+            tls_key: self.tls_key,
+            plain_http: self.plain_http,
+        };
+        RegistryArgs {
+            reach,
+            username: self.username,
+            password_stdin: self.password_stdin,
+            concurrency: CONCURRENCY,
+        }
+    }
 }
 
 impl ReachArgs {

@@ -54,6 +54,11 @@ pub(super) struct Desk {
 }
 
 impl SigningArgs {
+    /// Of a command that signs nothing.
+    pub(super) fn reading(named: Option<CollectionName>, lock: Option<PathBuf>) -> Self {
+        Self { named, releases_key: None, online_key: None, lock, dangerously_without_memory: None }
+    }
+
     /// Everything for the collection that `place` belongs to. `more` are keys that only one command knows.
     pub(super) fn desk(
         &self,
@@ -266,9 +271,10 @@ const REPAIR: &str = "run bulla renew where the newest state is remembered: it p
 impl From<GrantError> for CliError {
     fn from(e: GrantError) -> Self {
         match e {
-            GrantError::Scope { .. } | GrantError::Text(_) | GrantError::Threshold { .. } | GrantError::Nothing => {
-                Self::usage(e.to_string())
-            }
+            GrantError::Scope { .. }
+            | GrantError::Text(_)
+            | GrantError::Threshold { .. }
+            | GrantError::Nothing => Self::usage(e.to_string()),
             _ => Self::new(Exit::No, "delegation.refused", "this is not delegated; nothing was signed")
                 .reason(e)
                 .next("bulla tuf list shows who may speak for what"),

@@ -2,16 +2,25 @@
 
 mod approve;
 mod commit;
+mod delegate;
+mod deny;
+mod desk;
 mod export;
+mod grant;
 mod import;
 mod proposal;
 mod propose;
+mod list;
+mod request;
+mod requests;
+mod undelegate;
 
 use clap::Subcommand;
 
 use super::context::Context;
 use super::error::CliError;
 use super::render::Outcome;
+use crate::tuf::RoleName;
 
 /// Look after a collection's TUF repository: who may sign what, and what other TUF clients read
 ///
@@ -28,6 +37,13 @@ enum Action {
     Propose(propose::Args),
     Approve(approve::Args),
     Commit(commit::Args),
+    Delegate(delegate::Args),
+    Undelegate(undelegate::Args),
+    List(list::Args),
+    Request(request::Args),
+    Requests(requests::Args),
+    Grant(grant::Args),
+    Deny(deny::Args),
     Export(export::Args),
     Import(import::Args),
 }
@@ -37,7 +53,24 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         Action::Propose(args) => propose::run(args, cx),
         Action::Approve(args) => approve::run(args, cx),
         Action::Commit(args) => commit::run(args, cx),
+        Action::Delegate(args) => delegate::run(args, cx),
+        Action::Undelegate(args) => undelegate::run(args, cx),
+        Action::List(args) => list::run(args, cx),
+        Action::Request(args) => request::run(args, cx),
+        Action::Requests(args) => requests::run(args, cx),
+        Action::Grant(args) => grant::run(args, cx),
+        Action::Deny(args) => deny::run(args, cx),
         Action::Export(args) => export::run(args, cx),
         Action::Import(args) => import::run(args, cx),
     }
+}
+
+/// A role by its whole name, or by the part of it below `targets/releases`.
+pub(super) fn role_name(text: &str) -> Result<RoleName, String> {
+    let whole = match text {
+        "releases" | "revocations" => format!("targets/{text}"),
+        _ if text == "targets" || text.starts_with("targets/") => text.to_owned(),
+        _ => format!("{}/{text}", RoleName::releases()),
+    };
+    whole.parse().map_err(|e| format!("{e}"))
 }

@@ -173,15 +173,10 @@ impl<'a> Desk<'a> {
     }
 }
 
-fn row(
-    whole: &Whole,
-    collection: &CollectionName,
-    by: &RoleName,
-    d: &crate::tuf::Delegation,
-) -> Row {
+fn row(whole: &Whole, collection: &CollectionName, by: &RoleName, d: &crate::tuf::Delegation) -> Row {
     let file = whole.role(&d.name).filter(|f| !is_genesis(f));
     let signed = |f: &crate::tuf::Metadata<crate::tuf::Targets>| {
-        (f.version(), f.extra().map_or(f.expires(), |x| x.at), f.expires())
+        (f.version(), f.extra().map_or_else(|| f.expires(), |x| x.at), f.expires())
     };
     let bundles = |f: &crate::tuf::Metadata<crate::tuf::Targets>| {
         f.role().targets().keys().filter(|p| collection.entry(p).is_some()).count()
@@ -218,7 +213,8 @@ impl Editing {
 
     /// Whether the state that was read last holds the change.
     fn is_in(&self, worked: &Worked) -> bool {
-        let delegated = worked.last.role(&self.by).and_then(|file| file.role().delegation(self.role()).cloned());
+        let delegated =
+            worked.last.role(&self.by).and_then(|file| file.role().delegation(self.role()).cloned());
         match &self.edit {
             Edit::Grant(grant) => delegated.is_some_and(|d| d.terms.as_ref() == Some(&grant.terms)),
             Edit::TakeBack(_) => delegated.is_none(),
@@ -243,23 +239,13 @@ impl Intents for Editing {
         Ok(())
     }
 
-    fn changes(
-        &self,
-        known: &[&Whole],
-        view: &View,
-        _: &KeyId,
-        _: UnixTime,
-    ) -> Result<Vec<Change>, Refusal> {
+    fn changes(&self, known: &[&Whole], view: &View, _: &KeyId, _: UnixTime) -> Result<Vec<Change>, Refusal> {
         let Some(at) = known.iter().find_map(|whole| whole.roles().get(&self.by)) else {
             return Err(Refusal::NoRole(self.by.clone()));
         };
         let delegations = view.content().entry(DELEGATIONS).map_or(Value::Null, |e| e.value().clone());
-        let delegator = Delegator {
-            role: &self.by,
-            paths: at.paths.as_ref(),
-            keys: &at.keys,
-            delegations: &delegations,
-        };
+        let delegator =
+            Delegator { role: &self.by, paths: at.paths.as_ref(), keys: &at.keys, delegations: &delegations };
         // A snapshot never drops what it listed: a name that was used would come back with its old file.
         let taken = |role: &RoleName| {
             known.iter().any(|whole| {

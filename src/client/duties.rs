@@ -391,7 +391,8 @@ impl Tidy<'_> {
         let collection = self.tagging.collection;
         let entries = entries(self.last, collection)?;
         let signed: BTreeSet<(&RoleName, Version)> = self.signed();
-        let theirs = |(role, b): &(RoleName, Bundle)| b.about.set.is_some_and(|v| signed.contains(&(role, v)));
+        let theirs =
+            |(role, b): &(RoleName, Bundle)| b.about.set.is_some_and(|v| signed.contains(&(role, v)));
         let mut sealed: BTreeMap<&Digest, (&Bundle, BTreeSet<Tag>)> = BTreeMap::new();
         let mut tags = BTreeSet::new();
         for (name, listed) in entries.iter().filter(|(_, listed)| theirs(listed)) {
@@ -416,7 +417,9 @@ impl Tidy<'_> {
         }
         let sealing: Vec<BoxFuture<'_, _>> = sealed
             .into_values()
-            .map(|(bundle, tags)| async move { (bundle.digest.clone(), self.seal(bundle, &tags).await) }.boxed())
+            .map(|(bundle, tags)| {
+                async move { (bundle.digest.clone(), self.seal(bundle, &tags).await) }.boxed()
+            })
             .collect();
         let results: Vec<_> = stream::iter(sealing).buffer_unordered(CONCURRENCY).collect().await;
         let hung = results.iter().any(|(_, result)| matches!(result, Ok(Did::Now)));

@@ -123,7 +123,8 @@ pub async fn list(
     for tag in &tags {
         let Some(rest) = tag.as_str().strip_prefix(&prefix) else { continue };
         let (hash, denied) = rest.strip_suffix(".d").map_or((rest, false), |hash| (hash, true));
-        let hex = hash.len() == TAG_HEX && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let hex =
+            hash.len() == TAG_HEX && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if hex {
             *named.entry(hash.to_owned()).or_default() |= denied;
         }
@@ -148,7 +149,9 @@ pub async fn list(
     let wanted = stream::iter(named.into_iter().take(MAX_REQUESTS).map(read));
     let read: Vec<Option<Listed>> = wanted.buffered(CONCURRENCY).try_collect().await?;
     let mut requests: Vec<Listed> = read.into_iter().flatten().collect();
-    requests.sort_by_key(|l| (l.request.as_ref().map_or(UnixTime::from_secs(i64::MAX), |(_, r)| r.at), l.tag.clone()));
+    requests.sort_by_key(|l| {
+        (l.request.as_ref().map_or(UnixTime::from_secs(i64::MAX), |(_, r)| r.at), l.tag.clone())
+    });
     Ok(Listing { requests, more })
 }
 
@@ -171,7 +174,9 @@ pub async fn find(
     // A whole hash is longer than what the tag holds of it.
     let begins = |tag: &&Tag| {
         let rest = tag.as_str().strip_prefix(&prefix).filter(|rest| rest.len() == TAG_HEX);
-        rest.is_some_and(|rest| rest.starts_with(&named) || (named.len() > TAG_HEX && named.starts_with(rest)))
+        rest.is_some_and(|rest| {
+            rest.starts_with(&named) || (named.len() > TAG_HEX && named.starts_with(rest))
+        })
     };
     let found: Vec<&Tag> = tags.iter().filter(|_| hex).filter(begins).collect();
     let at = match found[..] {
@@ -255,7 +260,11 @@ async fn push(store: &dyn Manage, kind: &str, document: &[u8], tag: Option<&Tag>
 }
 
 /// The document at a tag; `None`: nothing is there any more. What is no such artifact is named, and no failure.
-async fn fetch(store: &dyn Manage, tag: &Tag, kind: &str) -> Result<Option<Result<Vec<u8>, String>>, StoreError> {
+async fn fetch(
+    store: &dyn Manage,
+    tag: &Tag,
+    kind: &str,
+) -> Result<Option<Result<Vec<u8>, String>>, StoreError> {
     let no = |why: &str| Ok(Some(Err(why.to_owned())));
     let manifest = match store.resolve(&Selector::Tag(tag.clone())).await {
         Ok(Some(manifest)) => manifest,
@@ -304,6 +313,8 @@ async fn denial(
 fn granted(whole: &Whole, request: &Request) -> Option<RoleName> {
     let signs = |keys: &crate::tuf::RoleKeys| keys.keys.values().flatten().any(|k| *k == request.key);
     let roles = whole.roles().iter().chain(whole.vacant());
-    roles.filter(|(role, _)| !role.is_top_level()).find(|(_, at)| signs(&at.keys)).map(|(role, _)| role.clone())
+    roles
+        .filter(|(role, _)| !role.is_top_level())
+        .find(|(_, at)| signs(&at.keys))
+        .map(|(role, _)| role.clone())
 }
-

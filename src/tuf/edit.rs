@@ -13,7 +13,7 @@ use crate::sig::{KeyId, PublicKey};
 use crate::time::UnixTime;
 
 /// The version of the TUF specification that bulla writes.
-pub(super) const SPEC_VERSION: &str = "1.0.34";
+const SPEC_VERSION: &str = "1.0.34";
 
 /// An unsigned next version of a metadata file.
 #[derive(Debug, Clone, PartialEq)]

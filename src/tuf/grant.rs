@@ -164,7 +164,8 @@ impl CollectionName {
             _ => format!(":{text}"),
         };
         let legal = |s: &str, more: &str| {
-            !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "_.-*?".contains(c) || more.contains(c))
+            !s.is_empty()
+                && s.chars().all(|c| c.is_ascii_alphanumeric() || "_.-*?".contains(c) || more.contains(c))
         };
         let fits = match rest.split_at(1) {
             (":", tag) => legal(tag, "") && tag.len() <= 128,
@@ -172,7 +173,9 @@ impl CollectionName {
             (_, path) => legal(path, "/"),
         };
         if !fits {
-            return Err(bad("write a tag, a pattern of tags as in dev-*, @sha256:*, or the collection's name"));
+            return Err(bad(
+                "write a tag, a pattern of tags as in dev-*, @sha256:*, or the collection's name",
+            ));
         }
         Ok(vec![pattern(&format!("{name}{rest}"))?])
     }
@@ -191,7 +194,8 @@ fn pattern(text: &str) -> Result<PathPattern, GrantError> {
 /// # Errors
 /// Empty, too long, or with control characters.
 pub fn check_text(what: &'static str, text: &str) -> Result<(), GrantError> {
-    let legal = !text.trim().is_empty() && text.chars().count() <= MAX_TEXT && !text.chars().any(char::is_control);
+    let legal =
+        !text.trim().is_empty() && text.chars().count() <= MAX_TEXT && !text.chars().any(char::is_control);
     if legal { Ok(()) } else { Err(GrantError::Text(what)) }
 }
 
@@ -256,7 +260,9 @@ pub fn take_back(delegator: Delegator<'_>, role: &RoleName) -> Result<Value, Gra
         return Err(GrantError::Absent { delegator: delegator.role.clone(), role: role.clone() });
     }
     let used = |id: &str| {
-        roles.iter().any(|r| r["keyids"].as_array().is_some_and(|ids| ids.iter().any(|i| i.as_str() == Some(id))))
+        roles
+            .iter()
+            .any(|r| r["keyids"].as_array().is_some_and(|ids| ids.iter().any(|i| i.as_str() == Some(id))))
     };
     keys.retain(|id, _| used(id));
     Ok(joined(delegator.delegations, keys, roles))
@@ -287,7 +293,9 @@ fn check_scope(
         let known = siblings.iter().find(|d| d.name == RoleName::revocations());
         let theirs = known.and_then(|d| Some((d.name.clone(), d.paths.may_overlap(pattern)?)));
         return match theirs {
-            Some((sibling, theirs)) => Err(GrantError::Overlap { pattern: pattern.to_string(), sibling, theirs }),
+            Some((sibling, theirs)) => {
+                Err(GrantError::Overlap { pattern: pattern.to_string(), sibling, theirs })
+            }
             None if hidden => Ok(()),
             None => Err(GrantError::Reached(pattern.to_string())),
         };

@@ -144,7 +144,11 @@ impl Request {
     /// # Errors
     /// It is for another one.
     pub fn check_collection(&self, collection: &CollectionName) -> Result<(), RequestError> {
-        if self.collection == *collection { Ok(()) } else { Err(RequestError::Collection(self.collection.clone())) }
+        if self.collection == *collection {
+            Ok(())
+        } else {
+            Err(RequestError::Collection(self.collection.clone()))
+        }
     }
 
     fn body(&self) -> Value {
@@ -196,7 +200,13 @@ impl Denial {
             return Err(RequestError::Format("it denies another request".into()));
         }
         check_text("the reason", &raw.reason)?;
-        Ok(Self { collection: raw.collection, request: raw.request, reason: raw.reason, at: raw.at, by: raw.by })
+        Ok(Self {
+            collection: raw.collection,
+            request: raw.request,
+            reason: raw.reason,
+            at: raw.at,
+            by: raw.by,
+        })
     }
 
     fn body(&self) -> Value {
@@ -258,7 +268,16 @@ mod tests {
         let key = SimKey::new(seed);
         let collection: CollectionName = COLLECTION.parse().unwrap();
         let paths = collection.scope("dev-*").unwrap();
-        (Request { collection, identity: "Anna Beispiel <anna@ex.com>".into(), key: key.public(), paths, at: NOW }, key)
+        (
+            Request {
+                collection,
+                identity: "Anna Beispiel <anna@ex.com>".into(),
+                key: key.public(),
+                paths,
+                at: NOW,
+            },
+            key,
+        )
     }
 
     #[test]
@@ -313,10 +332,8 @@ mod tests {
             at: NOW,
             by: releases.public().key_id(),
         };
-        let keys = RoleKeys {
-            threshold: 1,
-            keys: [(releases.public().key_id(), Some(releases.public()))].into(),
-        };
+        let keys =
+            RoleKeys { threshold: 1, keys: [(releases.public().key_id(), Some(releases.public()))].into() };
         let document = denial.assemble(&releases.sign(&denial.message()));
         let read = |d: &[u8], hash: &str, keys: &[&RoleKeys]| Denial::read(d, &asked.collection, hash, keys);
         assert_eq!(read(&document, &hash, &[&keys]), Ok(denial.clone()));

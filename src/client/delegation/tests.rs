@@ -14,9 +14,9 @@ use crate::client::submission::Submission;
 use crate::oci::{Content, Selector};
 use crate::sig::PublicKey;
 use crate::store::memory::MemoryStore;
+use crate::trust::Verdict;
 use crate::tuf::lineage::{RoleFile, genesis, next};
 use crate::tuf::{Draft, Extra, Files, Heading, RoleKeys, Signers};
-use crate::trust::Verdict;
 
 const DEV: u8 = 21;
 const RC: u8 = 22;
@@ -62,7 +62,8 @@ impl World {
     }
 
     async fn grant(&self, last: &str, seeds: &[u8], scopes: &[&str]) {
-        let done = self.change(&self.owner, "targets/releases", Edit::Grant(wanted(last, seeds, 1, scopes))).await;
+        let done =
+            self.change(&self.owner, "targets/releases", Edit::Grant(wanted(last, seeds, 1, scopes))).await;
         assert!(done.unwrap().committed);
     }
 
@@ -211,7 +212,10 @@ async fn out_of_scope_is_refused_at_publishing_at_admission_and_at_verification(
     assert!(matches!(&e, Refusal::OutOfScope { roles, .. } if roles[0].0 == role("dev")), "{e}");
     let e = refused(world.publish_as(&dev, None, &a, &["dev-1", "v1"]).await.unwrap_err());
     assert!(matches!(e, Refusal::OutOfScope { .. }));
-    assert_eq!(refused(world.publish_as(&dev, None, &a, &[]).await.unwrap_err()), Refusal::TagsOnly(role("dev")));
+    assert_eq!(
+        refused(world.publish_as(&dev, None, &a, &[]).await.unwrap_err()),
+        Refusal::TagsOnly(role("dev"))
+    );
     let e = refused(world.publish_as(&dev, Some(&role("ops")), &a, &["dev-1"]).await.unwrap_err());
     assert_eq!(e, Refusal::NoRole(role("ops")));
     assert_eq!(world.submissions().await, 1, "only the grant");
@@ -242,7 +246,9 @@ async fn out_of_scope_is_refused_at_publishing_at_admission_and_at_verification(
     .clone();
     signed["targets"][&path] = entry(&a);
     let keys = live.vacant()[&role("dev")].keys.clone();
-    let file = crate::client::signing::sign(&dev.keys, &role("dev"), &keys, &Draft::from_signed(signed)).await.unwrap();
+    let file = crate::client::signing::sign(&dev.keys, &role("dev"), &keys, &Draft::from_signed(signed))
+        .await
+        .unwrap();
     force(&world, &role("dev"), file).await;
     world.store.push_manifest(&a, Some(&"v1".parse().unwrap())).await.unwrap();
     assert_eq!(world.because(":v1").await, "bundle.tag.unlisted");
@@ -286,11 +292,17 @@ async fn who_was_taken_back_is_refused_everywhere_and_the_name_is_spent() {
     world.renew(&job, &[]).await.unwrap();
     assert!(world.trusts(":dev-1").await);
     world.clock.forward(60);
-    let late = world.smuggle("dev", &[DEV], |s| s["targets"][name().tag_path(&"dev-2".parse().unwrap())] = entry(&b)).await;
-    let done = world.change(&world.home(&[Home::RELEASES]), "targets/releases", Edit::TakeBack(role("dev"))).await;
+    let late = world
+        .smuggle("dev", &[DEV], |s| s["targets"][name().tag_path(&"dev-2".parse().unwrap())] = entry(&b))
+        .await;
+    let done =
+        world.change(&world.home(&[Home::RELEASES]), "targets/releases", Edit::TakeBack(role("dev"))).await;
     assert!(!done.unwrap().committed, "the online key is elsewhere");
     let renewed = world.renew(&job, &[]).await.unwrap();
-    assert!(!renewed.admitted.iter().any(|a| a.role == role("dev") && a.tag == late) || !world.trusts(":dev-2").await);
+    assert!(
+        !renewed.admitted.iter().any(|a| a.role == role("dev") && a.tag == late)
+            || !world.trusts(":dev-2").await
+    );
     assert_eq!(world.because(":dev-1").await, "bundle.tag.unlisted");
     // From now on there is no such role.
     let again = world.renew(&job, &[]).await.unwrap();
@@ -300,7 +312,9 @@ async fn who_was_taken_back_is_refused_everywhere_and_the_name_is_spent() {
     let e = world.publish_as(&dev, Some(&role("dev")), &b, &["dev-2"]).await.unwrap_err();
     assert!(matches!(e, PublishError::Work(WorkError::Refused(Refusal::NoRole(_)))), "{e}");
     assert_eq!(world.because(":dev-1").await, "bundle.tag.unlisted");
-    let e = world.change(&world.owner, "targets/releases", Edit::Grant(wanted("dev", &[RC], 1, &["dev-*"]))).await;
+    let e = world
+        .change(&world.owner, "targets/releases", Edit::Grant(wanted("dev", &[RC], 1, &["dev-*"])))
+        .await;
     assert!(matches!(e, Err(WorkError::Refused(Refusal::Grant(GrantError::Taken(_))))));
     world.grant("dev2", &[RC], &["dev-*"]).await;
     assert_eq!(world.renew(&job, &[]).await.unwrap().commits, 0);
@@ -352,16 +366,15 @@ async fn two_who_sign_the_first_file_at_once_are_joined() {
 async fn siblings_do_not_overlap_unless_no_search_reaches_them() {
     let world = world().await;
     world.grant("dev", &[DEV], &["dev-*"]).await;
-    for (scope, by) in [("*-1", "targets/releases"), ("dev-1", "targets/releases"), ("*", "targets/releases")] {
+    for (scope, by) in [("*-1", "targets/releases"), ("dev-1", "targets/releases"), ("*", "targets/releases")]
+    {
         let e = world.change(&world.owner, by, Edit::Grant(wanted("x", &[RC], 1, &[scope]))).await;
         assert!(matches!(e, Err(WorkError::Refused(Refusal::Grant(GrantError::Overlap { .. })))), "{scope}");
     }
     let owner = world.home(&[Home::TARGETS, Home::ONLINE]);
-    let security = |paths: Vec<crate::tuf::PathPattern>| Edit::Grant(Grant {
-        role: "targets/security".parse().unwrap(),
-        paths,
-        ..wanted("x", &[RC], 1, &[])
-    });
+    let security = |paths: Vec<crate::tuf::PathPattern>| {
+        Edit::Grant(Grant { role: "targets/security".parse().unwrap(), paths, ..wanted("x", &[RC], 1, &[]) })
+    };
     let all = name().scope(&name().to_string()).unwrap();
     assert!(world.change(&owner, "targets", security(all)).await.unwrap().committed);
     // It is read only where it is named as a source: it signs, and no tag moves.
@@ -450,18 +463,33 @@ async fn a_hostile_delegate_harms_nobody_else() {
     let a = image(&*world.store, "a").await;
     let path = name().tag_path(&"dev-1".parse().unwrap());
     let mine = json!({public(DEV).key_id().as_str(): public(DEV).to_tuf()});
-    let to = |role: &str| json!({"keys": mine, "roles": [{
-        "name": role, "keyids": [public(DEV).key_id()], "threshold": 1, "terminating": false, "paths": ["*"],
-    }]});
+    let to = |role: &str| {
+        json!({"keys": mine, "roles": [{
+            "name": role, "keyids": [public(DEV).key_id()], "threshold": 1, "terminating": false, "paths": ["*"],
+        }]})
+    };
     type Edited = Box<dyn FnOnce(&mut Value)>;
     let (p, e) = (path.clone(), entry(&a));
     let many: Map<String, Value> = (0..6_000).map(|n| (format!("{}:dev-{n}", name()), entry(&a))).collect();
     let cases: Vec<(&str, Edited)> = vec![
         // Under these, no state would verify any more.
-        ("delegates", { let d = to("targets/releases"); Box::new(move |s| s["delegations"] = d) }),
-        ("delegates", { let d = to("targets/releases/rc"); Box::new(move |s| s["delegations"] = d) }),
+        ("delegates", {
+            let d = to("targets/releases");
+            Box::new(move |s| s["delegations"] = d)
+        }),
+        ("delegates", {
+            let d = to("targets/releases/rc");
+            Box::new(move |s| s["delegations"] = d)
+        }),
         ("expires at", Box::new(|s| s["expires"] = json!("2127-01-01T00:00:00Z"))),
-        ("custom.bulla", Box::new(move |s| { let mut e = e; e["custom"] = json!({}); s["targets"][p] = e })),
+        (
+            "custom.bulla",
+            Box::new(move |s| {
+                let mut e = e;
+                e["custom"] = json!({});
+                s["targets"][p] = e
+            }),
+        ),
         ("bytes", Box::new(move |s| s["targets"] = Value::Object(many))),
         ("collection", Box::new(|s| s["x-bulla"]["collection"] = json!("ex.com/other"))),
     ];

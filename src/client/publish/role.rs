@@ -49,11 +49,7 @@ pub(super) fn choose(
 }
 
 /// That the role may speak for every tag, and for the digest where there is none.
-fn fits(
-    (role, at): (&RoleName, &RoleAt),
-    tags: &[String],
-    untagged: Option<&str>,
-) -> Result<(), Refusal> {
+fn fits((role, at): (&RoleName, &RoleAt), tags: &[String], untagged: Option<&str>) -> Result<(), Refusal> {
     let covers = |path: &str| at.paths.as_ref().is_none_or(|p| p.cover(path));
     if let Some(path) = tags.iter().find(|path| !covers(path)) {
         return Err(Refusal::OutOfScope { path: path.clone(), roles: vec![(role.clone(), scope(at))] });
@@ -78,7 +74,8 @@ pub(super) fn check_seen(
         let Some(by) = whole.speaker(path).filter(|by| role.as_str().starts_with(&format!("{by}/"))) else {
             continue;
         };
-        let listed = whole.role(by).and_then(|file| file.role().targets().get(path)?.sha256().map(str::to_owned));
+        let listed =
+            whole.role(by).and_then(|file| file.role().targets().get(path)?.sha256().map(str::to_owned));
         if listed.as_deref() != Some(digest.hex()) {
             return Err(Refusal::Hidden { path: path.to_owned(), by: by.clone(), role: role.clone() });
         }

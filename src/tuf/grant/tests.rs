@@ -34,17 +34,19 @@ fn wanted(role: &str, seed: u8, scope: &str) -> Grant {
 
 /// Grant under releases, on top of what is delegated.
 fn under_releases(now: Option<&Value>, g: &Grant) -> Result<Value, GrantError> {
-    let (role, paths, keys) =
-        (RoleName::releases(), patterns(&name().release_patterns().each_ref().map(|s| s.as_str())), keys(&SimKey::new(3)));
+    let (role, paths, keys) = (
+        RoleName::releases(),
+        patterns(&name().release_patterns().each_ref().map(|s| s.as_str())),
+        keys(&SimKey::new(3)),
+    );
     let delegations = now.unwrap_or(&Value::Null);
     grant(Delegator { role: &role, paths: Some(&paths), keys: &keys, delegations }, g, |_| false)
 }
 
 #[test]
 fn scopes_have_short_forms() {
-    let scope = |s: &str| -> Vec<String> {
-        name().scope(s).unwrap().iter().map(ToString::to_string).collect()
-    };
+    let scope =
+        |s: &str| -> Vec<String> { name().scope(s).unwrap().iter().map(ToString::to_string).collect() };
     let c = COLLECTION;
     assert_eq!(scope("dev-*"), [format!("{c}:dev-*")]);
     assert_eq!(scope(":v1"), [format!("{c}:v1")]);
@@ -52,7 +54,17 @@ fn scopes_have_short_forms() {
     assert_eq!(scope("@sha256:*"), [format!("{c}@sha256:*")]);
     assert_eq!(scope(c), [format!("{c}:*"), format!("{c}@sha256:*")]);
     assert_eq!(scope(&format!("{c}/in-toto-metadata/*/*.link")), [format!("{c}/in-toto-metadata/*/*.link")]);
-    for bad in ["", "other.com/org/app:*", "a/b", "dev[12]", "dev 1", "@md5:*", ":", "@sha256:", "ex.com/org/apple:*"] {
+    for bad in [
+        "",
+        "other.com/org/app:*",
+        "a/b",
+        "dev[12]",
+        "dev 1",
+        "@md5:*",
+        ":",
+        "@sha256:",
+        "ex.com/org/apple:*",
+    ] {
         assert!(name().scope(bad).is_err(), "{bad}");
     }
 }
@@ -64,10 +76,15 @@ fn siblings_speak_for_different_things() {
     let two = under_releases(Some(&one), &wanted("targets/releases/rc", 12, "rc-*")).unwrap();
     assert_eq!((two["roles"].as_array().unwrap().len(), two["keys"].as_object().unwrap().len()), (2, 2));
     let overlap = under_releases(Some(&two), &wanted("targets/releases/x", 13, "*-1")).unwrap_err();
-    assert!(matches!(&overlap, GrantError::Overlap { sibling, .. } if sibling.as_str() == "targets/releases/dev"));
+    assert!(
+        matches!(&overlap, GrantError::Overlap { sibling, .. } if sibling.as_str() == "targets/releases/dev")
+    );
     let again = under_releases(Some(&two), &wanted("targets/releases/dev", 13, "y")).unwrap_err();
     assert!(matches!(again, GrantError::Taken(_)));
-    let foreign = Grant { paths: vec![PathPattern::parse("other.com/x:*").unwrap()], ..wanted("targets/releases/x", 13, "y") };
+    let foreign = Grant {
+        paths: vec![PathPattern::parse("other.com/x:*").unwrap()],
+        ..wanted("targets/releases/x", 13, "y")
+    };
     assert!(matches!(under_releases(None, &foreign), Err(GrantError::NotOurs { .. })));
     let own = under_releases(None, &wanted("targets/releases/x", 3, "y")).unwrap_err();
     assert!(matches!(own, GrantError::OwnKey { .. }));
@@ -105,20 +122,29 @@ fn beside_releases_only_what_no_search_reaches() {
     let by = signers(&[&SimKey::new(3)], 1);
     let usual = [
         delegation(RoleName::revocations(), &by, patterns(&[c.revocations_path().as_str()]), true),
-        delegation(RoleName::releases(), &by, patterns(&c.release_patterns().each_ref().map(|s| s.as_str())), true),
+        delegation(
+            RoleName::releases(),
+            &by,
+            patterns(&c.release_patterns().each_ref().map(|s| s.as_str())),
+            true,
+        ),
     ];
     let draft = Draft::targets(&heading(1, NOW, DAY), Map::new(), &usual);
     let delegations = &draft.signed()["delegations"];
     let delegator = Delegator { role: &role, paths: None, keys: &top, delegations };
     let mut security = wanted("targets/security", 11, COLLECTION);
     let with = grant(delegator, &security, |_| false).unwrap();
-    let names: Vec<_> = with["roles"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap().to_owned()).collect();
+    let names: Vec<_> =
+        with["roles"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap().to_owned()).collect();
     assert_eq!(names, ["targets/revocations", "targets/releases", "targets/security"]);
     // The same scope again: roles that are named as sources may agree on anything.
     let again = Delegator { role: &role, paths: None, keys: &top, delegations: &with };
     security.role = "targets/quality".parse().unwrap();
     assert!(grant(again, &security, |_| false).is_ok());
-    assert_eq!(grant(again, &security, |r| r.as_str() == "targets/quality"), Err(GrantError::Taken(security.role.clone())));
+    assert_eq!(
+        grant(again, &security, |r| r.as_str() == "targets/quality"),
+        Err(GrantError::Taken(security.role.clone()))
+    );
     security.paths = vec![PathPattern::parse(&format!("{c}/in-toto-metadata/root.layout")).unwrap()];
     assert!(matches!(grant(again, &security, |_| false), Err(GrantError::Reached(_))));
     security.paths = vec![PathPattern::parse(&format!("{c}/*")).unwrap()];

@@ -5,11 +5,13 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::oci::sorted_json;
-use crate::tuf::edit::SPEC_VERSION;
 use crate::tuf::{Limits, Metadata, RoleName, Targets, TufError, Unverified, Version};
 
 /// Member that only such a file has; it also makes it another one for every role.
 pub(super) const MARK: &str = "x-bulla-genesis";
+
+/// Fixed: the bytes of this file must be the same for every version of bulla.
+const SPEC_VERSION: &str = "1.0.0";
 
 /// Version 1 of a delegated role that nobody has signed yet: empty, without signatures, the same for everybody. It is never
 /// written anywhere; the first file that is signed has version 2 and names it as its ancestor.
@@ -48,6 +50,8 @@ mod tests {
         let role: RoleName = "targets/releases/dev".parse().unwrap();
         let start = genesis(COLLECTION, &role).unwrap();
         assert!(is_genesis(&start));
+        let same_for_everybody = "bbe5a04a0ca46ab4c45a017d97b7e98c3f626e8a48262797826d8ad1c2dd0bcf";
+        assert_eq!(start.digest().hex(), same_for_everybody);
         let start = RoleFile::of(&start).unwrap();
         let first = |n: &str| {
             let value = json!({"length": 1, "hashes": {"sha256": n.repeat(32)}});
@@ -55,7 +59,8 @@ mod tests {
             let draft = next(&View::of(&start), None, &[change], COLLECTION, NOW, NOW.plus(DAY));
             assert!(draft.signed().get(MARK).is_none());
             let bytes = signed(&draft, &[&SimKey::new(7)]);
-            let file = Unverified::parse(&role, &bytes, &Limits::default()).unwrap().verify(&role, &[]).unwrap();
+            let file =
+                Unverified::parse(&role, &bytes, &Limits::default()).unwrap().verify(&role, &[]).unwrap();
             assert_eq!(file.version().get(), 2);
             assert!(!is_genesis(&file));
             RoleFile::of(&file).unwrap()

@@ -1,0 +1,92 @@
+//! `bulla tuf grant`.
+
+use super::delegate::seconds;
+use super::desk::{SignArgs, changed};
+use super::requests::{as_file, read_file};
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Exit};
+use crate::cli::render::Outcome;
+use crate::client::delegation::{Edit, role_under};
+use crate::client::requests::{asked_for, find, read};
+use crate::oci::Reference;
+use crate::trust::Duration;
+use crate::tuf::grant::{Grant, GrantError, Terms, Vetting};
+use crate::tuf::{RoleName, Signers};
+
+/// Grant a request: what it asks for, or less, is delegated to its key; who vetted whom stays in the signed metadata
+#[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "Example:\n  bulla tuf grant registry.example.com/team/app 7b0c92e1 --role anna --vetted-by 'Berta Muster' --note 'staff card; hash read out on the phone'"
+)]
+pub(super) struct Args {
+    /// Where the state lies: host/repository or oci:DIR
+    #[arg(value_name = "REPO")]
+    place: Reference,
+    /// The request: at least 8 digits of its hash, or its file
+    #[arg(value_name = "REQUEST")]
+    request: String,
+    /// Who vetted the asker
+    #[arg(long, value_name = "NAME")]
+    vetted_by: String,
+    /// How: what was compared, by which way
+    #[arg(long, value_name = "TEXT")]
+    note: String,
+    /// Name of the role: `anna` means targets/releases/anna. Otherwise the first digits of the key's id
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    /// Grant this only; it must lie within what was asked for (can be repeated)
+    #[arg(long, value_name = "PATTERN", num_args = 1..)]
+    paths: Vec<String>,
+    /// No role that comes later is asked for what this one may speak for
+    #[arg(long)]
+    terminating: bool,
+    /// For how long a file that the role signs may be valid
+    #[arg(long, value_name = "TIME", default_value = "90d")]
+    expires: Duration,
+    /// The role that delegates
+    #[arg(long, value_name = "ROLE", default_value = "targets/releases", value_parser = super::role_name)]
+    under: RoleName,
+    #[command(flatten)]
+    sign: SignArgs,
+}
+
+pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+    let document = as_file(&args.request).map(|path| read_file(&path)).transpose()?;
+    let done = args.sign.at(cx, &args.place, async |found, store| {
+        let collection = &found.desk.anchor.collection;
+        let (id, request) = match &document {
+            Some(document) => read(collection, document)?,
+            None => find(store, collection, &args.request).await?,
+        };
+        let narrower =
+            args.paths.iter().map(|p| collection.scope(p)).collect::<Result<Vec<_>, GrantError>>()?;
+        let narrower: Vec<_> = narrower.into_iter().flatten().collect();
+        if let Some(wider) = narrower.iter().find(|p| !asked_for(&request, p)) {
+            return Err(CliError::new(
+                Exit::Usage,
+                "delegation.refused",
+                format!("{wider} was not asked for"),
+            )
+            .reason("a grant may narrow a request, never widen it")
+            .next("let the asker make another request"));
+        }
+        let paths = if narrower.is_empty() { request.paths.clone() } else { narrower };
+        let named = args.role.clone().unwrap_or_else(|| request.key.key_id().short().to_owned());
+        let vetting = Vetting {
+            identity: request.identity.clone(),
+            request: id,
+            vetted_by: args.vetted_by.clone(),
+            note: args.note.clone(),
+        };
+        let terms = Terms { at: found.clock.now(), lifetime: seconds(args.expires), vetting: Some(vetting) };
+        let grant = Grant {
+            role: role_under(&args.under, &named)?,
+            signers: Signers { keys: vec![request.key.clone()], threshold: 1 },
+            paths,
+            terminating: args.terminating,
+            terms,
+        };
+        changed(found, store, &args.under, Edit::Grant(grant)).await
+    })?;
+    Ok(Box::new(done))
+}
