@@ -169,7 +169,8 @@ pub(super) fn read_delegations(
             }
         };
         let keys = role_keys(&keys, r.role, faulty)?;
-        let terms = r.terms.as_ref().map(typed).transpose()?;
+        // Notes of other making are nobody's terms; a malformed lifetime must not silently be none.
+        let terms = r.terms.as_ref().filter(|x| x.get("lifetime").is_some()).map(typed).transpose()?;
         out.push(Delegation { name: r.name, keys, paths, terminating: r.terminating, terms });
     }
     Ok(out)
