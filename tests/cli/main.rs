@@ -11,6 +11,7 @@ mod ceremonies;
 mod collections;
 mod copies;
 mod copies_many;
+mod delegates;
 mod errors;
 mod freshness;
 mod help;

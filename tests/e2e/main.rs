@@ -17,6 +17,7 @@ mod copies_filtered;
 mod copies_refused;
 mod copies_tags;
 mod crashes;
+mod delegates;
 mod disks;
 mod faults;
 mod faulty;
