@@ -137,7 +137,7 @@ async fn what_lies_where_requests_lie_is_named_and_harms_nobody() {
     let (_, _, manifest) = stage.registry.manifest("team/app", &tag).unwrap();
     let wrong = format!("{}{}", &tag[..tag.len() - 4], "0000");
     for other in [wrong.clone(), format!("{tag}.d")] {
-        stage.registry.put_manifest("team/app", &other, media_type::OCI_MANIFEST, manifest.clone());
+        stage.registry.put_manifest("team/app", Some(&other), media_type::OCI_MANIFEST, manifest.clone());
     }
     let listed = stage.tuf_json("publisher", "requests").await;
     let requests = listed["result"]["requests"].as_array().unwrap();

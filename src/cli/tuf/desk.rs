@@ -164,7 +164,8 @@ impl Outcome for Done {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let c = &self.changed;
         let verb = if c.committed { self.verb } else { "submitted" };
-        writeln!(out, "{verb:<10} {}   {}", clean(self.role.as_str()), clean(&self.paths.join("  ")))?;
+        let line = format!("{verb:<10} {}   {}", clean(self.role.as_str()), clean(&self.paths.join("  ")));
+        writeln!(out, "{}", line.trim_end())?;
         let version = c.version.map_or_else(String::new, |v| format!(" {v}"));
         match c.committed {
             true => writeln!(out, "           {}{version} says so now", c.by)?,

@@ -384,6 +384,7 @@ impl Stage {
                 selector: Selector::Digest(digest.clone()),
                 tags: tag.iter().map(|t| t.parse().unwrap()).collect(),
             }],
+            role: None,
             memories: std::slice::from_ref(&installation.memory),
             without_memory: false,
             keys: &installation.keys,
