@@ -120,7 +120,8 @@ pub async fn change(desk: &Desk<'_>, by: &RoleName, edit: Edit) -> Result<Change
     let intents = Editing { by: by.clone(), edit };
     let none = BTreeSet::new();
     let committer = desk.committer(&place, desk.keys);
-    let worked = committer.work(&Job { intents: Some(&intents), forced: &none, repair: false }).await?;
+    let worked =
+        committer.work(&Job { intents: Some(&intents), forced: &none, repair: false, install: None }).await?;
     let committed = intents.is_in(&worked);
     Ok(Changed {
         by: by.clone(),
@@ -156,7 +157,7 @@ pub async fn overview(desk: &Desk<'_>) -> Result<Overview, WorkError> {
 pub async fn read(desk: &Desk<'_>) -> Result<Worked, WorkError> {
     let (place, nobody, none) = (Known::new(desk.store), OpenKeys::default(), BTreeSet::new());
     let committer = Committer { without_memory: true, ..desk.committer(&place, &nobody) };
-    committer.work(&Job { intents: None, forced: &none, repair: false }).await
+    committer.work(&Job { intents: None, forced: &none, repair: false, install: None }).await
 }
 
 impl<'a> Desk<'a> {

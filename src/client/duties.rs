@@ -16,7 +16,7 @@ use crate::time::UnixTime;
 use crate::tuf::lineage::{RoleFile, View, WINDOW};
 use crate::tuf::{
     Bundle, Claim, CollectionName, EntryName, Expiry, FileName, Files, Limits, Paths, RoleName, Trusted,
-    TufError, Version,
+    TufError, Version, bundles,
 };
 
 /// Seconds: a submission may go once a live state signed that long ago holds it.

@@ -255,7 +255,8 @@ fn tag(collection: &CollectionName, hash: &str, suffix: &str) -> Option<Tag> {
 async fn push(store: &dyn Manage, kind: &str, document: &[u8], tag: Option<&Tag>) -> Result<(), StoreError> {
     let content = Content::new(format!("{kind}+json"), document.to_vec());
     let layer = content.descriptor().clone().with_data(content.bytes());
-    let packed = Packed { manifest: Packer::new(kind).layer(layer).build(), blobs: vec![content] };
+    let packed =
+        Packed { manifest: Packer::new(kind).layer(layer).build(), blobs: vec![content], past: Vec::new() };
     Known::new(store).push(&packed, tag).await
 }
 
