@@ -415,7 +415,9 @@ async fn a_terminating_delegate_hides_what_comes_after_it() {
             now.plus(30 * DAY),
         );
         world.put(&RoleName::releases(), &draft, &[Home::RELEASES]).await;
-        world.renew(&world.owner, &[]).await.unwrap();
+        let renewed = world.renew(&world.owner, &[]).await.unwrap();
+        assert_eq!(renewed.pending, vec![]);
+        assert!(world.live().await.vacant().contains_key(&role("late")));
         let (a, b) = (image(&*world.store, "a").await, image(&*world.store, "b").await);
         world.publish_as(&world.home(&[DEV]), None, &a, &["dev-a"]).await.unwrap();
         world.publish_as(&world.home(&[RC]), None, &b, &["dev-b"]).await.unwrap();

@@ -23,8 +23,8 @@ pub(super) fn check(
     file: &Metadata<Targets>,
     now: UnixTime,
 ) -> Result<(), String> {
-    bundles(collection, file.role().targets()).map_err(|fault| fault.to_string())?;
     let Some(terms) = &seat.terms else { return Ok(()) };
+    bundles(collection, file.role().targets()).map_err(|fault| fault.to_string())?;
     let most = now.plus(CLOCKS).plus(i64::try_from(terms.lifetime).unwrap_or(i64::MAX));
     if file.expires() > most {
         let days = terms.lifetime / 86_400;
