@@ -443,8 +443,9 @@ impl Committer<'_> {
     /// One round: what is live, what is remembered, what was submitted.
     async fn read(&self, job: &Job<'_>, ledger: &mut Ledger) -> Result<Round, WorkError> {
         let mut round = self.around(job, ledger).await?;
-        self.settle_vacant(&mut round)?;
         self.admit(job, ledger, &mut round)?;
+        // What goes in as a whole may delegate to a role for the first time, or bring its first file along.
+        self.settle_vacant(&mut round)?;
         Ok(round)
     }
 
