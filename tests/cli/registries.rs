@@ -6,6 +6,7 @@ use bulla::store::layout::OciDir;
 use crate::bundles;
 use crate::places::run;
 use crate::registry::{Action, Config, Fault, Quirks, Registry};
+use crate::releases::Stage;
 use crate::run::Bulla;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,4 +143,34 @@ async fn a_copy_names_the_tag_that_cannot_be_moved() {
     assert!(error["message"].as_str().unwrap().contains("the tag v1"), "{error}");
     assert!(error["reason"].as_str().unwrap().contains("TAG_INVALID"), "{error}");
     assert_eq!(run(Bulla::at(home.path()), line("two", "v2")).await.exit, 0, "a new tag can be set");
+}
+
+/// Both write the state's tag, and both name the tags that the registry's rule is to leave out.
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_and_renew_name_the_tags_that_must_be_movable() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    let (at, build) = (stage.at(), stage.path("build"));
+    let state = stage.registry.tags("team/app");
+    stage.registry.quirks(|q| q.immutable_tags = Some("bulla.*".into()));
+    let publish = format!("publish --from oci:{build}:v1 {at} --tag v1");
+    let (soon, later) = ("2026-05-01T12:00:00Z", "2026-05-04T12:00:00Z");
+    for (now, line) in [(soon, publish.clone()), (later, format!("renew {at}"))] {
+        let json = stage.later("publisher", now, format!("{line} --format json")).await;
+        let error = json.json()["error"].clone();
+        assert_eq!((json.exit, &error["code"]), (3, &"state.tag-immutable".into()), "{line}: {json:#?}");
+        assert!(error["message"].as_str().unwrap().contains("cannot be moved"), "{error}");
+        assert!(error["reason"].as_str().unwrap().contains("TAG_INVALID"), "{error}");
+        let next = error["next"].as_str().unwrap();
+        assert!(next.contains("exclude the tags bulla.* and sha256-*") && next.contains("--at"), "{error}");
+        let text = stage.later("publisher", now, line.clone()).await;
+        assert!(text.exit == 3 && text.err.contains(&format!("  next: {next}")), "{line}: {text:#?}");
+        let tags = stage.registry.tags("team/app");
+        assert!(state.iter().all(|t| tags.contains(t)), "{line}: the state is as it was: {tags:?}");
+    }
+    // Excluded as it was told, what waited comes.
+    stage.registry.quirks(|q| q.immutable_tags = None);
+    stage.later("publisher", later, publish).await.ok();
+    stage.deployer().await;
+    stage.later("deployer", later, format!("verify {at}:v1")).await.ok();
 }
