@@ -212,6 +212,26 @@ async fn referrers_that_cannot_be_listed_stop_the_copy() {
     }
 }
 
+/// What is read side by side at the start fails in any order: the bundle's own failure is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_failures_at_the_start_that_of_the_bundle_is_told() {
+    let (from, to) = (server(Quirks::default()).await, server(Quirks::default()).await);
+    let all = rich(&fresh(&from, "a"), "slow").await;
+    let html = Action::Answer { status: 200, content_type: "text/html".into(), body: "<html>".into() };
+    let denied = Action::Status { status: 403, code: "DENIED".into(), retry_after: None };
+    for (path, action) in [("/v2/a/tags/list*", html), ("/v2/a/manifests/bulla*", denied)] {
+        from.behave();
+        from.fault(Fault::on("*", path).action(action));
+        let e = run(&fresh(&from, "a"), &fresh(&to, "a"), &all).await.unwrap_err();
+        assert!(!e.to_string().contains("manifest v1"), "only the other one failed: {e}");
+        // It is asked for again, so its failure comes later.
+        from.fault(Fault::on("*", "/v2/a/manifests/v1").status(500));
+        let e = run(&fresh(&from, "a"), &fresh(&to, "a"), &all).await.unwrap_err();
+        assert!(e.to_string().contains("manifest v1"), "{path}: {e}");
+    }
+    assert_eq!(to.count("PUT", "/v2/*"), 0, "nothing was begun");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_that_may_not_move_is_named() {
     let (from, to) = (server(Quirks::default()).await, server(Quirks::default()).await);

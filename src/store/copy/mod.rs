@@ -24,9 +24,10 @@ mod session;
 mod tags;
 
 use std::collections::{BTreeSet, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use self::closure::{Room, Walk};
@@ -148,12 +149,9 @@ impl Job<'_> {
         self.observer.event(Event::Phase(Phase::Discover));
         let room = Room::new();
         request.source_tags.iter().for_each(|tags| self.from.note_tags(tags));
-        let (bundle, tags, extras, mut before) = futures::try_join!(
-            self.bundle(&room),
-            self.source_tags(),
-            self.extras(&room),
-            Before::of_tags(self)
-        )?;
+        let others =
+            async { futures::try_join!(self.source_tags(), self.extras(&room), Before::of_tags(self)) };
+        let (bundle, (tags, extras, mut before)) = told_first(self.bundle(&room), others).await?;
         let (extras, left): (Vec<Extra>, Vec<Extra>) =
             extras.into_iter().partition(|e| request.filter.keeps_state(e.artifact_type.as_deref()));
         let waits = |e: &Extra| {
@@ -292,6 +290,18 @@ impl Job<'_> {
             }
         }
         Ok(outcomes)
+    }
+}
+
+/// Both, side by side. Where both fail, the failure of `first` is told, whichever came before: one cause has one name.
+async fn told_first<A, B>(
+    first: impl Future<Output = Result<A, CopyError>>,
+    second: impl Future<Output = Result<B, CopyError>>,
+) -> Result<(A, B), CopyError> {
+    let (first, second) = (pin!(first), pin!(second));
+    match select(first, second).await {
+        Either::Left((first, second)) => Ok((first?, second.await?)),
+        Either::Right((second, first)) => Ok((first.await?, second?)),
     }
 }
 
