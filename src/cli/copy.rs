@@ -13,7 +13,7 @@ use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::Outcome;
 use super::verify::next_step;
-use crate::client::copy::{Copier, Job, Onto, Outcome as Ended, Settings, Trouble, is_one_place};
+use crate::client::copy::{Copier, Job, Onto, Outcome as Ended, Reached, Settings, Trouble, is_one_place};
 use crate::client::installed::Installed;
 use crate::oci::{Platform, Reference};
 use crate::store::copy::Filter;
@@ -125,7 +125,8 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
                     End::Refused(report, next)
                 }
             };
-            Row { source: job.source, destination: job.destination, repair: args.repair, end }
+            let Done { source, destination, reached } = job;
+            Row { source, destination, repair: args.repair, reached, end }
         })
         .collect();
     for row in &rows {
@@ -142,6 +143,8 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
 struct Done {
     source: Reference,
     destination: Reference,
+    /// The bundle, if it is at the destination.
+    reached: Option<Reached>,
 }
 
 /// Copy all of the plan, one after the other. What follows the first failure is not begun when that was asked for.
@@ -164,7 +167,8 @@ async fn work(
         let jobs: Vec<Job> = match work {
             Work::Bundle(job) => vec![job.clone()],
             Work::AllTags(sweep) => {
-                let end = Done { source: sweep.source.clone(), destination: sweep.destination.clone() };
+                let (source, destination) = (sweep.source.clone(), sweep.destination.clone());
+                let end = Done { source, destination, reached: None };
                 if stopped {
                     rows.push((end, None));
                     continue;
@@ -187,13 +191,14 @@ async fn work(
             if copier.went_along(&job) {
                 continue;
             }
-            let end = Done { source: job.from(), destination: job.to() };
+            let mut end = Done { source: job.from(), destination: job.to(), reached: None };
             if stopped {
                 rows.push((end, None));
                 continue;
             }
             count(rows.len() + 1, all);
             let ended = copier.copy(&job).await.map_err(CliError::from);
+            end.reached = copier.reached(&job).cloned();
             stopped = fail_fast && !matches!(ended, Ok(Ended::Copied(_)));
             rows.push((end, Some(ended)));
             settled.extend(copier.settle(false).await);
@@ -225,8 +230,11 @@ async fn work(
     for (archive, error) in copier.finish().await {
         // What was copied into it is not there.
         let into = rows.iter_mut().filter(|(end, _)| is_one_place(&end.destination, &archive));
-        for (_, ended) in into.filter(|(_, ended)| matches!(ended, Some(Ok(Ended::Copied(_))))) {
-            *ended = Some(Err(error.clone().into()));
+        for (end, ended) in into {
+            end.reached = None;
+            if matches!(ended, Some(Ok(Ended::Copied(_)))) {
+                *ended = Some(Err(error.clone().into()));
+            }
         }
     }
     rows

@@ -498,6 +498,12 @@ impl From<CopyError> for CliError {
             )
             .reason(&e)
             .next("exclude it from the registry's rule against moving tags, or copy to another tag or repository"),
+            CopyError::HeldBack { ref place, .. } => Self::failed(
+                "copy.held-back",
+                format!("destination: the newer state at {place} was held back, and the tags that move with it"),
+            )
+            .reason(&e)
+            .next("run the same command again when what failed can be copied: the bundle itself is there"),
             CopyError::Missing { ref place, ref missing } => Self::failed(
                 "copy.missing",
                 format!("destination: {} referrers are not listed at {place}", missing.len()),

@@ -103,7 +103,7 @@ impl Observer for Progress<'_> {
                     self.advance(bytes);
                 }
             }
-            Event::Manifest(_) => self.advance(0),
+            Event::Manifest(_) | Event::Arrived(_) => self.advance(0),
         }
     }
 }

@@ -7,10 +7,12 @@ mod later;
 mod listed;
 mod nowhere;
 mod plan;
+mod reached;
 mod unconfirmed;
 
 pub use later::Settled;
 pub use plan::{Job, Onto, Pair, PlanError, Prefix, Sweep, apart, without_clashes};
+pub use reached::Reached;
 pub use unconfirmed::{Confirmation, Unconfirmed};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -18,10 +20,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::guard::{Moved, NewerState};
-use self::later::{Ends, Waiting};
+use self::later::{Ends, Waiting, ends_of};
 use self::listed::Listed;
 use self::nowhere::Nowhere;
 use self::plan::{is_derived, is_list};
+use self::reached::Watch;
 use super::places::Places;
 use super::stores::spot;
 use super::tree::state_tags;
@@ -34,6 +37,9 @@ use crate::store::{Manage, Store, StoreError};
 use crate::time::UnixTime;
 use crate::trust::{Report, Subject, TrustFile, Verdict};
 use crate::tuf::CollectionName;
+
+/// No tag is lost.
+static NOTHING: BTreeSet<Tag> = BTreeSet::new();
 
 /// How to copy, and what is known here that helps to tell newer from older.
 pub struct Settings<'a> {
@@ -94,8 +100,12 @@ struct Done {
     arrived: HashMap<String, Arrived>,
     /// States that came to a destination.
     states: Vec<Brought>,
-    /// How many bundles are still to come between two ends.
-    due: HashMap<Ends, usize>,
+    /// The tags of each bundle that is still to come between two ends.
+    due: HashMap<Ends, Vec<Vec<Tag>>>,
+    /// The tags of bundles that were to come between two ends, and did not.
+    lost: HashMap<Ends, BTreeSet<Tag>>,
+    /// Bundles that are at their destination, whatever became of their tags.
+    reached: HashMap<(Reference, Reference), Reached>,
     /// What waits for the last of them.
     waiting: BTreeMap<Ends, Waiting>,
     /// What waited, and nobody was told of yet.
@@ -196,6 +206,14 @@ impl<'a> Copier<'a> {
     /// decide" are no errors but [`Outcome::Refused`].
     pub async fn copy(&mut self, job: &Job) -> Result<Outcome, Trouble> {
         let more = self.take_due(job);
+        let ended = self.one(job, more).await;
+        if !matches!(ended, Ok(Outcome::Copied(_))) {
+            self.done.lost.entry(ends_of(job)).or_default().extend(job.tags.iter().cloned());
+        }
+        ended
+    }
+
+    async fn one(&mut self, job: &Job, more: bool) -> Result<Outcome, Trouble> {
         let mut selector = job.selector.clone();
         let mut verified = None;
         if self.settings.verify {
@@ -221,10 +239,11 @@ impl<'a> Copier<'a> {
         let states = if went { Vec::new() } else { self.states(&*source, &listed).await? };
         let pair = (ends.0.clone(), ends.1.clone());
         let waiting = self.done.waiting.get(&pair);
-        // An archive appears as a whole, and a look ahead changes nothing.
         let hold = matches!(job.destination, Reference::Archive(_));
-        let wait = (more || waiting.is_some()) && !(hold || self.settings.dry_run);
-        let guard = self.guard(&*source, &*destination);
+        // A look ahead changes nothing.
+        let wait =
+            (more || waiting.is_some() || self.done.lost.contains_key(&pair)) && !self.settings.dry_run;
+        let guard = self.guard(&*source, &*destination, &NOTHING);
         let unlisted = listed.unlisted.is_some();
         let request = CopyRequest {
             manifest,
@@ -241,10 +260,15 @@ impl<'a> Copier<'a> {
             hold,
             ..CopyRequest::new(selector)
         };
-        let copied =
-            self.learnt.session.copy(&*source, &*destination, &request, &guard, self.settings.observer);
-        let report = copied.await?;
+        let watch = Watch::new(self.settings.observer);
+        let copied = self.learnt.session.copy(&*source, &*destination, &request, &guard, &watch).await;
         let moved = guard.moved.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Whether an archive is written is not known yet.
+        if let Some(digest) = watch.arrived().filter(|_| copied.is_ok() || !hold) {
+            let reached = Reached::of(digest, verified.as_ref());
+            self.done.reached.insert((job.from(), job.to()), reached);
+        }
+        let report = copied?;
         let bundle = (job.from(), job.to());
         if !report.later.is_empty() {
             let place = || Waiting::between(&bundle, &source, &destination, unlisted);
@@ -271,7 +295,7 @@ impl<'a> Copier<'a> {
             let nothing = Arrived::default();
             let arrived = self.done.arrived.get(&key(&brought.to.at(None))).unwrap_or(&nothing);
             let moved = std::mem::take(&mut brought.moved);
-            let guard = self.guard(&*brought.source, &*brought.destination);
+            let guard = self.guard(&*brought.source, &*brought.destination, &NOTHING);
             let confirmation = confirm(&guard, moved, &brought.new, arrived).await;
             out.push((brought.from, brought.to, confirmation));
         }
@@ -292,6 +316,11 @@ impl<'a> Copier<'a> {
             }
         }
         failed
+    }
+
+    /// The bundle of this job, if it is at its destination: also where its tags or a state failed after it.
+    pub fn reached(&self, job: &Job) -> Option<&Reached> {
+        self.done.reached.get(&(job.from(), job.to()))
     }
 
     /// Whether what this job is about went along with a bundle that was copied before.
@@ -404,7 +433,12 @@ impl<'a> Copier<'a> {
         Ok((store, manifest))
     }
 
-    fn guard<'g>(&'g self, source: &'g dyn Store, destination: &'g dyn Store) -> NewerState<'g> {
+    fn guard<'g>(
+        &'g self,
+        source: &'g dyn Store,
+        destination: &'g dyn Store,
+        lost: &'g BTreeSet<Tag>,
+    ) -> NewerState<'g> {
         NewerState {
             trust: self.settings.trust,
             memory: self.settings.memory,
@@ -412,7 +446,9 @@ impl<'a> Copier<'a> {
             collections: &self.collections,
             source,
             destination,
+            lost,
             moved: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 

@@ -592,3 +592,38 @@ async fn archives_stand_in_every_position() {
         ((3, "ref.absent".into()), false)
     );
 }
+
+/// A bundle that did not come holds back the state that names it; what arrived is logged though its tag stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_is_held_back_past_a_bundle_that_did_not_come() {
+    let (stage, at, mirror) = moved_on().await;
+    // v1 moves on to what was v2.
+    stage.by("publisher", format!("publish --from oci:{}:v2 {at} --tag v1", stage.path("build"))).await.ok();
+    let before = stage.registry.tags("mirror/app");
+    let root = stage.path("1.root.json");
+    let name = crate::releases::NAME;
+    stage.by("deployer", format!("trust add {mirror} --collection {name} --root {root}")).await.ok();
+    let log = stage.dir.path().join("deployer/installed.jsonl");
+    std::fs::remove_file(&log).unwrap();
+    stage.registry.fault(Fault::on("GET", "/v2/team/app/manifests/v2").status(404));
+    let ran = stage.by("deployer", format!("copy {at}:v1 {at}:v2 {mirror} --format json")).await;
+    let json = ran.json();
+    let copies = json["result"]["copies"].as_array().unwrap();
+    assert_eq!((ran.exit, list(&json, "status")), (3, vec!["failed", "failed"]), "{json:#}");
+    assert_eq!(copies[0]["error"]["code"], "copy.held-back", "{json:#}");
+    assert_eq!(copies[1]["error"]["code"], "ref.absent", "{json:#}");
+    assert!(copies[0]["error"]["reason"].as_str().unwrap().contains("another bundle at v2"), "{json:#}");
+    assert!(copies[0]["error"]["next"].as_str().unwrap().contains("run the same command again"), "{json:#}");
+    assert_eq!(stage.registry.tags("mirror/app"), before, "nothing moved");
+    stage.later("deployer", "2026-05-01T13:00:00Z", format!("verify {mirror}:v1 {mirror}:v2")).await.ok();
+
+    let logged = std::fs::read_to_string(&log).unwrap();
+    let copied: Vec<Value> = logged.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let copied: Vec<&Value> = copied.iter().filter(|l| l["done"] == "copied").collect();
+    assert_eq!(copied.len(), 1, "{logged}");
+    assert_eq!(copied[0]["reference"], format!("{mirror}:v1"), "{logged}");
+
+    stage.registry.behave();
+    stage.by("deployer", format!("copy {at}:v1 {at}:v2 {mirror}")).await.ok();
+    stage.later("deployer", "2026-05-01T13:00:00Z", format!("verify {mirror}:v1 {mirror}:v2")).await.ok();
+}

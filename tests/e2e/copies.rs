@@ -323,7 +323,7 @@ impl Observer for Seen {
             Event::Phase(phase) => seen.3.push(phase),
             Event::Expect(bytes) => seen.0 += bytes,
             Event::Bytes(bytes) => seen.1 += bytes,
-            Event::Blob(_, _, BlobOutcome::Moved) | Event::Manifest(_) => {}
+            Event::Blob(_, _, BlobOutcome::Moved) | Event::Manifest(_) | Event::Arrived(_) => {}
             Event::Blob(_, bytes, _) => seen.2 += bytes,
         }
     }

@@ -9,7 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::{Outcome, clean, columns, size};
 use crate::cli::verify::{as_json, one as report_text};
-use crate::client::copy::Copied;
+use crate::client::copy::{Copied, Reached};
 use crate::client::installed::{Done, Installed};
 use crate::oci::Reference;
 use crate::store::copy::{SkipReason, TagAction};
@@ -25,6 +25,8 @@ pub(super) struct Row {
     pub(super) destination: Reference,
     /// What is at the destination was looked at whole.
     pub(super) repair: bool,
+    /// The bundle, if it is at the destination.
+    pub(super) reached: Option<Reached>,
     pub(super) end: End,
 }
 
@@ -80,17 +82,15 @@ impl Row {
         }
     }
 
-    /// A bundle that arrived, for the log.
+    /// A bundle that arrived, for the log; also where its tags or a state failed after it.
     pub(super) fn installed(&self, at: UnixTime) -> Option<Installed> {
-        let End::Copied(copied) = &self.end else { return None };
-        let verified = copied.verified.iter().flat_map(|r| &r.anchors);
-        let by = verified.into_iter().find(|a| a.verdict() == Verdict::Trusted);
+        let Reached { digest, collection } = self.reached.clone()?;
         Some(Installed {
             at,
             done: Done::Copied,
             reference: self.destination.to_string(),
-            digest: copied.report.bundle.digest.clone(),
-            collection: by.map(|a| a.collection.clone()),
+            digest,
+            collection,
         })
     }
 

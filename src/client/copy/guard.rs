@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::unconfirmed;
 use crate::client::memory::Memory;
 use crate::client::state::{self, Kind};
 use crate::client::tree::state_tags;
@@ -28,8 +29,12 @@ pub(super) struct NewerState<'a> {
     pub(super) collections: &'a BTreeSet<CollectionName>,
     pub(super) source: &'a dyn Store,
     pub(super) destination: &'a dyn Store,
+    /// Tags whose bundles were to come in the same run, and did not: no state may contradict what they name.
+    pub(super) lost: &'a BTreeSet<Tag>,
     /// The states that were let through, as they were judged.
     pub(super) moved: Mutex<BTreeMap<Tag, Moved>>,
+    /// Of the states that were not because of `lost`, the tags of `lost` that they contradict.
+    pub(super) held: Mutex<BTreeMap<Tag, Vec<Tag>>>,
 }
 
 /// A state that is newer than what the destination had.
@@ -66,6 +71,16 @@ impl TagGuard for NewerState<'_> {
             match self.compare(&root, &collection, &existing, &incoming) {
                 Ok(Some((old, new))) => {
                     let moved = Moved { collection, new, old: Some(old) };
+                    let without = unconfirmed::contradicted(self.destination, &moved, self.lost).await;
+                    if !without.is_empty() {
+                        let names: Vec<&str> = without.iter().map(Tag::as_str).collect();
+                        let names = names.join(", ");
+                        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(tag.clone(), without);
+                        return keep(format!(
+                            "the newer one was held back, for it names another bundle at {names}, which did not come in \
+                             this run; run the same command again when it can be copied"
+                        ));
+                    }
                     self.moved.lock().unwrap_or_else(PoisonError::into_inner).insert(tag.clone(), moved);
                     return TagDecision::Replace;
                 }

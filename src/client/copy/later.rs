@@ -91,15 +91,18 @@ impl Copier<'_> {
     /// Bundles that will follow. States are set in place after the last of those between two places.
     pub fn expect<'j>(&mut self, jobs: impl IntoIterator<Item = &'j Job>) {
         for job in jobs {
-            *self.done.due.entry(ends_of(job)).or_default() += 1;
+            self.done.due.entry(ends_of(job)).or_default().push(job.tags.clone());
         }
     }
 
     /// Set in place what waited for bundles of which none is to come any more; with `all` also what waits for others that
-    /// will not come after all. What became of it, since this was last asked.
+    /// will not come after all. A state that would contradict what the tags of bundles that did not come name there is held
+    /// back, and with it the tags that move. What became of it, since this was last asked.
     pub async fn settle(&mut self, all: bool) -> Vec<Settled> {
         if all {
-            self.done.due.clear();
+            for (ends, left) in self.done.due.drain() {
+                self.done.lost.entry(ends).or_default().extend(left.into_iter().flatten());
+            }
         }
         let done = &self.done;
         let ends: Vec<Ends> =
@@ -122,8 +125,10 @@ impl Copier<'_> {
     pub(super) fn take_due(&mut self, job: &Job) -> bool {
         let ends = ends_of(job);
         let Some(due) = self.done.due.get_mut(&ends) else { return false };
-        *due = due.saturating_sub(1);
-        if *due == 0 {
+        if let Some(at) = due.iter().position(|tags| *tags == job.tags) {
+            due.swap_remove(at);
+        }
+        if due.is_empty() {
             self.done.due.remove(&ends);
             return false;
         }
@@ -132,10 +137,16 @@ impl Copier<'_> {
 
     async fn bring(&mut self, ends: &Ends) {
         let Some(waiting) = self.done.waiting.remove(ends) else { return };
-        let (mut states, mut error) = (Vec::new(), None);
+        let (mut states, mut error, mut kept) = (Vec::new(), None, None);
+        let lost = self.done.lost.get(ends).cloned().unwrap_or_default();
         for tag in &waiting.states {
-            match self.bring_state(&waiting, tag).await {
-                Ok(report) => states.push(report),
+            match self.bring_state(&waiting, tag, &lost).await {
+                Ok((report, without)) => {
+                    states.push(report);
+                    let place = || waiting.destination.place().to_string();
+                    let held = |without| CopyError::HeldBack { place: place(), state: tag.clone(), without };
+                    kept = kept.or(without.map(held));
+                }
                 Err(e) => {
                     error = Some(e);
                     break;
@@ -146,7 +157,10 @@ impl Copier<'_> {
         arrived.tags.extend(states.iter().flat_map(|r| &r.tags).map(|t| t.tag.clone()));
         let mut settled = Vec::new();
         for (from, to, own) in waiting.own {
-            settled.push(tags(&*waiting.destination, (from, to), own, error.clone(), arrived).await);
+            settled.push(
+                tags(&*waiting.destination, (from, to), own, error.clone().or_else(|| kept.clone()), arrived)
+                    .await,
+            );
         }
         if let Err(e) = waiting.destination.flush().await {
             settled.iter_mut().for_each(|s| {
@@ -162,14 +176,20 @@ impl Copier<'_> {
     }
 
     /// Copy one state, as it is at the source by now: it speaks of what was copied meanwhile, too.
-    async fn bring_state(&mut self, waiting: &Waiting, tag: &Tag) -> Result<CopyReport, CopyError> {
+    /// With it, where it was held back, the tags because of which it was.
+    async fn bring_state(
+        &mut self,
+        waiting: &Waiting,
+        tag: &Tag,
+        lost: &BTreeSet<Tag>,
+    ) -> Result<(CopyReport, Option<Vec<Tag>>), CopyError> {
         let (source, destination) = (&*waiting.source, &*waiting.destination);
         let selector = Selector::Tag(tag.clone());
         let found = source.resolve(&selector).await.map_err(at_source)?;
         let Some(manifest) = found else {
             return Err(CopyError::Absent { place: source.place().to_string(), what: selector.to_string() });
         };
-        let guard = self.guard(source, destination);
+        let guard = self.guard(source, destination, lost);
         let request = CopyRequest {
             manifest: Some(manifest),
             extra_tags: vec![tag.clone()],
@@ -177,15 +197,17 @@ impl Copier<'_> {
             concurrency: self.settings.concurrency,
             filter: Filter { platforms: Vec::new(), ..self.settings.filter.clone() },
             thorough: self.settings.repair,
+            hold: matches!(waiting.first.1, Reference::Archive(_)),
             ..CopyRequest::new(selector)
         };
         let copied = self.learnt.session.copy(source, destination, &request, &guard, self.settings.observer);
         let report = copied.await?;
         let moved = guard.moved.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let held = guard.held.into_inner().unwrap_or_else(PoisonError::into_inner).remove(tag);
         let (source, destination) = (waiting.source.clone(), waiting.destination.clone());
         let brought = Brought::by(waiting.first.clone(), source, destination, moved, &report.tags);
         self.done.states.extend(brought);
-        Ok(report)
+        Ok((report, held))
     }
 }
 
@@ -213,6 +235,6 @@ async fn tags(
     Settled { from, to, states: Vec::new(), tags: done, error }
 }
 
-fn ends_of(job: &Job) -> Ends {
+pub(super) fn ends_of(job: &Job) -> Ends {
     (key(&job.source), key(&job.destination))
 }

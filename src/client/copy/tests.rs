@@ -10,6 +10,7 @@ use crate::store::copy::Unobserved;
 use crate::store::memory::MemoryStore;
 use crate::trust::Anchor;
 use crate::tuf::sim::{COLLECTION, DAY, NOW, Sim, SimKey};
+use crate::tuf::{About, Bundle, Claim};
 
 /// Two repositories in memory.
 struct Two {
@@ -296,4 +297,121 @@ async fn tags_stay_where_the_state_that_moves_them_does_not_come() {
     let error = settled.remove(0).add_to(&mut first).unwrap_err();
     assert!(matches!(error, CopyError::Absent { .. }), "{error}");
     assert_eq!(at_tag(&two.to, "moves").await, Some(before));
+}
+
+/// Names the bundle at the tag.
+fn list(sim: &mut Sim, tag: &str, digest: &Digest) {
+    let tag: Tag = tag.parse().unwrap();
+    let about = About {
+        claim: Some(Claim::Tag),
+        tags: [tag.clone()].into(),
+        ..About::new(NOW, sim.releases_key.public().key_id(), crate::oci::media_type::OCI_MANIFEST)
+    };
+    let bundle = Bundle { digest: digest.clone(), length: 300, about, custom: Default::default() };
+    sim.entries.insert(Sim::name().tag_path(&tag), bundle.to_json());
+}
+
+/// Two repositories: at the destination an older state, `old` at `lost` and at `moves`; at the source a newer state that
+/// names another bundle at both. The source has nothing at `lost`.
+async fn one_is_lost() -> (Two, Digest, Digest) {
+    let two = two();
+    let (mut older, mut newer) = (at(2), at(3));
+    for tag in ["lost", "moves"] {
+        let before = push_bundle(&two.to, "a/before", tag).await;
+        list(&mut older, tag, &before);
+    }
+    let after = push_bundle(&two.from, "a/after", "moves").await;
+    push_bundle(&two.from, "a/fresh", "fresh").await;
+    list(&mut newer, "lost", &after);
+    list(&mut newer, "moves", &after);
+    let states = (push_state(&two.to, &older).await, push_state(&two.from, &newer).await);
+    (two, states.0, states.1)
+}
+
+/// What verified at the destination verifies still: neither the state nor a tag moves past a bundle that did not come.
+#[tokio::test]
+async fn a_newer_state_is_held_back_that_names_a_bundle_that_did_not_come() {
+    // Failed first or last, or not begun.
+    for order in [["lost", "moves", "fresh"], ["moves", "fresh", "lost"]] {
+        for begun in [true, false] {
+            let (two, old, new) = one_is_lost().await;
+            let (trust, home) = (anchored(&Sim::new()), tempfile::tempdir().unwrap());
+            let mut copier = Copier::new(settings(&two, &trust, home.path()));
+            let jobs = order.map(|t| job(&format!("from.example/app:{t}"), "to.example/app"));
+            copier.expect(&jobs);
+            let mut all = BTreeMap::new();
+            for (tag, job) in order.iter().zip(&jobs) {
+                match *tag {
+                    "lost" if begun => assert!(copier.copy(job).await.is_err()),
+                    "lost" => {}
+                    tag => {
+                        all.insert(tag, copied(copier.copy(job).await));
+                    }
+                }
+            }
+            let mut errors = BTreeMap::new();
+            for one in copier.settle(true).await {
+                let tag = one.from.to_string().rsplit(':').next().unwrap().to_owned();
+                if let Err(e) = one.add_to(all.get_mut(tag.as_str()).unwrap()) {
+                    errors.insert(tag, e);
+                }
+            }
+            let state = Sim::name().state_tag();
+            assert_eq!(at_tag(&two.to, state.as_str()).await, Some(old), "{order:?} {begun}");
+            assert_eq!(at_tag(&two.to, "moves").await, at_tag(&two.to, "lost").await);
+            assert!(at_tag(&two.to, "fresh").await.is_some());
+            let held = &errors["moves"];
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(
+                matches!(held, CopyError::HeldBack { state: s, without, .. }
+                    if *s == state && *without == ["lost".parse().unwrap()]),
+                "{held}"
+            );
+            let kept: Vec<&TagOutcome> =
+                all.values().flat_map(|c| &c.report.tags).filter(|t| t.tag == state).collect();
+            assert_eq!(kept.len(), 1, "{kept:?}");
+            assert!(why(kept[0].action.clone()).contains("another bundle at lost, which did not come"));
+            let moved = job("from.example/app:moves", "to.example/app");
+            assert_eq!(copier.reached(&moved).map(|r| &r.digest), at_tag(&two.from, "moves").await.as_ref());
+
+            // The next run has all of them.
+            let two_tags = at_tag(&two.from, "moves").await.unwrap();
+            let there = two.from.resolve(&Selector::Digest(two_tags.clone())).await.unwrap().unwrap();
+            two.from.push_manifest(&there, Some(&"lost".parse().unwrap())).await.unwrap();
+            let mut copier = Copier::new(settings(&two, &trust, home.path()));
+            copier.expect(&jobs);
+            for job in &jobs {
+                copied(copier.copy(job).await);
+            }
+            copier.settle(true).await;
+            assert_eq!(at_tag(&two.to, state.as_str()).await, Some(new));
+            assert_eq!(at_tag(&two.to, "moves").await, Some(two_tags));
+        }
+    }
+}
+
+/// Nothing is contradicted where the destination has no such tag, or names by it what the state says; and a state that is
+/// new there contradicts nothing.
+#[tokio::test]
+async fn a_newer_state_comes_where_what_did_not_come_contradicts_nothing() {
+    for case in ["no tag", "agrees", "new"] {
+        let (two, _, new) = one_is_lost().await;
+        let state = Sim::name().state_tag();
+        match case {
+            "no tag" => assert!(two.to.delete(&Selector::Tag("lost".parse().unwrap())).await.unwrap()),
+            "agrees" => {
+                push_bundle(&two.to, "a/after", "lost").await;
+            }
+            _ => assert!(two.to.delete(&Selector::Tag(state.clone())).await.unwrap()),
+        }
+        let (trust, home) = (anchored(&Sim::new()), tempfile::tempdir().unwrap());
+        let mut copier = Copier::new(settings(&two, &trust, home.path()));
+        let jobs = ["lost", "moves"].map(|t| job(&format!("from.example/app:{t}"), "to.example/app"));
+        copier.expect(&jobs);
+        assert!(copier.copy(&jobs[0]).await.is_err());
+        let mut moved = copied(copier.copy(&jobs[1]).await);
+        copier.settle(false).await.into_iter().for_each(|one| one.add_to(&mut moved).unwrap());
+        assert_eq!(at_tag(&two.to, state.as_str()).await, Some(new), "{case}");
+        assert_eq!(at_tag(&two.to, "moves").await, at_tag(&two.from, "moves").await, "{case}");
+    }
 }

@@ -98,6 +98,21 @@ pub(super) async fn look(
     found
 }
 
+/// Of these tags those that name at `destination` something else than the state in `moved` says. What cannot be read
+/// counts as well; a tag that is not there, or that the state does not list, contradicts nothing that a copy could mend.
+pub(super) async fn contradicted(destination: &dyn Store, moved: &Moved, tags: &BTreeSet<Tag>) -> Vec<Tag> {
+    let spoken = tags.iter().filter(|tag| is_plain(tag) && names(&moved.new, &moved.collection, tag));
+    let spoken: Vec<(Tag, Digest)> =
+        spoken.filter_map(|tag| Some((tag.clone(), listed(&moved.new, &moved.collection, tag)?))).collect();
+    let looking = stream::iter(spoken).map(|(tag, digest)| async move {
+        let there = destination.resolve(&Selector::Tag(tag.clone())).await;
+        let agrees = matches!(&there, Ok(None)) || matches!(&there, Ok(Some(c)) if *c.digest() == digest);
+        (!agrees).then_some(tag)
+    });
+    let looked: Vec<Option<Tag>> = looking.buffered(CONCURRENCY).collect().await;
+    looked.into_iter().flatten().collect()
+}
+
 /// Whether a state may speak of the tag at all: neither a state's own, nor a list of referrers, nor cosign's.
 pub(super) fn is_plain(tag: &Tag) -> bool {
     !(tag.as_str().starts_with("bulla.") || is_list(tag) || is_derived(tag))

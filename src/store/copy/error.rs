@@ -77,6 +77,20 @@ pub enum CopyError {
         /// The registry's words.
         failure: Failure,
     },
+    /// A newer state, and the tags that move with it, were left as they are: bundles that it speaks of did not come.
+    #[error(
+        "destination: {place}: the newer state at {state} was held back, and the tags that move with it: it names another \
+         bundle at {}, which did not come in this run",
+        joined(without)
+    )]
+    HeldBack {
+        /// The destination.
+        place: String,
+        /// The state's tag.
+        state: Tag,
+        /// The tags there that it speaks of, sorted.
+        without: Vec<Tag>,
+    },
     /// Pushed, but not listed when read back, after one repair.
     #[error("destination: {place}: copied, but not listed when read back: {}", joined(missing))]
     Missing {
@@ -107,7 +121,10 @@ impl CopyError {
             | Self::TooLarge { .. }
             | Self::Contradiction { .. }
             | Self::NoPlatform { .. } => Side::Source,
-            Self::Sparse { .. } | Self::TagImmutable { .. } | Self::Missing { .. } => Side::Destination,
+            Self::Sparse { .. }
+            | Self::TagImmutable { .. }
+            | Self::HeldBack { .. }
+            | Self::Missing { .. } => Side::Destination,
         }
     }
 
@@ -136,6 +153,6 @@ impl fmt::Display for MissingReferrer {
     }
 }
 
-fn joined(missing: &[MissingReferrer]) -> String {
-    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn joined(all: &[impl ToString]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -187,6 +187,9 @@ impl Job<'_> {
         self.observer.event(Event::Phase(Phase::Manifests));
         let pushed = manifests::push(self, &closure, &before.present).await?;
 
+        if !request.dry_run {
+            self.observer.event(Event::Arrived(bundle.digest()));
+        }
         self.observer.event(Event::Phase(Phase::Referrers));
         let listed = referrers::list(self, &closure, &pushed).await?;
 

@@ -21,6 +21,8 @@ pub enum Event<'a> {
     Blob(&'a Digest, u64, BlobOutcome),
     /// A manifest is where it belongs.
     Manifest(&'a Digest),
+    /// The bundle and all that it needs is at the destination; lists of referrers and tags are to come.
+    Arrived(&'a Digest),
 }
 
 /// The parts of a copy, in order.
