@@ -15,7 +15,7 @@ const CASES: &[(&str, u8, &str, &str)] = &[
     ("key generate k", 3, "key.password", "BULLA_PASSWORD"),
     ("key generate k --password-stdin", 3, "key.password", "empty password"),
     ("key show gone", 3, "key.absent", "bulla key generate"),
-    ("key show awskms:///alias/x", 2, "usage", "awskms:"),
+    ("key show awskms:///alias/x", 3, "key.plugin", "sigstore-kms-awskms"),
     ("key import ./gone.pem", 3, "key.absent", "does not exist"),
     ("key import a b c", 2, "usage", "unexpected argument 'c'"),
     ("completion tcsh", 2, "usage", "possible values"),
