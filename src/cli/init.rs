@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
@@ -22,7 +21,7 @@ use crate::oci::{ArchiveRef, LayoutRef, Reference, RegistryRef};
 use crate::sig::{KeyId, Scheme};
 use crate::store::Manage;
 use crate::time::UnixTime;
-use crate::trust::{Duration, join_revocations};
+use crate::trust::{Duration, PinnedRoot, join_revocations};
 use crate::tuf::CollectionName;
 
 /// Create a collection: its keys, its root of trust and its first state
@@ -155,7 +154,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         single_writer: args.single_writer,
         shared_root_key: args.dangerously_share_root_key.clone(),
         root_file: &args.root_file,
-        anew,
+        anew: anew.map(Into::into),
         memories: &memories,
         now: cx.now(),
     };
@@ -173,8 +172,9 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     })?;
     if args.replace {
         trust.replace_roots(&args.name, &created.root)?;
+        let roots: Vec<_> = old.iter().map(|root| root.bytes().clone()).collect();
         for memory in &memories {
-            memory.forget(&old)?;
+            memory.forget(&roots)?;
         }
     }
     for anchor in &created.anchors {
@@ -195,10 +195,10 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
 }
 
 /// The roots that are trusted here for the collection, which gives them up.
-fn old_roots(args: &Args, cx: &Context<'_, '_>) -> Result<Vec<Bytes>, CliError> {
+fn old_roots(args: &Args, cx: &Context<'_, '_>) -> Result<Vec<PinnedRoot>, CliError> {
     let file = cx.trust().load()?;
     let ours = file.anchors.iter().filter(|a| a.collection == args.name);
-    let roots: Vec<Bytes> = ours.map(|a| a.root.bytes().clone()).collect();
+    let roots: Vec<PinnedRoot> = ours.map(|a| a.root.clone()).collect();
     if roots.is_empty() {
         return Err(CliError::new(Exit::Usage, "anchor.none", format!("{} is not anchored here", args.name))
             .reason("--replace is for a collection that this installation trusts and gives up")
@@ -211,19 +211,19 @@ fn old_roots(args: &Args, cx: &Context<'_, '_>) -> Result<Vec<Bytes>, CliError> 
 async fn known_revocations(
     store: &dyn Manage,
     collection: &CollectionName,
-    roots: &[Bytes],
+    roots: &[PinnedRoot],
     memories: &[Memory],
     now: UnixTime,
-) -> Result<Bytes, String> {
+) -> Result<Vec<u8>, String> {
     let mut lists = Vec::new();
     for root in roots {
-        lists.extend(list_under(store, collection, root, memories, now).await?);
+        lists.extend(list_under(store, collection, root.bytes(), memories, now).await?);
     }
     let lists: Vec<&[u8]> = lists.iter().map(|l| &l[..]).collect();
     let empty: &[u8] = br#"{"entries":[],"schemaVersion":1}"#;
     let all: Vec<&[u8]> = std::iter::once(empty).chain(lists).collect();
     let joined = join_revocations(&all, &[])?;
-    Ok(joined.map_or_else(|| Bytes::copy_from_slice(empty), Bytes::from))
+    Ok(joined.unwrap_or_else(|| empty.to_vec()))
 }
 
 /// Where the state goes: a repository or an OCI layout, without tag and digest.
