@@ -267,22 +267,30 @@ impl TrustStore {
         self.edit(|file| file.anchors.retain(|a| a.id.as_str() != id))
     }
 
-    /// Give every anchor of `collection` this root; each with what it was before. Those that have it already stay.
+    /// Give every anchor that rests on `collection` this root, itself or in its sources; each with what it was before. Whatever else
+    /// it says stays. Those that have the root already stay.
     ///
     /// # Errors
-    /// The file cannot be read or written.
+    /// The file cannot be read or written; or two sources of an anchor would become one: nothing is changed then.
     pub fn replace_roots(
         &self,
         collection: &CollectionName,
         root: &Bytes,
     ) -> Result<Vec<(Anchor, Anchor)>, AnchorError> {
         let mut replaced = Vec::new();
+        let mut refused = None;
         self.edit(|file| {
-            let ours = file.anchors.iter_mut();
-            for anchor in ours.filter(|a| a.collection == *collection && a.root.bytes() != root) {
-                let (scope, state_at) = (anchor.scope.clone(), anchor.state_at.clone());
-                let new = Anchor::tuf(scope, collection.clone(), root.clone(), state_at);
-                replaced.push((std::mem::replace(anchor, new.clone()), new));
+            let before = file.clone();
+            for anchor in &mut file.anchors {
+                match anchor.with_root(collection, root) {
+                    Ok(new) if new == *anchor => {}
+                    Ok(new) => replaced.push((std::mem::replace(anchor, new.clone()), new)),
+                    Err(reason) => refused = Some(reason),
+                }
+            }
+            if refused.is_some() {
+                *file = before;
+                return;
             }
             // Two roots for one scope become one.
             let mut seen = Vec::new();
@@ -293,7 +301,10 @@ impl TrustStore {
                 }
             });
         })?;
-        Ok(replaced)
+        match refused {
+            Some(reason) => Err(AnchorError::Invalid { path: self.path.clone(), reason }),
+            None => Ok(replaced),
+        }
     }
 
     /// Warn of this advisory no longer. `false` when that was said before.
@@ -348,6 +359,7 @@ fn failed(what: &'static str, path: &Path, e: &io::Error) -> AnchorError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::SourceSpec;
     use crate::tuf::sim::Sim;
 
     #[test]
@@ -369,6 +381,44 @@ mod tests {
         assert_eq!(store.load().unwrap().anchors, []);
         fs::write(store.path(), "{").unwrap();
         assert!(matches!(store.add(&anchor(&[])), Err(AnchorError::Invalid { .. })));
+    }
+
+    #[test]
+    fn a_replaced_root_leaves_what_an_anchor_asks_of_its_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = TrustStore::new(dir.path().join("trust.json"));
+        let (stolen, fresh) = (Sim::new().roots[0].clone(), Bytes::from_static(b"{}"));
+        let plain = |name: &str| {
+            Anchor::tuf("ex.com/org/app".parse().unwrap(), name.parse().unwrap(), stolen.clone(), vec![])
+        };
+        let at = |place: &str| SourceSpec { at: Some(place.parse().unwrap()), ..SourceSpec::default() };
+        let own = plain("ex.com/org/app")
+            .with_sources(vec![at("a.example/x"), at("b.example/x")], Some(2))
+            .unwrap();
+        // Another collection's anchor that also asks this one.
+        let asks = SourceSpec {
+            collection: Some(Sim::name()),
+            root: Some(stolen.clone().into()),
+            ..SourceSpec::default()
+        };
+        let other = plain("ex.com/org/other").with_sources(vec![SourceSpec::default(), asks], None).unwrap();
+        store.add_all(&[own.clone(), other.clone()]).unwrap();
+        let replaced = store.replace_roots(&Sim::name(), &fresh).unwrap();
+        assert_eq!(replaced.len(), 2);
+        let now = store.load().unwrap().anchors;
+        assert_eq!((&now[0].sources, now[0].min), (&own.sources, Some(2)));
+        assert_eq!(now[0].root.bytes(), &fresh);
+        assert_eq!(now[1].root.bytes(), &stolen);
+        assert_eq!(now[1].sources[1].root.as_ref().unwrap().bytes(), &fresh);
+        assert!(now[0].id != own.id && now[1].id != other.id);
+        assert_eq!(store.replace_roots(&Sim::name(), &fresh), Ok(vec![]));
+        // Two sources that only their roots told apart cannot both be asked: nothing is changed.
+        let asked = |root: &Bytes| SourceSpec { root: Some(root.clone().into()), ..at("a.example/x") };
+        let apart = plain("ex.com/org/app").with_sources(vec![asked(&stolen), asked(&fresh)], None).unwrap();
+        store.add(&apart).unwrap();
+        let before = store.load().unwrap();
+        assert!(store.replace_roots(&Sim::name(), &stolen).is_err());
+        assert_eq!(store.load(), Ok(before));
     }
 
     #[test]

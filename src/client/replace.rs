@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::anchors::{AnchorError, RootFacts, TrustStore, root_facts};
 use super::memory::{Memory, MemoryError};
 use crate::oci::Digest;
-use crate::trust::Anchor;
+use crate::trust::{Anchor, PinnedRoot};
 use crate::tuf::CollectionName;
 
 /// What was replaced.
@@ -16,7 +16,7 @@ use crate::tuf::CollectionName;
 pub struct Replaced {
     /// The collection.
     pub collection: CollectionName,
-    /// Each anchor of the collection, before and after.
+    /// Each anchor that rested on the old root, before and after.
     pub anchors: Vec<(Anchor, Anchor)>,
     /// What the new root says.
     pub root: RootFacts,
@@ -66,21 +66,21 @@ pub fn replace(
         return Err(ReplaceError::Fingerprint { asked, found });
     }
     let facts = root_facts(root, Some(collection)).map_err(AnchorError::from)?;
-    let old: Vec<Anchor> =
-        store.load()?.anchors.into_iter().filter(|a| a.collection == *collection).collect();
+    let rests = |(of, pinned): (CollectionName, PinnedRoot)| (of == *collection).then_some(pinned);
+    let old: Vec<PinnedRoot> = store.load()?.collections().filter_map(rests).collect();
     if old.is_empty() {
         return Err(ReplaceError::NoAnchor(collection.clone()));
     }
     let memory = Memory::in_dir(memory, collection);
-    for anchor in old.iter().filter(|a| a.root.bytes() != root) {
-        let known = memory.load(anchor.root.bytes())?;
+    for anchor in old.iter().map(PinnedRoot::bytes).filter(|pinned| *pinned != root) {
+        let known = memory.load(anchor)?;
         // Floors fall with the chain; those of a chain that still holds must not.
         if known.is_some_and(|k| k.files.metadata().values().any(|bytes| bytes == root)) {
             return Err(ReplaceError::SameChain(facts.version));
         }
     }
     let anchors = store.replace_roots(collection, root)?;
-    let gone: Vec<Bytes> = anchors.iter().map(|(old, _)| old.root.bytes().clone()).collect();
+    let gone: Vec<Bytes> = old.iter().map(|pinned| pinned.bytes().clone()).filter(|b| b != root).collect();
     let forgotten = memory.forget(&gone)?;
     Ok(Replaced { collection: collection.clone(), anchors, root: facts, forgotten })
 }

@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::memory::{Memory, MemoryError};
 use super::places::Places;
 use super::state::{self, Kind, MAX_STATE_FILE_COUNT, MAX_STATE_FILES, SIGNED_AT, StateError};
+use super::stores::spot;
 use crate::oci::{Content, Descriptor, Manifest, Reference, Selector, media_type};
 use crate::store::{Failure, Store, StoreError};
 use crate::time::UnixTime;
@@ -75,7 +76,7 @@ impl Verifier<'_> {
         let selector =
             reference.selector().ok_or_else(|| VerifyError::NoSelector(reference.clone()))?.clone();
         let subject = self.subject(reference, &selector, named)?;
-        let anchors: Vec<Anchor> = self.trust.covering(&subject).cloned().collect();
+        let anchors: Vec<Anchor> = self.trust.covering(&subject).cloned().map(at_one_spelling).collect();
         let mut memories = Vec::new();
         let mut notes: Vec<Check> = Vec::new();
         for source in sources(&anchors) {
@@ -207,6 +208,18 @@ impl Verifier<'_> {
             Err(e) => StateAnswer::Unreadable(e.to_string()),
         }
     }
+}
+
+/// The places that sources name, each in one spelling: one that is named in two ways is still one place.
+fn at_one_spelling(mut anchor: Anchor) -> Anchor {
+    for at in anchor.sources.iter_mut().filter_map(|source| source.at.as_mut()) {
+        match at {
+            Reference::Layout(layout) => layout.dir = spot(&layout.dir),
+            Reference::Archive(archive) => archive.file = spot(&archive.file),
+            Reference::Registry(_) => {}
+        }
+    }
+    anchor
 }
 
 /// From an OCI layout or archive no connection is opened.

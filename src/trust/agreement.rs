@@ -29,7 +29,11 @@ const OF_ROLES: Codes =
 /// agree; when they could have made up the number, nothing is decided.
 pub(super) fn count(min: usize, voices: &[AnchorReport], codes: &Codes) -> Check {
     let says = |v: Verdict| voices.iter().filter(move |r| r.verdict() == v);
-    let agreeing: BTreeSet<_> = says(Verdict::Trusted).map(AnchorReport::voice).collect();
+    let mut agreeing: BTreeSet<_> = says(Verdict::Trusted).map(AnchorReport::voice).collect();
+    // Where no place was named it may be any of those that were: it is no voice beside them.
+    let placed: BTreeSet<_> =
+        agreeing.iter().filter(|(_, _, at)| at.is_some()).map(|(c, by, _)| (*c, *by)).collect();
+    agreeing.retain(|(c, by, at)| at.is_some() || !placed.contains(&(*c, *by)));
     let open = says(Verdict::Undecided).count();
     let mut detail = format!("{} of {} agree, {min} must", agreeing.len(), voices.len());
     let doubled = says(Verdict::Trusted).count() - agreeing.len();

@@ -272,6 +272,28 @@ impl Anchor {
         Ok(anchor)
     }
 
+    /// The same with this root, wherever it rests on `collection`: itself, or as the root of a source.
+    ///
+    /// # Errors
+    /// Two of its sources would become one.
+    pub fn with_root(&self, collection: &CollectionName, root: &Bytes) -> Result<Self, TrustError> {
+        let mut new = self.clone();
+        for source in &mut new.sources {
+            if source.collection.as_ref().unwrap_or(&self.collection) == collection && source.root.is_some() {
+                source.root = Some(root.clone().into());
+            }
+        }
+        if self.collection == *collection {
+            new.root = root.clone().into();
+        }
+        if new == *self {
+            return Ok(new);
+        }
+        let new = new.named();
+        new.check()?;
+        Ok(new)
+    }
+
     /// Who is asked: the sources, or where none are stated the collection itself. An organisation's state may also lie where the
     /// scope puts it.
     pub fn sources(&self) -> Vec<Source> {

@@ -151,9 +151,23 @@ impl Court<'_> {
         candidate.trusted.find_from(self.role, path, &candidate.files)
     }
 
-    /// Whether top-level targets of these files verify as well: then they may be remembered, whoever stands at the top here.
-    pub(super) fn is_whole(&self, chain: &RootChain, files: &Files) -> bool {
-        Self { top: None, ..self.clone() }.top_level(chain.last(), files, None).is_ok()
+    /// Whether what is to be remembered holds as a whole by what the collection itself says, whoever stands at the top here: what
+    /// one source did not look at is the floor of all others.
+    pub(super) fn is_whole(&self, chain: &RootChain, new: &Remembered, before: Option<&Remembered>) -> bool {
+        let targets = RoleName::targets();
+        let plain = Court { top: None, role: &targets, ..self.clone() };
+        let before = before.filter(|m| m.verified_under.is_some());
+        let Ok(held) = before.map(|m| plain.held(chain, m)).transpose() else { return false };
+        // A seal's rules: the revocation list must lie there.
+        plain.judge(chain, &new.files, held.flatten().as_ref(), Evidence::Seal).is_ok()
+    }
+
+    /// Whether the revocation list that `memory` pins lies there too, or none is pinned.
+    pub(super) fn has_list(&self, chain: &RootChain, memory: &Remembered) -> bool {
+        let targets = RoleName::targets();
+        let plain = Court { top: None, role: &targets, ..self.clone() };
+        let trusted = plain.top_level(chain.last(), &memory.files, None);
+        trusted.and_then(|trusted| plain.carries_list(&trusted, &memory.files)).is_ok()
     }
 
     /// Expiry of every role on the way of the paths.
@@ -204,7 +218,7 @@ impl Court<'_> {
     }
 
     /// A seal carries the revocation list that it pins, or it is none: anybody could hang up one without.
-    fn carries_list(&self, trusted: &Trusted, files: &Files) -> Result<(), TufError> {
+    pub(super) fn carries_list(&self, trusted: &Trusted, files: &Files) -> Result<(), TufError> {
         let (role, path) = (RoleName::revocations(), self.collection.revocations_path());
         let Some(delegation) = trusted.targets().role().delegation(&role) else { return Ok(()) };
         let Some(file) = trusted.load(delegation, files)? else { return Ok(()) };

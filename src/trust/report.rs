@@ -195,9 +195,10 @@ impl AnchorReport {
         self.checks.iter().chain(below).collect()
     }
 
-    /// What makes two voices one: the role that vouches, of the collection under this root, as seen at this place.
-    pub(super) fn voice(&self) -> (Option<&Digest>, Option<&str>, Option<&RoleName>) {
-        (self.root.as_ref(), self.at.as_deref(), self.by.as_ref())
+    /// What makes two voices one: the role that vouches, of the collection, as seen at this place. Which roots were pinned makes no
+    /// difference, for a place can hold newer ones back from one of them.
+    pub(super) fn voice(&self) -> (&CollectionName, Option<&RoleName>, Option<&str>) {
+        (&self.collection, self.by.as_ref(), self.at.as_deref())
     }
 
     /// A source in a few words: collection, role, place.

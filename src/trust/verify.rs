@@ -376,7 +376,7 @@ impl Verification {
             collection: source.collection.clone(),
             role: source.role.clone(),
             own_keys: top.is_some(),
-            at: source.at.as_ref().map(ToString::to_string),
+            at: source.at.as_ref().map(|at| at.at(None).to_string()),
             by: None,
             root: None,
             evidence: None,
@@ -440,8 +440,7 @@ impl Verification {
         let sound = !metadata.iter().any(Check::is_fail);
         report.checks.extend(metadata);
         if let Part::Organisation(name) = part {
-            let remember = || Remembered::of(&chain, &chosen.trusted, &chosen.files, memory.as_ref());
-            let remembered = sound.then(remember).filter(|r| memory.as_ref() != Some(r));
+            let remembered = self.worth(i, sound, &court, &chain, &chosen);
             report.checks.extend(bundle::listed_as_revoked(subject, &chosen, &court));
             let none =
                 || (vec![Check::fail(Code::OrganisationNone, "it has no name for the reference")], None);
@@ -456,6 +455,10 @@ impl Verification {
         let (checks, by) = bundle::checks(&self.question, subject, &chosen, &court);
         report.checks.extend(checks);
         report.by = by;
+        if top.is_none() && court.carries_list(&chosen.trusted, &chosen.files).is_err() {
+            // The list that is known still says what it said.
+            report.checks.extend(self.known_revocation(i, subject, &court, &chain));
+        }
         let (demanded, agreed) = agreement::demanded(&self.question, subject, &chosen, &court, &report);
         report.sources = demanded;
         report.checks.extend(agreed);
@@ -463,10 +466,30 @@ impl Verification {
         if moved && !self.reread {
             return Flow::Reread;
         }
-        let worth = sound && (top.is_none() || court.is_whole(&chain, &chosen.files));
-        let remembered =
-            worth.then(|| Remembered::of(&chain, &chosen.trusted, &chosen.files, memory.as_ref()));
-        Flow::Finished(report, remembered.filter(|r| memory.as_ref() != Some(r)))
+        Flow::Finished(report, self.worth(i, sound, &court, &chain, &chosen))
+    }
+
+    /// What a source is remembered by: sound, and no less than before. A list of revocations that is known is not given up for a
+    /// state that came without its own.
+    fn worth(
+        &self,
+        i: usize,
+        sound: bool,
+        court: &Court<'_>,
+        chain: &RootChain,
+        chosen: &Candidate,
+    ) -> Option<Remembered> {
+        let memory = self.lines[i].memory.as_ref();
+        let new = Remembered::of(chain, &chosen.trusted, &chosen.files, memory);
+        if !sound || memory == Some(&new) {
+            return None;
+        }
+        let known = memory.filter(|m| m.verified_under.is_some() && court.has_list(chain, m));
+        let holds = match self.lines[i].top {
+            Some(_) => court.is_whole(chain, &new, memory),
+            None => known.is_none() || court.has_list(chain, &new),
+        };
+        holds.then_some(new)
     }
 
     fn roots_to_save(&self, i: usize, chain: &RootChain) -> Option<Flow> {
@@ -489,10 +512,20 @@ impl Verification {
         chain: &RootChain,
         mut report: AnchorReport,
     ) -> Flow {
+        report.checks.extend(self.known_revocation(i, subject, court, chain));
+        Flow::Finished(report, None)
+    }
+
+    fn known_revocation(
+        &self,
+        i: usize,
+        subject: &Descriptor,
+        court: &Court<'_>,
+        chain: &RootChain,
+    ) -> Option<Check> {
         let memory = self.lines[i].memory.as_ref().filter(|m| m.verified_under.is_some());
         let known = memory.and_then(|m| court.remembered(chain, m, &[]).ok());
-        report.checks.extend(known.and_then(|known| bundle::revoked(subject, &known, court)));
-        Flow::Finished(report, None)
+        known.and_then(|known| bundle::revoked(subject, &known, court))
     }
 
     /// The newest candidate that verifies under the final root and above the floor.

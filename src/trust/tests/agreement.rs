@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::oci::Reference;
 use crate::tuf::sim::{SimRole, resigned, signers};
-use crate::tuf::{AGREEMENT, Delegation, PathPattern, Paths, delegation};
+use crate::tuf::{AGREEMENT, CollectionName, Delegation, PathPattern, Paths, delegation};
 
 const RELEASES: &str = "targets/releases";
 const SECURITY: &str = "targets/security";
@@ -293,14 +293,10 @@ fn nothing_stands_in_for_a_place_that_was_named() {
 #[test]
 fn two_collections_must_agree() {
     let d = Deployer::at_five();
-    let mut vendor = Sim::new();
-    vendor.root_keys = vec![SimKey::new(31)];
-    vendor.root_threshold = 1;
-    (vendor.targets_key, vendor.releases_key, vendor.online_key) = (key(33), key(34), key(35));
-    vendor.roots.clear();
-    vendor.roots.push(vendor.next_root());
-    list(&mut vendor, &d.bundle, "v1");
-    let other = SourceSpec { root: Some(vendor.roots[0].clone().into()), ..SourceSpec::default() };
+    let name: CollectionName = "vendor.example/app".parse().unwrap();
+    let mut vendor = super::organisations::member("vendor.example/app", 31, Some(&d.bundle));
+    let root = Some(vendor.roots[0].clone().into());
+    let other = SourceSpec { collection: Some(name), root, ..SourceSpec::default() };
     let mut panel = Panel::new(d, vec![SourceSpec::default(), other], 2);
     panel.states[1] = StateAnswer::Found(vendor.files());
     assert_eq!(panel.says(), "trusted");
@@ -369,6 +365,82 @@ fn a_hostile_top_level_targets_has_no_say_over_keys_of_ones_own() {
     panel.d.bundle = evil;
     panel.states = vec![StateAnswer::Found(panel.d.sim.files())];
     assert_eq!(panel.says(), "no: agreement.short");
+}
+
+#[test]
+fn a_remembered_revocation_outlives_states_that_came_without_it() {
+    let entry = |id: &str, what: &Descriptor| {
+        let subject = what.digest.to_string();
+        json!({"id": id, "kind": "bundle", "subject": subject, "at": NOW.to_string()})
+    };
+    let stripped: [(&str, fn(&mut Files)); 2] = [
+        ("the role's file", |files| files.retain(|name| *name.role() != RoleName::revocations())),
+        ("the list", Files::drop_targets),
+    ];
+    for (what, strip) in stripped {
+        let mut panel = tap_13();
+        let bundle = panel.d.bundle.clone();
+        let listed = entry("r", &bundle);
+        panel.d.sim.list = serde_json::to_vec(&json!({"schemaVersion": 1, "entries": [listed]})).unwrap();
+        let (specs, min) = (vec![SourceSpec::default(), by_keys(SECURITY, &[21], 1)], 1);
+        let mut panel = Panel::new(panel.d, specs, min);
+        assert_eq!(panel.says(), "no: revocation.bundle");
+        assert!(panel.memories[0].is_some());
+        // The next state revokes one more, and is served without what says so.
+        let more = entry("s", &Descriptor::of(media_type::OCI_MANIFEST, b"another"));
+        let both = json!({"schemaVersion": 1, "entries": [listed, more]});
+        panel.d.sim.list = serde_json::to_vec(&both).unwrap();
+        panel.d.sim.at_version(6, NOW);
+        let mut files = panel.d.sim.files();
+        strip(&mut files);
+        panel.states = vec![StateAnswer::Found(files); 2];
+        for _ in 0..3 {
+            // The sources are of one chain: there is one memory of it, the newest that any of them saved.
+            let at = |m: &Remembered| {
+                let timestamp = m.files.get(&FileName::timestamp()).unwrap();
+                serde_json::from_slice::<serde_json::Value>(timestamp).unwrap()["signed"]["version"].as_u64()
+            };
+            let newest = panel.memories.iter().flatten().max_by_key(|m| at(m)).cloned();
+            panel.memories.fill(newest);
+            let report = panel.verify();
+            assert_eq!(report.verdict(), Verdict::NotTrusted, "{what}: {report:#?}");
+            assert_eq!(report.because().unwrap().code, Code::RevocationBundle, "{what}");
+        }
+        // What lacks nothing is remembered.
+        panel.states = vec![StateAnswer::Found(panel.d.sim.files()); 2];
+        panel.verify();
+        assert!(
+            panel.memories.iter().all(|m| m
+                .as_ref()
+                .unwrap()
+                .files
+                .target(&Sim::name().revocations_path())
+                .is_some())
+        );
+    }
+}
+
+#[test]
+fn one_place_is_one_voice_however_it_is_asked() {
+    // The bundle lies at a.example/app, and so does the state that the source without a place reads.
+    let mut panel = Panel::new(Deployer::at_five(), vec![SourceSpec::default(), at("a.example/app")], 2);
+    assert_eq!(panel.says(), "no: agreement.short");
+    panel.specs = vec![at("a.example/app:v1"), at("a.example/app")];
+    assert_eq!(panel.says(), "no: agreement.short");
+    // Two roots of one chain; a place can hold the newer one back from the first.
+    let mut d = Deployer::at_five();
+    let old = d.sim.files();
+    d.sim.rotate(|_| ());
+    let newer = SourceSpec { root: Some(d.sim.roots[1].clone().into()), ..at("a.example/app") };
+    let mut panel = Panel::new(d, vec![at("a.example/app"), newer], 2);
+    panel.states[0] = StateAnswer::Found(old);
+    let report = panel.verify();
+    assert_eq!(report.because().unwrap().code, Code::AgreementShort, "{report:#?}");
+    assert!(report.anchors[0].sources.iter().all(|s| s.verdict() == Verdict::Trusted), "{report:#?}");
+    // Two places are two voices; one without a place adds none to them.
+    let specs = vec![at("a.example/app"), at("b.example/app"), SourceSpec::default()];
+    assert_eq!(Panel::new(Deployer::at_five(), specs.clone(), 2).says(), "trusted");
+    assert_eq!(Panel::new(Deployer::at_five(), specs, 3).says(), "no: agreement.short");
 }
 
 #[test]

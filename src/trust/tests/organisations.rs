@@ -161,7 +161,7 @@ impl World {
 }
 
 /// A collection with keys of its own, that released `bundle` as v1.
-fn member(name: &str, seed: u8, bundle: Option<&Descriptor>) -> Sim {
+pub(super) fn member(name: &str, seed: u8, bundle: Option<&Descriptor>) -> Sim {
     let mut sim = Sim::of(named(name));
     sim.root_keys = vec![SimKey::new(seed)];
     sim.root_threshold = 1;
