@@ -33,7 +33,8 @@ use crate::tuf::grant::GrantError;
 use crate::tuf::lineage::{Change, Loser, View};
 use crate::tuf::proposal::{Base, Group, Installed, install};
 use crate::tuf::{
-    CollectionName, Files, Limits, Metadata, Remembered, RoleName, Root, RootChain, TufError, Version,
+    CollectionName, Expiry, Files, Limits, Metadata, Remembered, RoleName, Root, RootChain, Trusted,
+    TufError, Version,
 };
 
 use damaged::{Found, not_newer};
@@ -460,7 +461,7 @@ impl Committer<'_> {
         let judge = |files: &Files| Whole::judge(&chain, files, self.collection, read_at, &limits);
         let memory = match remembered.as_ref().filter(|r| r.verified_under.is_some()) {
             None => None,
-            Some(r) => match judge(&r.files) {
+            Some(r) => match judge(&self.filled(&chain, &r.files, files.as_ref(), read_at)) {
                 Ok(whole) => Some(whole),
                 // Keys were rotated since: the floors fall with them (TUF specification 5.3.11). Role files whose own keys
                 // still stand are kept, see below.
@@ -527,6 +528,20 @@ impl Committer<'_> {
             not_looked_at,
             submit: None,
         })
+    }
+
+    /// The remembered files, with those that they pin and only the live state has: who verified a bundle had no need of every role,
+    /// and may have been shown only some.
+    fn filled(&self, chain: &RootChain, remembered: &Files, live: Option<&Files>, now: UnixTime) -> Files {
+        let mut filled = remembered.clone();
+        let (name, limits) = (self.collection.to_string(), Limits::default());
+        let Some(live) = live else { return filled };
+        let root = chain.last();
+        let trusted = Trusted::judge(root, remembered, Some(&name), None, Expiry::Collect, now, &limits);
+        if let Ok(trusted) = trusted {
+            filled.add_missing(&Remembered::pinned(&trusted, live));
+        }
+        filled
     }
 
     /// Every role in its place, under the newer of its live and its remembered file. A role that the live state has dropped is

@@ -207,6 +207,27 @@ async fn a_list_that_was_stripped_is_put_back_and_not_forgotten() {
 }
 
 #[tokio::test]
+async fn a_memory_that_lacks_a_file_is_filled_from_what_is_published() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &["v1"])]).await.unwrap();
+    // A verifier was shown the state without a file that it had no need of.
+    let job = world.home(&[Home::ONLINE]);
+    let mut short = job.memory().load(&world.root).unwrap().unwrap();
+    let verified = world.owner.memory().load(&world.root).unwrap().unwrap();
+    short.files = verified.files.clone();
+    short.files.retain(|name| *name.role() != RoleName::revocations());
+    job.memory().forget(std::slice::from_ref(&world.root)).unwrap();
+    job.memory().save(&world.root, &short).unwrap();
+    world.renew(&job, &[]).await.unwrap();
+    // Where nobody has it, nothing is signed.
+    job.memory().forget(std::slice::from_ref(&world.root)).unwrap();
+    job.memory().save(&world.root, &short).unwrap();
+    doctor(&world, |files| files.retain(|name| *name.role() != RoleName::revocations())).await;
+    assert!(matches!(world.renew(&job, &[]).await, Err(WorkError::Remembered(_))));
+}
+
+#[tokio::test]
 async fn a_list_that_was_replaced_does_not_let_a_revoked_bundle_through() {
     let world = world().await;
     let bundle = image(&*world.store, "a").await;
