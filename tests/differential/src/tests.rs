@@ -1,6 +1,6 @@
 //! The comparison, and a test for each difference that it meets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::vectors;
 use crate::world::{Changes, FEATURES, NOW, Rng, World, id, public, time};
 
 /// Where bulla is stricter: the test that shows it, and what bulla says then.
-const STRICTER: [(&str, &[&str]); 10] = [
+const STRICTER: [(&str, &[&str]); 11] = [
     ("duplicate_signatures_of_strangers", &["two signatures under the key id"]),
     ("names_twice_and_numbers_that_are_no_integers", &["not strict JSON"]),
     ("versions_that_are_no_versions", &["a version is between"]),
@@ -42,15 +42,22 @@ const STRICTER: [(&str, &[&str]); 10] = [
     ),
     ("one_key_under_two_ids", &["signatures by distinct authorised keys"]),
     ("roots_that_lack_a_role", &["no role \""]),
+    ("how_many_roles_are_asked", &["more than 32 delegated roles on the way"]),
 ];
 /// Where sigstore-tuf is stricter, and what it says then.
-const LAXER: [(&str, &[&str]); 1] = [("malformed_parts_that_nobody_uses", &["failed to parse JSON"])];
+const LAXER: [(&str, &[&str]); 3] = [
+    ("malformed_parts_that_nobody_uses", &["failed to parse JSON"]),
+    ("floors_when_a_key_joins", &["rollback detected for timestamp", ".snapshot.json not found"]),
+    ("kept_roles_are_not_asked_for_again", &[".json not found"]),
+];
 
-/// The test that explains the difference between two verdicts; `None` when they agree or when nothing explains it.
+/// The tests that explain the differences between two verdicts; an error when nothing explains one. `kept` is what bulla asked for
+/// before, `rotated` says that the keys of timestamp or snapshot changed since.
 fn explain(
     ours: &Outcome,
     theirs: &Outcome,
     served: &str,
+    kept: &[String],
     rotated: bool,
 ) -> Result<Vec<&'static str>, String> {
     let mut out = Vec::new();
@@ -67,6 +74,10 @@ fn explain(
             if let (Ok(a), Ok(b)) = (a, b)
                 && a != b
             {
+                if b.is_none() && at_the_limit(theirs) {
+                    out.push("how_many_roles_are_asked");
+                    continue;
+                }
                 return Err(format!("found {a:?} and {b:?}"));
             }
             pairs.push((a.clone().err(), b.clone().err()));
@@ -84,6 +95,13 @@ fn explain(
             // Only with the second itself, and only with a key that stands there twice.
             Some("the_second_of_expiry") => said.matches(&time(NOW)).count() == 2,
             Some("one_key_under_two_ids") => served.contains("\"alias\""),
+            Some("how_many_roles_are_asked") => at_the_limit(theirs),
+            Some("floors_when_a_key_joins") => rotated,
+            // Only for a file that bulla got before and did not ask for now.
+            Some("kept_roles_are_not_asked_for_again") => {
+                let again = |file: &&String| !ours.asked.contains(file) && theirs.asked.contains(file);
+                kept.iter().filter(again).any(|file| said.contains(&format!("{file} not found")))
+            }
             Some(_) => true,
             None => false,
         };
@@ -93,6 +111,12 @@ fn explain(
         }
     }
     Ok(out)
+}
+
+/// sigstore-tuf went through as many roles as it ever does: targets and 31 more.
+fn at_the_limit(theirs: &Outcome) -> bool {
+    let top = |file: &str| ["root", "timestamp", "snapshot", "targets"].iter().any(|r| file.contains(r));
+    theirs.asked.iter().filter(|file| !top(file)).collect::<BTreeSet<_>>().len() == 31
 }
 
 #[test]
@@ -111,12 +135,13 @@ fn no_unexplained_difference_over_random_states() {
         let root = first["1.root.json"].clone();
         let (mut ours, mut theirs) = (Ours::new(&root), Theirs::new(&root));
         let remembers = rng.percent(60);
-        let mut rotated = false;
+        let (mut kept, mut rotated) = (Vec::new(), false);
         if remembers {
             let (a, b) = (ours.run(&first, NOW - 100), theirs.run(&first, NOW - 100));
-            if let Err(e) = explain(&a, &b, "", false) {
+            if let Err(e) = explain(&a, &b, "", &[], false) {
                 unexplained.push(format!("{seed}, unchanged: {e}"));
             }
+            kept = a.asked;
             let before = online_keys(&world);
             world = world.later(&mut rng);
             rotated = before != online_keys(&world);
@@ -134,7 +159,7 @@ fn no_unexplained_difference_over_random_states() {
             accepted += 1;
         }
         let text: String = served.values().map(|b| String::from_utf8_lossy(b)).collect();
-        match explain(&a, &b, &text, rotated) {
+        match explain(&a, &b, &text, &kept, rotated) {
             Ok(tests) => tests.into_iter().for_each(|t| *explained.entry(t).or_default() += 1),
             Err(e) => unexplained.push(format!("{seed} remembers={remembers} {what:?}: {e}")),
         }
@@ -161,15 +186,17 @@ fn no_unexplained_difference_over_the_vectors() {
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     for vector in &vectors {
         let (mut ours, mut theirs) = (Ours::new(&vector.root), Theirs::new(&vector.root));
+        let mut kept = Vec::new();
         if let Some((served, at)) = &vector.before {
             let before = (ours.look_for(&paths, served, *at), theirs.look_for(&paths, served, *at));
             assert!(before.0.refresh.is_ok() && before.1.refresh.is_ok(), "{}", vector.name);
+            kept = before.0.asked;
         }
         let a = ours.look_for(&paths, &vector.served, vector.now);
         let b = theirs.look_for(&paths, &vector.served, vector.now);
         refused += u64::from(b.refresh.is_err() || b.found.iter().any(Result::is_err));
         let text: String = vector.served.values().map(|b| String::from_utf8_lossy(b)).collect();
-        match explain(&a, &b, &text, vector.rule == "R9") {
+        match explain(&a, &b, &text, &kept, vector.rule == "R9") {
             Ok(tests) => tests.into_iter().for_each(|t| *explained.entry(t).or_default() += 1),
             Err(e) => unexplained.push(format!("{} {}: {e}", vector.rule, vector.name)),
         }
@@ -233,6 +260,79 @@ fn floors_when_a_key_joins() {
     let served = world.serve(&Changes::default());
     assert_eq!(ours.run(&served, NOW).refresh, Ok([2, 2, 3]));
     assert_eq!(theirs.run(&served, NOW).refresh, Ok([2, 2, 2]));
+}
+
+/// The snapshot's key is another: the floor of the timestamp falls, too, and sigstore-tuf keeps it, and what it pins.
+#[test]
+fn floors_when_the_key_of_the_snapshot_is_replaced() {
+    let mut before = World::plain();
+    before.timestamp.signed["version"] = json!(9);
+    let first = before.serve(&Changes::default());
+    for (version, words) in [(8, "rollback detected for timestamp"), (9, "2.snapshot.json not found")] {
+        let (mut ours, mut theirs) = (Ours::new(&first["1.root.json"]), Theirs::new(&first["1.root.json"]));
+        for outcome in [ours.run(&first, NOW - 100), theirs.run(&first, NOW - 100)] {
+            assert_eq!(outcome.refresh, Ok([1, 9, 2]));
+        }
+        let mut world = before.clone();
+        let mut root = before.roots[0].clone();
+        root.signed["version"] = json!(2);
+        root.signed["keys"][id(7)] = public(7).to_tuf();
+        root.signed["roles"]["snapshot"]["keyids"] = json!([id(7)]);
+        world.roots.push(root);
+        world.timestamp.signed["version"] = json!(version);
+        world.snapshot.signed["version"] = json!(3);
+        world.snapshot.by = vec![7];
+        let served = world.serve(&Changes::default());
+        assert_eq!(ours.run(&served, NOW).refresh, Ok([2, version, 3]));
+        let theirs = theirs.run(&served, NOW).refresh;
+        assert!(theirs.as_ref().is_err_and(|e| e.contains(words)), "{theirs:?}");
+    }
+}
+
+/// An equal version of the timestamp: both keep what they have. sigstore-tuf asks all the same for delegated roles, and here they
+/// are gone.
+#[test]
+fn kept_roles_are_not_asked_for_again() {
+    let before = World::plain();
+    let first = before.serve(&Changes::default());
+    let (mut ours, mut theirs) = (Ours::new(&first["1.root.json"]), Theirs::new(&first["1.root.json"]));
+    for outcome in [ours.run(&first, NOW - 100), theirs.run(&first, NOW - 100)] {
+        assert!(outcome.found[0].as_ref().is_ok_and(Option::is_some), "{outcome:?}");
+    }
+    let mut served = first.clone();
+    served.remove("2.A.json").unwrap();
+    let (ours, theirs) = (ours.run(&served, NOW), theirs.run(&served, NOW));
+    assert!(ours.found[0].as_ref().is_ok_and(Option::is_some), "{ours:?}");
+    assert!(!ours.asked.contains(&"2.A.json".to_owned()), "{ours:?}");
+    assert!(theirs.found[0].as_ref().is_err_and(|e| e.contains("2.A.json not found")), "{theirs:?}");
+}
+
+/// Both stop at 32 roles. sigstore-tuf counts targets among them and says then that there is no such target; bulla counts the
+/// delegated ones and says that it could not go on.
+#[test]
+fn how_many_roles_are_asked() {
+    for (roles, ours_finds, theirs_finds) in
+        [(31, Ok(true), true), (32, Ok(true), false), (33, Err("more than 32 delegated roles"), false)]
+    {
+        let mut world = World::plain();
+        let a = world.roles["A"].clone();
+        let name = |i: usize| if i == roles { "A".to_owned() } else { format!("R{i}") };
+        let entry = world.roles["targets"].signed["delegations"].clone();
+        world.roles.get_mut("targets").unwrap().signed["delegations"]["roles"][0]["name"] = json!(name(1));
+        for i in 1..roles {
+            let mut role = a.clone();
+            role.signed["targets"] = json!({});
+            role.signed["delegations"] = entry.clone();
+            role.signed["delegations"]["roles"][0]["name"] = json!(name(i + 1));
+            world.roles.insert(name(i), role);
+        }
+        let (ours, theirs) = both(&world, &Changes::default());
+        match ours_finds {
+            Ok(found) => assert_eq!(ours, Ok(found), "{roles}"),
+            Err(words) => assert!(ours.as_ref().is_err_and(|e| e.contains(words)), "{roles}: {ours:?}"),
+        }
+        assert_eq!(theirs, Ok(theirs_finds), "{roles}");
+    }
 }
 
 #[test]
