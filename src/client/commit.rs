@@ -9,6 +9,7 @@ mod restart;
 mod revocations;
 mod round;
 pub mod survey;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -446,7 +447,7 @@ impl Committer<'_> {
         let mut round = self.around(job, ledger).await?;
         self.admit(job, ledger, &mut round)?;
         // What goes in as a whole may delegate to a role for the first time, or bring its first file along.
-        self.settle_vacant(&mut round)?;
+        self.settle_vacant(ledger, &mut round)?;
         Ok(round)
     }
 

@@ -11,8 +11,8 @@ pub use crate::tuf::RoleAt;
 use crate::tuf::lineage::genesis;
 use crate::tuf::proposal::Base;
 use crate::tuf::{
-    CollectionName, Expiry, Fault, FileName, FilePin, Files, Limits, Metadata, RoleKeys, RoleName, RootChain,
-    RootStep, RootWalk, Target, Targets, Trusted, TufError,
+    CollectionName, Delegation, Expiry, Fault, FileName, FilePin, Files, Limits, Metadata, RoleKeys,
+    RoleName, RootChain, RootStep, RootWalk, Target, Targets, Trusted, TufError,
 };
 
 /// Most targets roles that are followed in one state.
@@ -77,6 +77,55 @@ pub fn walk_on(
     }
 }
 
+/// Roles, each under who delegates to it.
+type Reached = BTreeMap<RoleName, RoleAt>;
+
+/// Every targets role that can be reached from `top`, by the files that `load` has; and those that have no file.
+///
+/// # Errors
+/// A file that fails, or more roles than readers follow.
+pub(super) fn reach(
+    collection: &str,
+    top: RoleAt,
+    load: impl Fn(&Delegation) -> Result<Option<Arc<Metadata<Targets>>>, TufError>,
+) -> Result<(Reached, Reached), TufError> {
+    let mut roles = BTreeMap::from([(RoleName::targets(), top)]);
+    let mut vacant = BTreeMap::new();
+    let mut open = vec![RoleName::targets()];
+    while let Some(delegator) = open.pop() {
+        let delegations = roles.get(&delegator).map(|r| r.file.role().delegations().to_vec());
+        for delegation in delegations.unwrap_or_default() {
+            let by = Some(delegator.clone());
+            let at = |file| RoleAt {
+                keys: delegation.keys.clone(),
+                paths: Some(delegation.paths.clone()),
+                by,
+                terms: delegation.terms.clone(),
+                file,
+            };
+            let Some(file) = load(&delegation)? else {
+                if vacant.len() < MAX_ROLES {
+                    let first = Arc::new(genesis(collection, &delegation.name)?);
+                    vacant.entry(delegation.name.clone()).or_insert_with(|| at(first));
+                }
+                continue;
+            };
+            if roles.len() >= MAX_ROLES {
+                let fault = Fault::Cap { what: "targets roles", limit: MAX_ROLES };
+                return Err(TufError::new(&delegation.name, fault));
+            }
+            // Reached by two ways, the file had to verify on both; the first one stands.
+            if let Entry::Vacant(slot) = roles.entry(delegation.name.clone()) {
+                let at = at(file);
+                at.check_paths(slot.key(), &at.file)?;
+                open.push(slot.key().clone());
+                slot.insert(at);
+            }
+        }
+    }
+    Ok((roles, vacant))
+}
+
 impl Whole {
     /// Judge `files` under the final root of `chain`.
     ///
@@ -99,40 +148,7 @@ impl Whole {
         let trusted = Trusted::judge(chain.last(), files, Some(&name), None, Expiry::Collect, now, limits)?;
         let keys = chain.last().role().targets_keys().clone();
         let top = RoleAt { keys, paths: None, by: None, terms: None, file: trusted.targets().clone() };
-        let mut roles = BTreeMap::from([(RoleName::targets(), top)]);
-        let mut vacant = BTreeMap::new();
-        let mut open = vec![RoleName::targets()];
-        while let Some(delegator) = open.pop() {
-            let delegations = roles.get(&delegator).map(|r| r.file.role().delegations().to_vec());
-            for delegation in delegations.unwrap_or_default() {
-                let by = Some(delegator.clone());
-                let at = |file| RoleAt {
-                    keys: delegation.keys.clone(),
-                    paths: Some(delegation.paths.clone()),
-                    by,
-                    terms: delegation.terms.clone(),
-                    file,
-                };
-                let Some(file) = trusted.load(&delegation, files)? else {
-                    if vacant.len() < MAX_ROLES {
-                        let first = Arc::new(genesis(&name, &delegation.name)?);
-                        vacant.entry(delegation.name.clone()).or_insert_with(|| at(first));
-                    }
-                    continue;
-                };
-                if roles.len() >= MAX_ROLES {
-                    let fault = Fault::Cap { what: "targets roles", limit: MAX_ROLES };
-                    return Err(TufError::new(&delegation.name, fault));
-                }
-                // Reached by two ways, the file had to verify on both; the first one stands.
-                if let Entry::Vacant(slot) = roles.entry(delegation.name.clone()) {
-                    let at = at(file);
-                    at.check_paths(slot.key(), &at.file)?;
-                    open.push(slot.key().clone());
-                    slot.insert(at);
-                }
-            }
-        }
+        let (roles, vacant) = reach(&name, top, |delegation| trusted.load(delegation, files))?;
         Ok(Self { trusted, files: files.clone(), roles, vacant })
     }
 

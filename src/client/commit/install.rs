@@ -12,7 +12,7 @@ use crate::client::submission::{Fetched, Submission, SubmissionTag, pack_group};
 use crate::sig::json;
 use crate::tuf::lineage::{self, RoleFile, Verdict, View, genesis};
 use crate::tuf::proposal::{Base, Group, RoleAt, install};
-use crate::tuf::{Files, Limits, Metadata, RoleName, Targets, TufError, Unverified, Version};
+use crate::tuf::{FileName, Files, Limits, Metadata, RoleName, Targets, TufError, Unverified, Version};
 
 /// How a group stands to what is published.
 pub(super) enum Stand {
@@ -56,6 +56,7 @@ impl Committer<'_> {
             others.entry(s.tag).or_insert(group);
         }
         ledger.settled.clear();
+        self.sift_all(ledger, round)?;
         if let Some((tag, group)) = &own {
             self.first_come(tag, group, &others, round)?;
             self.admit_own(tag, group, ledger, round)?;
@@ -81,7 +82,19 @@ impl Committer<'_> {
         ledger: &mut Ledger,
         round: &mut Round,
     ) -> Result<(), WorkError> {
-        match self.stand(tag, group, ledger, round)? {
+        let mut stand = self.stand(tag, group, ledger, round)?;
+        if matches!(&stand, Stand::Not(Refused { reason: Reason::Invalid(_), .. })) {
+            // Perhaps it is what others have submitted that does not go with it.
+            let mut alone = round.clone();
+            let mine = |s: &Submission| ledger.mine.contains_key(s.lineage.hash());
+            let (kept, others) = std::mem::take(&mut alone.seen).into_iter().partition(mine);
+            alone.seen = kept;
+            if let Stand::Follows(mut with) = self.stand(tag, group, ledger, &alone)? {
+                self.sift(ledger, &mut with, others)?;
+                stand = Stand::Follows(with);
+            }
+        }
+        match stand {
             Stand::In => drop(ledger.settled.insert(tag.clone())),
             Stand::Follows(with) => {
                 if self.is_online(with.chain.last().role()) {
@@ -174,6 +187,7 @@ impl Committer<'_> {
                 },
             }
         }
+        let (pins, listed) = round.listed_files();
         let mut rest = Group { root: None, roles: BTreeMap::new(), files: group.files.clone() };
         for (role, bytes) in &group.roles {
             let file = unchecked(role, bytes)?;
@@ -183,7 +197,15 @@ impl Committer<'_> {
             };
             let verdict = match with.roles.get(role) {
                 Some(at) => lineage::classify(&view(role, &at.file)?, &lineage).verdict,
-                None => Verdict::FastForward,
+                // It was delegated to before: what the snapshot lists of it stays the floor.
+                None => match pins.get(role) {
+                    Some(pin) if file.version() < pin.version => Verdict::Stale,
+                    Some(pin) if file.version() == pin.version => {
+                        let name = FileName::versioned(role.clone(), pin.version);
+                        if listed.get(&name) == Some(bytes) { Verdict::FastForward } else { Verdict::Stale }
+                    }
+                    _ => Verdict::FastForward,
+                },
             };
             match verdict {
                 Verdict::AlreadyIn => continue,
@@ -251,6 +273,10 @@ impl Committer<'_> {
                 return not(role, top, Reason::Keys(role.clone()));
             }
         }
+        if let Some(why) = self.trial(&with)? {
+            let role = group.order().into_iter().next().unwrap_or(root);
+            return not(&role, top, Reason::Invalid(why));
+        }
         for tag in rotated {
             ledger.refused.insert(tag, Reason::Rotated);
         }
@@ -259,24 +285,43 @@ impl Committer<'_> {
 
     /// Give files to roles that are delegated to and have none: what the first one descends from, so that nobody's is lost where
     /// two sign it at once.
-    pub(super) fn settle_vacant(&self, round: &mut Round) -> Result<(), WorkError> {
+    pub(super) fn settle_vacant(&self, ledger: &mut Ledger, round: &mut Round) -> Result<(), WorkError> {
         let name = self.collection.to_string();
         for (role, seat) in std::mem::take(&mut round.vacant) {
             // Where the role was delegated to before, its old file is still listed, and versions must not fall.
             let listed = round.live.iter().chain(&round.memory);
             let floor = listed.filter_map(|w| w.trusted().pin(&role)).map(|pin| pin.version).max();
             let start = genesis(&name, &role)?;
-            let theirs =
-                round.seen.iter().filter(|s| s.role == role && floor.is_none_or(|f| s.file.version() > f));
+            let its = |s: &Submission| s.role == role;
+            let (theirs, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut round.seen).into_iter().partition(its);
+            round.seen = rest;
+            let mut first: Vec<Submission> =
+                theirs.iter().filter(|s| floor.is_none_or(|f| s.file.version() > f)).cloned().collect();
+            first.sort_by_key(|s| (s.file.version(), s.lineage.hash().to_owned()));
             // A first file that was made by other means has no ancestor, and stands where no other one does.
-            let descends = theirs.clone().any(|s| s.file.holds(&start.as_ancestor()));
-            let first = theirs.min_by_key(|s| (s.file.version(), s.lineage.hash().to_owned()));
-            let file = match first.filter(|_| floor.is_some() || !descends) {
-                Some(submission) => submission.file.clone(),
+            if floor.is_none() && first.iter().any(|s| s.file.holds(&start.as_ancestor())) {
+                first.clear();
+            }
+            let mut placed = None;
+            for s in first {
+                let mut with = round.clone();
+                with.roles.insert(role.clone(), seat.clone().with(s.file.clone()));
+                with.seen.push(s.clone());
+                match self.trial(&with)? {
+                    None => {
+                        placed = Some(s.file.clone());
+                        break;
+                    }
+                    Some(why) => drop(ledger.refused.insert(s.tag.clone(), Reason::Invalid(why))),
+                }
+            }
+            let file = match placed {
+                Some(file) => file,
                 None if floor.is_some() => continue,
                 None => std::sync::Arc::new(start),
             };
             round.roles.insert(role, seat.with(file));
+            self.sift(ledger, round, theirs)?;
         }
         Ok(())
     }
@@ -297,7 +342,7 @@ fn view(role: &RoleName, file: &Metadata<Targets>) -> Result<View, TufError> {
 }
 
 /// A file for its content alone: nobody's signature is asked for.
-fn unchecked(role: &RoleName, bytes: &Bytes) -> Result<Metadata<Targets>, TufError> {
+pub(super) fn unchecked(role: &RoleName, bytes: &Bytes) -> Result<Metadata<Targets>, TufError> {
     Unverified::<Targets>::parse(role, bytes, &Limits::default())?.verify(role, &[])
 }
 

@@ -21,7 +21,7 @@ use crate::time::UnixTime;
 use crate::tuf::lineage::{self, Change, Folded, RoleFile, Verdict, View, WINDOW};
 use crate::tuf::proposal::Seat;
 use crate::tuf::{
-    Draft, Extra, FileName, FilePin, Files, Heading, Limits, Metadata, RoleKeys, RoleName, RootChain,
+    Draft, Extra, Fault, FileName, FilePin, Files, Heading, Limits, Metadata, RoleKeys, RoleName, RootChain,
     Targets, TufError, Version,
 };
 
@@ -57,6 +57,33 @@ impl Round {
     /// Who may sign a role.
     pub(super) fn keys(&self, role: &RoleName) -> Option<&RoleKeys> {
         self.chain.last().role().keys(role).or_else(|| self.roles.get(role).map(|at| &at.keys))
+    }
+
+    /// The states that the next one must not fall below.
+    pub(super) fn known(&self) -> Vec<&Whole> {
+        let known: Vec<&Whole> = self.live.iter().chain(&self.memory).collect();
+        if known.is_empty() { vec![&self.base] } else { known }
+    }
+
+    /// What the next state lists already, with the files of it: earlier roots and every role.
+    pub(super) fn listed_files(&self) -> (BTreeMap<RoleName, FilePin>, Files) {
+        let mut files = Files::new();
+        // Roots before the one that is trusted here cannot be checked here, and others start from them.
+        for whole in [&self.memory, &self.live].into_iter().flatten() {
+            files.add_missing(&roots_before(whole.files(), self.chain.roots()[0].version()));
+        }
+        let mut pins: BTreeMap<RoleName, FilePin> = BTreeMap::new();
+        for whole in self.known() {
+            for (role, pin) in whole.trusted().snapshot().role().pins() {
+                // A role that nobody delegates to any more stays listed: clients refuse a snapshot that drops it.
+                if pins.get(role).is_none_or(|p| p.version < pin.version) {
+                    let name = FileName::versioned(role.clone(), pin.version);
+                    whole.files().get(&name).into_iter().for_each(|b| files.put(name.clone(), b.clone()));
+                    pins.insert(role.clone(), pin.clone());
+                }
+            }
+        }
+        (pins, files)
     }
 }
 
@@ -294,26 +321,11 @@ impl Committer<'_> {
             files.put(FileName::versioned(RoleName::root(), root.version()), root.bytes().clone());
         }
         self.renew_root(job, ledger, round, &mut files, now).await?;
-        let mut known: Vec<&Whole> = round.live.iter().chain(&round.memory).collect();
-        if known.is_empty() {
-            known.push(&round.base);
-        }
-        // Roots before the one that is trusted here cannot be checked here, and others start from them.
-        for whole in [&round.memory, &round.live].into_iter().flatten() {
-            files.add_missing(&roots_before(whole.files(), round.chain.roots()[0].version()));
-        }
-        let mut pins: BTreeMap<RoleName, FilePin> = BTreeMap::new();
-        for whole in &known {
-            for (role, pin) in whole.trusted().snapshot().role().pins() {
-                // A role that nobody delegates to any more stays listed: clients refuse a snapshot that drops it.
-                if pins.get(role).is_none_or(|p| p.version < pin.version) {
-                    let name = FileName::versioned(role.clone(), pin.version);
-                    whole.files().get(&name).into_iter().for_each(|b| files.put(name.clone(), b.clone()));
-                    pins.insert(role.clone(), pin.clone());
-                }
-            }
-        }
+        let known = round.known();
+        let (mut pins, listed) = round.listed_files();
+        files.add_missing(&listed);
         for (role, file) in &chosen.files {
+            rises(role, file, &pins)?;
             pins.insert(role.clone(), FilePin::of(file.version(), file.bytes()));
             files.retain(|name| name.role() != role);
             files.put(Whole::file_name(role, file), file.bytes().clone());
@@ -524,6 +536,21 @@ impl Committer<'_> {
     }
 }
 
+/// Refuse a file below what the snapshot lists of its role: clients that saw that would refuse the state.
+pub(super) fn rises(
+    role: &RoleName,
+    file: &Metadata<Targets>,
+    pins: &BTreeMap<RoleName, FilePin>,
+) -> Result<(), TufError> {
+    match pins.get(role) {
+        Some(pin) if file.version() < pin.version => {
+            let (floor, got) = (pin.version, file.version());
+            Err(TufError::new(role, Fault::Rollback { what: role.clone(), floor, got }))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Two files of one role that are near each other in version and have no ancestor in common: somebody must decide.
 fn related(role: &RoleName, live: &RoleFile, memory: &RoleFile) -> Result<(), WorkError> {
     let (older, newer) = if live.version() <= memory.version() { (live, memory) } else { (memory, live) };
@@ -556,7 +583,7 @@ pub(crate) fn signed_at<R>(file: &Metadata<R>) -> UnixTime {
 }
 
 /// How long files of this role are valid: as long as the one before, in seconds; a day when it does not say.
-fn lifetime<R>(file: &Metadata<R>) -> i64 {
+pub(super) fn lifetime<R>(file: &Metadata<R>) -> i64 {
     match file.expires().secs() - signed_at(file).secs() {
         life if life > 0 => life,
         _ => 86_400,

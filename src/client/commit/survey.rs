@@ -62,7 +62,8 @@ impl Committer<'_> {
     pub async fn survey(&self) -> Result<Survey, WorkError> {
         let (mut ledger, forced) = (Ledger::new(), BTreeSet::new());
         let job = Job { intents: None, forced: &forced, repair: false, install: None };
-        let round = self.around(&job, &mut ledger).await?;
+        let mut round = self.around(&job, &mut ledger).await?;
+        self.sift_all(&mut ledger, &mut round)?;
         let mut waiting = Vec::new();
         for listed in &round.listed {
             let Some(tag) = listed.tag(self.collection) else { continue };
@@ -96,6 +97,10 @@ impl Committer<'_> {
                     }
                 }
                 Some(Fetched::Valid(s)) => {
+                    if let Some(Reason::Invalid(why)) = ledger.refused.get(listed) {
+                        stands(Standing::Invalid(why.clone()));
+                        continue;
+                    }
                     let Some(file) = round.base.role(&s.role) else { continue };
                     let live = RoleFile::of(file).map_err(|fault| TufError::new(&s.role, fault))?;
                     match classify(&View::of(&live), &s.lineage).verdict {

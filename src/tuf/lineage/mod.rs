@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Fault, Metadata, Targets, Version};
+use super::{AGREEMENT, Fault, Metadata, Targets, Version};
 use crate::time::UnixTime;
 
 /// Ancestors and withdrawals are kept while their version is above own version - 64.
@@ -129,6 +129,10 @@ impl RoleFile {
     pub fn content(&self) -> &Content {
         &self.content
     }
+
+    fn demand(&self) -> Option<&Value> {
+        self.rest.get(AGREEMENT)
+    }
 }
 
 impl View {
@@ -173,11 +177,30 @@ impl View {
         version.get() <= self.version.get().saturating_sub(WINDOW)
     }
 
+    /// The member `x-bulla-agreement`: what must agree before the collection vouches for a bundle.
+    fn demand(&self) -> Option<&Value> {
+        self.rest.get(AGREEMENT)
+    }
+
+    /// Whether `file` demands something of its own that this does not.
+    fn lacks_demand_of(&self, file: &RoleFile) -> bool {
+        file.demand().is_some() && file.demand() != self.demand()
+    }
+
+    /// Whether both demand something, and not the same: one value, never merged with another.
+    fn contradicts(&self, file: &RoleFile) -> bool {
+        self.demand().is_some() && self.lacks_demand_of(file)
+    }
+
     fn forward(&mut self, file: &RoleFile) {
         *self = Self { beside: std::mem::take(&mut self.beside), ..Self::of(file) };
     }
 
     fn join(&mut self, file: &RoleFile, content: Content) {
+        // Beside each other, demanding beats not demanding: only a descendant takes a demand away.
+        if let Some(demand) = file.demand().filter(|_| self.demand().is_none()) {
+            self.rest.insert(AGREEMENT.to_owned(), demand.clone());
+        }
         self.content = content;
         self.file = None;
         self.family.extend(file.ancestors.iter().map(|(h, v)| (h.clone(), *v)));
@@ -205,13 +228,13 @@ pub fn classify(base: &View, file: &RoleFile) -> Standing {
         return plain(Verdict::FastForward, common);
     }
     let (ours, theirs) = ((&base.content, base.version), (&file.content, file.version));
-    if file.version <= base.version {
+    if file.version <= base.version && !base.lacks_demand_of(file) {
         let m = merge(ours, theirs, common);
         if m.content.same(&base.content) {
             return Standing { verdict: Verdict::AlreadyIn, common, losers: m.losers };
         }
     }
-    if file.version >= base.version {
+    if file.version >= base.version && (base.demand().is_none() || base.demand() == file.demand()) {
         let m = merge(theirs, ours, common);
         if m.content.same(&file.content) {
             return Standing { verdict: Verdict::FastForward, common, losers: m.losers };
@@ -243,7 +266,7 @@ pub fn fold(
                 losers.extend(standing.losers);
                 view.forward(file);
             }
-            Verdict::Fork if may_merge => {
+            Verdict::Fork if may_merge && !view.contradicts(file) => {
                 let ours = (&view.content, view.version);
                 let m = merge(ours, (&file.content, file.version), standing.common);
                 losers.extend(m.losers);

@@ -459,3 +459,55 @@ fn what_was_withdrawn_and_comes_back_came_twice_and_a_merge_brings_nothing() {
     let found = origins(&beside);
     assert_eq!(found.found.iter().filter(|o| !o.in_line).count(), 1);
 }
+
+/// The same file with another demand; `None`: with none.
+fn demanding(view: &View, changes: &[Change], demand: Option<Value>) -> RoleFile {
+    let mut signed = next(view, None, changes, COLLECTION, NOW, NOW.plus(DAY)).signed().clone();
+    let members = signed.as_object_mut().unwrap();
+    members.remove(AGREEMENT);
+    members.extend(demand.map(|d| (AGREEMENT.to_owned(), d)));
+    file_of(&Draft::from_signed(signed))
+}
+
+fn roles(names: &[&str]) -> Option<Value> {
+    Some(json!({"min": names.len(), "roles": names}))
+}
+
+#[test]
+fn a_demand_is_neither_lost_nor_taken_for_in() {
+    let base = View::of(&first());
+    let demands = demanding(&base, &[], roles(&["targets/a", "targets/b"]));
+    let renewed = file_of(&next(&base, None, &[], COLLECTION, NOW.plus(1), NOW.plus(DAY)));
+    // A renewal beside it does not hold it, whichever of them is live.
+    assert_eq!(verdict(&renewed, &demands), Verdict::FastForward);
+    let later = next_file(&View::of(&renewed), &[]);
+    assert_eq!(verdict(&later, &demands), Verdict::Fork);
+    assert_eq!(verdict(&demands, &renewed), Verdict::AlreadyIn);
+    assert_eq!(verdict(&demands, &later), Verdict::Fork, "a longer line without it is no newer one");
+    for (live, other) in [(&renewed, &demands), (&demands, &renewed), (&later, &demands), (&demands, &later)]
+    {
+        let joined = settled(live, std::slice::from_ref(other));
+        assert_eq!(joined.demand(), demands.demand());
+    }
+    // Without the key it waits.
+    let folded = fold(&later, None, std::slice::from_ref(&demands), false);
+    assert_eq!(folded.verdicts[demands.hash()], Verdict::Fork);
+    // Only a descendant takes it away.
+    let dropped = demanding(&View::of(&demands), &[], None);
+    assert_eq!(verdict(&demands, &dropped), Verdict::FastForward);
+    assert_eq!(settled(&demands, std::slice::from_ref(&dropped)).demand(), None);
+    assert_eq!(verdict(&dropped, &demands), Verdict::AlreadyIn);
+}
+
+#[test]
+fn two_demands_beside_each_other_are_never_merged() {
+    let base = View::of(&first());
+    let one = demanding(&base, &[], roles(&["targets/a", "targets/b"]));
+    let other = demanding(&base, &[release("a")], roles(&["targets/a", "targets/c"]));
+    for (live, beside) in [(&one, &other), (&other, &one)] {
+        let folded = fold(live, None, std::slice::from_ref(beside), true);
+        assert_eq!(folded.view.file(), Some(live.hash()));
+        assert_eq!(folded.verdicts[beside.hash()], Verdict::Fork);
+        assert!(folded.merged.is_empty());
+    }
+}

@@ -146,7 +146,7 @@ pub enum EditError {
     #[error("nothing is published that could be edited")]
     NothingPublished,
     /// Whoever commits signs snapshot and timestamp.
-    #[error("{0} is signed by whoever commits; only its keys, threshold and lifetime can be proposed")]
+    #[error("{0} is signed by whoever commits; only its keys and threshold can be proposed")]
     Online(RoleName),
     /// The role has no key of that id.
     #[error("{role} has no key {key}")]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::client::ceremony::{CeremonyError, Desk, Done};
 use crate::tuf::proposal::{About, Edit, EditError, Place, Proposal};
-use crate::tuf::{PathPattern, Paths, Target};
+use crate::tuf::{PathPattern, Paths, RoleKeys, Target};
 
 const ALL: &[u8] = &[Home::ROOT, Home::TARGETS, Home::RELEASES, Home::ONLINE];
 
@@ -275,4 +275,202 @@ async fn proposals_are_left_where_keys_are_missing() {
     let back = Proposal::parse(&done.proposal.to_bytes()).unwrap();
     assert_eq!(back.check_base(&world.live().await.base(&name())), Ok(()));
     assert_eq!(world.submissions().await, 0);
+}
+
+type Group = crate::tuf::proposal::Group;
+
+fn delegate(by: RoleName, role: &RoleName, seed: u8) -> Edit {
+    Edit::Delegate {
+        by,
+        role: role.clone(),
+        signers: Signers { keys: vec![key(seed).public_key().clone()], threshold: 1 },
+        paths: Paths::Patterns(vec![PathPattern::parse(&format!("{}:dev-*", name())).unwrap()]),
+        terminating: false,
+        place: Place::Last,
+        note: None,
+    }
+}
+
+/// A file of `role` with one target, signed by one key.
+async fn file(world: &World, role: &RoleName, version: u64, seed: u8) -> Bytes {
+    let (now, version) = (world.clock.now(), Version::new(version).unwrap());
+    let heading = Heading { version, expires: now.plus(DAY), extra: Extra::new(name().to_string(), now) };
+    let value = json!({"length": version.get(), "hashes": {"sha256": "ab".repeat(32)}});
+    let targets = [(format!("{}:dev-{version}", name()), value)].into_iter().collect();
+    let draft = Draft::targets(&heading, targets, &[]);
+    let public = key(seed).public_key().clone();
+    let keys = RoleKeys { keys: BTreeMap::from([(public.key_id(), Some(public))]), threshold: 1 };
+    crate::client::signing::sign(&Home::new(&[seed]).keys, role, &keys, &draft).await.unwrap()
+}
+
+async fn push_group(world: &World, group: &Group) {
+    let tag = SubmissionTag::of_group(group).unwrap().tag(&name()).unwrap();
+    let packed = crate::client::submission::pack_group(group).unwrap();
+    Known::new(&*world.store).push(&packed, Some(&tag)).await.unwrap();
+}
+
+/// What is submitted is refused for a reason that holds `why`, and everybody else goes on.
+async fn disturbs_nobody(world: &World, why: &str) {
+    let renewed = world.renew(&world.home(&[Home::ONLINE]), &[]).await.unwrap();
+    let refused = |reason: &Reason| match reason {
+        Reason::Invalid(said) => said.contains(why),
+        other => format!("{other:?}").contains(why),
+    };
+    assert!(renewed.pending.iter().any(|p| refused(&p.reason)), "{why}: {:?}", renewed.pending);
+    let a = image(&*world.store, why).await;
+    let done = world.publish(&world.owner, &[(&a.digest().to_string(), &["v1"])]).await.unwrap();
+    assert!(world.has(a.digest()).await && !done.pending.is_empty());
+}
+
+#[tokio::test]
+async fn a_group_that_lists_a_file_which_nobody_has_is_refused_alone() {
+    let world = world().await;
+    let (live, role) = (world.live().await, RoleName::revocations());
+    let (path, list) = (name().revocations_path(), br#"{"schemaVersion":1,"entries":[]} "#);
+    let value = json!({"length": list.len(), "hashes": {"sha256": Digest::sha256(list).hex()}});
+    let (now, home) = (world.clock.now(), Home::new(&[Home::RELEASES]));
+    let view = View::of(&RoleFile::of(live.role(&role).unwrap()).unwrap());
+    let draft = next(&view, None, &[Change::Set { path, value }], &name().to_string(), now, now.plus(DAY));
+    let keys = live.keys(&role).unwrap();
+    let bytes = crate::client::signing::sign(&home.keys, &role, keys, &draft).await.unwrap();
+    let targets = live.role(&RoleName::targets()).unwrap().bytes().clone();
+    let roles = BTreeMap::from([(RoleName::targets(), targets), (role, bytes)]);
+    push_group(&world, &Group { roles, ..Group::default() }).await;
+    disturbs_nobody(&world, "nobody has that file").await;
+}
+
+#[tokio::test]
+async fn a_group_of_more_roles_than_readers_follow_is_refused_alone() {
+    let world = world().await;
+    let dev: RoleName = "targets/releases/dev".parse().unwrap();
+    let group = finished(&world, &[Home::RELEASES], &[delegate(RoleName::releases(), &dev, 20)]).await;
+    let (mut roles, role) = (BTreeMap::new(), RoleName::releases());
+    let mut signed: serde_json::Value =
+        serde_json::from_slice::<serde_json::Value>(&group.roles[&role]).unwrap()["signed"].clone();
+    let one = signed["delegations"]["roles"][0].clone();
+    let mut all = Vec::new();
+    for n in 0..260 {
+        let sub: RoleName = format!("targets/releases/d{n}").parse().unwrap();
+        let mut delegation = one.clone();
+        delegation["name"] = json!(sub);
+        all.push(delegation);
+        roles.insert(sub.clone(), file(&world, &sub, 1, 20).await);
+    }
+    signed["delegations"]["roles"] = json!(all);
+    let keys = world.live().await.keys(&role).unwrap().clone();
+    let draft = Draft::from_signed(signed);
+    let home = Home::new(&[Home::RELEASES]);
+    roles.insert(role.clone(), crate::client::signing::sign(&home.keys, &role, &keys, &draft).await.unwrap());
+    push_group(&world, &Group { roles, ..Group::default() }).await;
+    disturbs_nobody(&world, "targets roles").await;
+}
+
+#[tokio::test]
+async fn submissions_that_make_the_state_too_large_are_refused_alone() {
+    let world = world().await;
+    let (live, role, now) = (world.live().await, RoleName::targets(), world.clock.now());
+    let keys = live.keys(&role).unwrap().clone();
+    let mut view = View::of(&RoleFile::of(live.role(&role).unwrap()).unwrap());
+    for n in 0..2_u8 {
+        let big = Bytes::from(vec![n; 9 * 1024 * 1024]);
+        let path = format!("layouts/{n}");
+        let value = json!({"length": big.len(), "hashes": {"sha256": Digest::sha256(&big).hex()}});
+        let change = Change::Set { path: path.clone(), value };
+        let draft = next(&view, None, &[change], &name().to_string(), now, now.plus(DAY));
+        let home = Home::new(&[Home::TARGETS]);
+        let bytes = crate::client::signing::sign(&home.keys, &role, &keys, &draft).await.unwrap();
+        let mut files = Files::new();
+        files.put_target(path, big);
+        let submission = Submission::of(&role, &keys, &bytes, files).unwrap();
+        view = View::of(&submission.lineage);
+        let tag = submission.tag.tag(&name()).unwrap();
+        Known::new(&*world.store).push(&submission.pack(), Some(&tag)).await.unwrap();
+    }
+    disturbs_nobody(&world, "bytes of files").await;
+    assert_eq!(world.live().await.role(&role).unwrap().role().targets().len(), 1, "the first one fits");
+}
+
+/// `dev` is delegated to, publishes versions 1 to 3, and is taken out again. Its file of version 1.
+async fn taken_out(world: &World, dev: &RoleName) -> Bytes {
+    let by = RoleName::releases;
+    at_once(world, &world.owner, &[delegate(by(), dev, 20)]).await.unwrap();
+    let live = world.live().await;
+    let keys = live.role(&by()).unwrap().role().delegation(dev).unwrap().keys.clone();
+    let first = file(world, dev, 1, 20).await;
+    let mut last = Submission::of(dev, &keys, &first, Files::new()).unwrap();
+    for version in 1..=3 {
+        if version > 1 {
+            let (now, view) = (world.clock.now(), View::of(&last.lineage));
+            let draft = next(&view, None, &[], &name().to_string(), now, now.plus(DAY));
+            let home = Home::new(&[20]);
+            let bytes = crate::client::signing::sign(&home.keys, dev, &keys, &draft).await.unwrap();
+            last = Submission::of(dev, &keys, &bytes, Files::new()).unwrap();
+        }
+        let tag = last.tag.tag(&name()).unwrap();
+        Known::new(&*world.store).push(&last.pack(), Some(&tag)).await.unwrap();
+        world.renew(&world.owner, &[]).await.unwrap();
+        assert_eq!(world.live().await.role(dev).unwrap().version().get(), version);
+    }
+    at_once(world, &world.owner, &[Edit::Undelegate { by: by(), role: dev.clone() }]).await.unwrap();
+    let live = world.live().await;
+    assert!(live.role(dev).is_none() && live.trusted().pin(dev).is_some());
+    first
+}
+
+#[tokio::test]
+async fn a_role_delegated_again_does_not_fall_below_its_version() {
+    let world = world().await;
+    let dev: RoleName = "targets/releases/dev".parse().unwrap();
+    let first = taken_out(&world, &dev).await;
+    let mut group = finished(&world, &[Home::RELEASES], &[delegate(RoleName::releases(), &dev, 20)]).await;
+    group.roles.insert(dev.clone(), first);
+    push_group(&world, &group).await;
+    disturbs_nobody(&world, "Stale").await;
+    assert_eq!(world.live().await.trusted().pin(&dev).unwrap().version.get(), 3);
+    // Delegated to again, with the same key, its last file counts.
+    at_once(&world, &world.owner, &[delegate(RoleName::releases(), &dev, 20)]).await.unwrap();
+    assert_eq!(world.live().await.role(&dev).unwrap().version().get(), 3);
+}
+
+#[tokio::test]
+async fn a_role_delegated_again_to_another_key_brings_a_file_or_is_refused() {
+    let world = world().await;
+    let dev: RoleName = "targets/releases/dev".parse().unwrap();
+    taken_out(&world, &dev).await;
+    let mut group = finished(&world, &[Home::RELEASES], &[delegate(RoleName::releases(), &dev, 21)]).await;
+    push_group(&world, &group).await;
+    disturbs_nobody(&world, "targets/releases/dev").await;
+    let at_once = at_once(&world, &world.owner, &[delegate(RoleName::releases(), &dev, 21)]).await;
+    assert!(at_once.unwrap_err().to_string().contains("targets/releases/dev"));
+    // With a file above the last one it goes in.
+    group = finished(&world, &[Home::RELEASES], &[delegate(RoleName::releases(), &dev, 21)]).await;
+    group.roles.insert(dev.clone(), file(&world, &dev, 4, 21).await);
+    assert!(commit(&world, &world.owner, &group).await.unwrap().installed);
+    assert_eq!(world.live().await.role(&dev).unwrap().version().get(), 4);
+}
+
+#[tokio::test]
+async fn a_demand_that_a_renewal_overtook_is_put_in_or_not_called_installed() {
+    let world = world().await;
+    let (live, role, now) = (world.live().await, RoleName::targets(), world.clock.now());
+    let (keys, demand) = (live.keys(&role).unwrap(), json!({"min": 2, "roles": ["targets/a", "targets/b"]}));
+    let view = View::of(&RoleFile::of(live.role(&role).unwrap()).unwrap());
+    let mut signed = next(&view, None, &[], &name().to_string(), now, now.plus(DAY)).signed().clone();
+    signed[crate::tuf::AGREEMENT] = demand.clone();
+    let (home, draft) = (world.home(&[Home::TARGETS, Home::ONLINE]), Draft::from_signed(signed));
+    let bytes = crate::client::signing::sign(&home.keys, &role, keys, &draft).await.unwrap();
+    for _ in 0..2 {
+        world.clock.forward(1);
+        world.renew(&home, &["targets"]).await.unwrap();
+    }
+    let group = Group { roles: BTreeMap::from([(role.clone(), bytes)]), ..Group::default() };
+    let demanded = async || {
+        let live = world.live().await;
+        live.role(&role).unwrap().signed().get(crate::tuf::AGREEMENT).cloned()
+    };
+    let error = commit(&world, &world.home(&[Home::ONLINE]), &group).await.unwrap_err();
+    assert!(matches!(error, WorkError::StaleBase { .. } | WorkError::Sign(_)), "{error}");
+    assert_eq!(demanded().await, None);
+    assert!(commit(&world, &home, &group).await.unwrap().installed);
+    assert_eq!(demanded().await, Some(demand));
 }
