@@ -42,8 +42,8 @@ pub enum KmsFault {
         /// Its name.
         program: String,
     },
-    /// Others than the owner may replace it.
-    #[error("{} may be written by everybody: it is not run", .0.display())]
+    /// Others than root and this user may replace it: the file, or the folder that it is in.
+    #[error("{} may be written by everybody or belongs to somebody else: the plugin is not run", .0.display())]
     Writable(PathBuf),
     /// The system did not start it.
     #[error("{} cannot be started: {reason}", program.display())]

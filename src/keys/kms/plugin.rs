@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -18,6 +21,10 @@ use crate::sig::json;
 pub(super) const PROTOCOL: &str = "v1";
 /// How long a plugin may take: somebody may have to touch a token.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long its streams are read after its end: programs that it started may hold them open for ever.
+const LINGER: Duration = Duration::from_millis(250);
+/// How long the end of a plugin that was killed is waited for.
+const REAPED: Duration = Duration::from_secs(2);
 /// Longest answer: the largest is the public key of an RSA key of 8192 bits, some 2 KiB.
 const MAX_ANSWER: usize = 64 * 1024;
 /// Bytes of standard error that are read, and that are shown.
@@ -102,9 +109,9 @@ impl Plugins {
         let folders = std::env::split_paths(path).filter(|dir| dir.is_absolute());
         let found = folders.map(|dir| dir.join(&program)).find(|file| is_program(file));
         let found = found.ok_or(KmsFault::NotFound { program })?;
-        match is_open_to_all(&found) {
-            true => Err(KmsFault::Writable(found)),
-            false => Ok(found),
+        match open_to_others(&found) {
+            Some(open) => Err(KmsFault::Writable(open)),
+            None => Ok(found),
         }
     }
 
@@ -133,28 +140,13 @@ impl Plugins {
     ) -> Result<Value, KmsFault> {
         let program = self.find(key)?;
         let environment = self.environment(key.plugin());
-        let run = async {
-            let mut child = start(&program, &environment, request).await?;
-            let (out, err) = (child.stdout.take(), child.stderr.take());
-            let stdin = child.stdin.take();
-            let write = async {
-                if let Some(mut stdin) = stdin {
-                    // One that reads nothing is no error; what it answers will be judged.
-                    let _ = stdin.write_all(message).await;
-                    let _ = stdin.shutdown().await;
-                }
-                Ok(())
-            };
-            let answer = read(out, "standard output", MAX_ANSWER);
-            let errors = read(err, "standard error", MAX_ERRORS);
-            let ((), answer, errors) = tokio::try_join!(write, answer, errors)?;
-            let ended = child.wait().await;
-            Ok((answer, errors, ended))
-        };
-        let timeout = KmsFault::Timeout(self.timeout.as_secs());
-        // Dropped with the child in it, which is then killed.
-        let (answer, errors, ended) =
-            tokio::time::timeout(self.timeout, run).await.map_err(|_| timeout)??;
+        let mut running = Running::start(&program, &environment, request).await?;
+        let called = tokio::time::timeout(self.timeout, running.answer(message)).await;
+        let called = called.map_err(|_| KmsFault::Timeout(self.timeout.as_secs())).and_then(|r| r);
+        if called.is_err() {
+            running.end().await;
+        }
+        let (answer, errors, ended) = called?;
         let said = shown(&errors, &environment);
         judge(&answer, ended, said).map_err(|fault| match fault {
             KmsFault::Refused(words) => KmsFault::Refused(shown(words.as_bytes(), &environment)),
@@ -186,6 +178,9 @@ async fn start(program: &Path, environment: &[(&str, &str)], request: &Value) ->
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    // A signal from the terminal is for this program, which may have to finish what it does.
+    #[cfg(unix)]
+    command.process_group(0);
     let mut tries = 0;
     loop {
         match command.spawn() {
@@ -199,17 +194,105 @@ async fn start(program: &Path, environment: &[(&str, &str)], request: &Value) ->
     }
 }
 
+/// What a plugin wrote to its two streams, and how it ended.
+type Answered = (Vec<u8>, Vec<u8>, std::io::Result<ExitStatus>);
+
+/// A plugin at work, in a process group of its own, which ends with it.
+struct Running {
+    child: Child,
+    group: Option<u32>,
+}
+
+impl Running {
+    async fn start(program: &Path, environment: &[(&str, &str)], request: &Value) -> Result<Self, KmsFault> {
+        let child = start(program, environment, request).await?;
+        Ok(Self { group: child.id(), child })
+    }
+
+    async fn answer(&mut self, message: &[u8]) -> Result<Answered, KmsFault> {
+        let (from_out, from_err) = (self.child.stdout.take(), self.child.stderr.take());
+        let stdin = self.child.stdin.take();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let ended = {
+            let write = async {
+                if let Some(mut stdin) = stdin {
+                    // One that reads nothing is no error; what it answers will be judged.
+                    let _ = stdin.write_all(message).await;
+                    let _ = stdin.shutdown().await;
+                }
+                Ok(())
+            };
+            let answer = read(from_out, "standard output", MAX_ANSWER, &mut out);
+            let errors = read(from_err, "standard error", MAX_ERRORS, &mut err);
+            let mut talk = std::pin::pin!(async { tokio::try_join!(write, answer, errors) });
+            let ended = tokio::select! {
+                said = &mut talk => {
+                    said?;
+                    None
+                }
+                ended = self.child.wait() => Some(ended),
+            };
+            match ended {
+                None => {
+                    let ended = self.child.wait().await;
+                    self.group = None;
+                    ended
+                }
+                Some(ended) => {
+                    match tokio::time::timeout(LINGER, talk).await {
+                        Ok(said) => {
+                            said?;
+                            self.group = None;
+                        }
+                        // What it left behind holds its streams open: nothing of that is the answer.
+                        Err(_) => self.kill_group(),
+                    }
+                    ended
+                }
+            }
+        };
+        Ok((out, err, ended))
+    }
+
+    /// End it, and see to it that the system forgets it.
+    async fn end(mut self) {
+        self.kill_group();
+        let _ = self.child.start_kill();
+        let _ = tokio::time::timeout(REAPED, self.child.wait()).await;
+    }
+
+    #[cfg(unix)]
+    fn kill_group(&mut self) {
+        let group = self.group.take().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
+            // Nobody may be left of it.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn kill_group(&mut self) {
+        self.group = None;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
 /// Everything that comes, up to a limit past which the plugin is not heard out.
 async fn read(
     from: Option<impl AsyncRead + Unpin>,
     to: &'static str,
     limit: usize,
-) -> Result<Vec<u8>, KmsFault> {
-    let mut out = Vec::new();
-    let Some(from) = from else { return Ok(out) };
+    out: &mut Vec<u8>,
+) -> Result<(), KmsFault> {
+    let Some(from) = from else { return Ok(()) };
     // A pipe that breaks is the end of what comes; the answer is judged all the same.
-    let _ = from.take(limit as u64 + 1).read_to_end(&mut out).await;
-    if out.len() > limit { Err(KmsFault::TooMuch { to, limit }) } else { Ok(out) }
+    let _ = from.take(limit as u64 + 1).read_to_end(out).await;
+    if out.len() > limit { Err(KmsFault::TooMuch { to, limit }) } else { Ok(()) }
 }
 
 /// The answer; the exit code says nothing in this protocol, but a plugin that was ended by a signal has not answered.
@@ -238,14 +321,17 @@ fn judge(answer: &[u8], ended: std::io::Result<ExitStatus>, said: String) -> Res
 /// What a plugin wrote, for people: without the secrets that it was given, on one line, not too long.
 fn shown(bytes: &[u8], environment: &[(&str, &str)]) -> String {
     let mut text = String::from_utf8_lossy(bytes).into_owned();
-    let mut secrets: Vec<&(&str, &str)> = environment
-        .iter()
-        .filter(|(name, value)| !COMMON.contains(name) && value.len() >= SHORTEST_SECRET)
-        .collect();
+    let mut secrets: Vec<(&str, String)> = Vec::new();
+    for (name, value) in environment {
+        if !COMMON.contains(name) && value.len() >= SHORTEST_SECRET {
+            secrets.push((name, (*value).to_owned()));
+        }
+        secrets.extend(userinfo(value).into_iter().map(|secret| (*name, secret)));
+    }
     // The longest first: one may be part of another.
     secrets.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
     for (name, value) in secrets {
-        text = text.replace(value, &format!("[{name}]"));
+        text = text.replace(&value, &format!("[{name}]"));
     }
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -253,6 +339,21 @@ fn shown(bytes: &[u8], environment: &[(&str, &str)]) -> String {
         return plain;
     }
     plain.chars().take(SHOWN).chain("…".chars()).collect()
+}
+
+/// User and password in a URL such as that of a proxy, in the forms in which programs show them.
+fn userinfo(value: &str) -> Vec<String> {
+    let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let Some((info, _)) = authority.rsplit_once('@') else { return Vec::new() };
+    let decoded = percent_decode_str(info).decode_utf8_lossy().into_owned();
+    let mut out = vec![STANDARD.encode(&decoded)];
+    for text in [info, &decoded] {
+        out.push(text.to_owned());
+        out.extend(text.split_once(':').map(|(_, password)| password.to_owned()));
+    }
+    out.retain(|secret| secret.len() >= SHORTEST_SECRET);
+    out
 }
 
 #[cfg(unix)]
@@ -266,13 +367,25 @@ fn is_program(file: &Path) -> bool {
     file.is_file()
 }
 
+/// What somebody else than root and this user could change so that another program runs: the file or the folder that it is in,
+/// by its name and by what the name leads to.
 #[cfg(unix)]
-fn is_open_to_all(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.metadata().is_ok_and(|about| about.permissions().mode() & 0o002 != 0)
+fn open_to_others(file: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    let me = rustix::process::geteuid().as_raw();
+    let is_open = |path: &Path| {
+        path.metadata().map_or(true, |about| {
+            // In a folder such as /tmp others cannot replace a file that is not theirs.
+            let sticky = about.is_dir() && about.mode() & 0o1000 != 0;
+            (about.mode() & 0o002 != 0 && !sticky) || ![0, me].contains(&about.uid())
+        })
+    };
+    let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let folders = [file, &real].into_iter().filter_map(Path::parent);
+    std::iter::once(file).chain(folders).find(|path| is_open(path)).map(Path::to_owned)
 }
 
 #[cfg(not(unix))]
-fn is_open_to_all(_: &Path) -> bool {
-    false
+fn open_to_others(_: &Path) -> Option<PathBuf> {
+    None
 }

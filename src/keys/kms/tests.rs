@@ -157,6 +157,50 @@ fn one_that_hangs_is_ended() {
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
+/// An answer is complete when the plugin has ended, and what it started ends with it.
+#[test]
+fn what_a_plugin_leaves_behind_neither_delays_the_answer_nor_survives() {
+    let public = signer().public_key().clone();
+    let fake =
+        Fake::new(&format!("sleep 1000 & echo $! >\"$(dirname \"$0\")/child\"; echo '{}'", answer(&public)));
+    let begun = Instant::now();
+    assert_eq!(fake.public_key(), Ok(public));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(is_gone(&fake, "child"));
+}
+
+/// One that takes too long goes with all that it started, and nothing of it stays in the table of processes.
+#[test]
+fn one_that_is_ended_takes_its_children_along() {
+    let fake = Fake::new(
+        "here=$(dirname \"$0\"); echo $$ >\"$here/self\"; sleep 1000 & echo $! >\"$here/child\"; wait",
+    );
+    let plugins = fake.plugins().within(Duration::from_secs(1));
+    assert_eq!(key().public_key(&plugins), Err(key().fault(KmsFault::Timeout(1))));
+    assert!(is_gone(&fake, "child"));
+    let id = std::fs::read_to_string(fake.dir.path().join("self")).unwrap();
+    assert!(!Path::new("/proc").join(id.trim()).exists(), "not even a zombie");
+}
+
+/// The process whose number stands in that file ends within a second; a zombie has ended.
+fn is_gone(fake: &Fake, file: &str) -> bool {
+    let id = std::fs::read_to_string(fake.dir.path().join(file)).unwrap();
+    let about = Path::new("/proc").join(id.trim()).join("stat");
+    (0..50).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        std::fs::read_to_string(&about).map_or(true, |text| text.contains(") Z "))
+    })
+}
+
+/// A signal from the terminal goes to a process group, and the plugin is in its own.
+#[test]
+fn it_runs_in_a_process_group_of_its_own() {
+    let fake = Fake::new("echo $$ $(cut -d' ' -f5 /proc/$$/stat) >&2; exit 1");
+    let Err(KmsFault::Broken { said, .. }) = fake.public_key() else { panic!("no failure") };
+    let (own, group) = said.split_once(' ').unwrap();
+    assert_eq!(own, group);
+}
+
 #[test]
 fn one_that_floods_is_ended() {
     let fake =
@@ -203,12 +247,42 @@ fn what_it_says_on_failure_is_capped_clean_and_without_its_secrets() {
 }
 
 #[test]
+fn user_and_password_of_a_proxy_are_not_shown() {
+    let mut fake = Fake::new("echo \"via $HTTPS_PROXY as $SHOWN at $VAULT\" >&2; exit 1");
+    let more = [
+        ("BULLA_KMS_ENV", "SHOWN"),
+        ("HTTPS_PROXY", "http://user:p%40ss-word@proxy.example:3128/"),
+        ("SHOWN", "p@ss-word"),
+    ];
+    fake.vars.extend(more.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    let Err(KmsFault::Broken { said, .. }) = fake.public_key() else { panic!("no failure") };
+    assert!(said.contains("http://[HTTPS_PROXY]@proxy.example:3128/"), "{said}");
+    assert!(!said.contains("ss-word"), "{said}");
+    let basic = STANDARD.encode("user:p@ss-word");
+    let mut fake = Fake::new(&format!("echo \"Proxy-Authorization: Basic {basic}; p@ss-word\" >&2; exit 1"));
+    fake.vars.extend(more[1..2].iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+    let Err(KmsFault::Broken { said, .. }) = fake.public_key() else { panic!("no failure") };
+    assert_eq!(said, "Proxy-Authorization: Basic [HTTPS_PROXY]; [HTTPS_PROXY]");
+}
+
+#[test]
 fn which_program_is_run() {
     let fake = Fake::new("exit 0");
     let program = fake.dir.path().join("sigstore-kms-fake");
     assert_eq!(fake.plugins().find(&key()), Ok(program.clone()));
     mode(&program, 0o757);
     assert_eq!(fake.plugins().find(&key()), Err(KmsFault::Writable(program.clone())));
+    mode(&program, 0o755);
+    mode(fake.dir.path(), 0o777);
+    assert_eq!(fake.plugins().find(&key()), Err(KmsFault::Writable(fake.dir.path().to_owned())));
+    mode(fake.dir.path(), 0o1777);
+    assert_eq!(fake.plugins().find(&key()), Ok(program.clone()));
+    mode(fake.dir.path(), 0o755);
+    // Whoever owns it may replace it. Only root can give a file away.
+    if std::os::unix::fs::chown(&program, Some(12_345), None).is_ok() {
+        assert_eq!(fake.plugins().find(&key()), Err(KmsFault::Writable(program.clone())));
+        std::os::unix::fs::chown(&program, Some(0), None).unwrap();
+    }
     mode(&program, 0o644);
     let absent = KmsFault::NotFound { program: "sigstore-kms-fake".into() };
     assert_eq!(fake.plugins().find(&key()), Err(absent.clone()));
