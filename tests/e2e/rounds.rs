@@ -67,6 +67,28 @@ async fn a_service_renews_survives_an_outage_and_ends_when_told() {
     shop.ok("deployer", &format!("verify {}:v1 --plain-http", shop.at())).await;
 }
 
+/// A service manager learns that the last round failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_stopped_after_a_failed_round_ends_with_its_exit_code() {
+    let shop = Workshop::new(false).await;
+    shop.build().await;
+    shop.publish().await;
+    let mut child =
+        shop.spawn("publisher", &format!("renew {} --loop --every 1s --plain-http --format json", shop.at()));
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    assert_eq!(line(&mut out).await["exitCode"], 0);
+    shop.server.fault(Fault::on("*", "*").status(403));
+    while line(&mut out).await["exitCode"] == 0 {}
+    signal(&child, "-TERM");
+    let mut last = line(&mut out).await;
+    while last["result"]["status"] != "stopped" {
+        last = line(&mut out).await;
+    }
+    assert_eq!(last["exitCode"], 3);
+    assert!(last["error"]["code"].as_str().unwrap().starts_with("registry."), "{last:#}");
+    assert_eq!(child.wait().await.unwrap().code(), Some(3));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_setup_ends_it_at_once() {
     let shop = Workshop::new(false).await;

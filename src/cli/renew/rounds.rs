@@ -43,6 +43,7 @@ pub(super) fn run(
     let plan = Plan { every: args.every.secs(), random: &random };
     let met: Mutex<Option<Hosts>> = Mutex::default();
     let mut told_notes: HashSet<(&'static str, String)> = HashSet::new();
+    let mut last: Option<CliError> = None;
     let end: Result<_, CliError> = block_on(async {
         let stop = Stop::listen()
             .map_err(|e| CliError::new(Exit::Fault, "internal", "cannot listen for signals").reason(e))?;
@@ -59,6 +60,7 @@ pub(super) fn run(
             result
         };
         let tell = |told: &Told<'_, CliError>| {
+            last = Round::of(told).error().cloned();
             desk.ring.note_warnings(cx);
             if let Some(hosts) = met.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 cx.note_what_they_said(&hosts);
@@ -80,7 +82,7 @@ pub(super) fn run(
         Ok(watch(&plan, &*clock, &sleeper, round, tell).await)
     })?;
     match end? {
-        End::Stopped(rounds) => Ok(Box::new(Stopped { rounds })),
+        End::Stopped(rounds) => Ok(Box::new(Stopped { rounds, last })),
         End::GaveUp(e) => Err(e),
     }
 }
@@ -231,9 +233,15 @@ impl Outcome for Round {
 /// It was told to stop.
 struct Stopped {
     rounds: u64,
+    /// What the last round failed with: a service manager shall not take a failure for success.
+    last: Option<CliError>,
 }
 
 impl Outcome for Stopped {
+    fn error(&self) -> Option<&CliError> {
+        self.last.as_ref()
+    }
+
     fn is_line(&self) -> bool {
         true
     }
