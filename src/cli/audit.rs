@@ -58,7 +58,8 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     let first = args.places.iter().find(|p| anchor(&cx.trust(), p, args.named.as_ref()).is_ok());
     let anchor = anchor(&cx.trust(), first.unwrap_or(&args.places[0]), args.named.as_ref())?;
     let places = args.registry.places(cx, &args.places.iter().collect::<Vec<_>>())?;
-    let installed = cx.installed().load().map_err(|e| CliError::io("read", cx.installed().path(), e))?;
+    let (installed, unread) =
+        cx.installed().load_counted().map_err(|e| CliError::io("read", cx.installed().path(), e))?;
     let memory = Memory::in_dir(cx.memory(), &anchor.collection);
     let asked = key.is_some() || args.since.is_some();
     let now = cx.now();
@@ -75,6 +76,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             key,
             since: args.since,
             installed: &installed,
+            unread,
             now,
         };
         audit(request).await.map_err(CliError::from)
@@ -116,13 +118,26 @@ fn verdict(audited: &Audited, asked: bool) -> Option<CliError> {
     if !audited.is_whole() {
         let gaps: Vec<String> =
             audited.gaps.iter().take(LINES).map(|g| format!("{} {}", g.role, g.version)).collect();
-        let cut = if audited.cut { "; more bundles than are looked for" } else { "" };
+        let doubts = audited.places.iter().filter_map(|p| Some(format!("{}: {}", p.at, p.doubt()?)));
+        let mut why: Vec<String> = doubts.collect();
+        if !audited.judged {
+            why.push("no state that verifies".into());
+        }
+        if !gaps.is_empty() {
+            why.push(format!("{} versions are missing: {}", audited.gaps.len(), gaps.join(", ")));
+        }
+        if audited.cut {
+            why.push("more bundles than are looked for".into());
+        }
+        if audited.unread > 0 {
+            why.push(format!("{} lines of the log of this installation cannot be read", audited.unread));
+        }
         return Some(
             CliError::failed(
                 "audit.gap",
                 "nothing here is affected by what could be seen, but not all could be seen",
             )
-            .reason(format!("{} versions are missing: {}{cut}", audited.gaps.len(), gaps.join(", ")))
+            .reason(why.join("; "))
             .next("name mirrors and OCI layouts that copied the collection earlier: they may keep them"),
         );
     }
@@ -174,6 +189,8 @@ impl Outcome for Done {
             "from": a.from,
             "foreign": a.foreign,
             "whole": a.is_whole(),
+            "judged": a.judged,
+            "unreadLines": a.unread,
             "gaps": gaps.collect::<Vec<_>>(),
             "introduced": a.introduced.iter().map(as_json).collect::<Vec<_>>(),
             "affected": a.affected(self.asked).map(|i| i.digest.to_string()).collect::<std::collections::BTreeSet<_>>(),

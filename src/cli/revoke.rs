@@ -227,6 +227,9 @@ impl From<RevokeError> for CliError {
             RevokeError::NoEntry { .. } => Self::new(Exit::No, "revoke.no-entry", "there is nothing to undo")
                 .reason(e)
                 .next("bulla verify shows the id of the entry that takes a bundle back"),
+            RevokeError::Undone(_) => Self::new(Exit::No, "revoke.undone", "an undoing is not undone")
+                .reason(e)
+                .next("take the bundle back again: bulla revoke with its reference"),
             RevokeError::NoRole(_) => {
                 Self::new(Exit::No, "revoke.no-role", "the collection has no revocation list").reason(e)
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use super::genuine::genuine;
 use super::history::History;
 use super::installed::Installed;
 use super::memory::{Memory, MemoryError};
@@ -17,18 +18,16 @@ use crate::oci::{Digest, Manifest, Reference, Selector};
 use crate::sig::KeyId;
 use crate::store::{Manage, Store, StoreError};
 use crate::time::UnixTime;
-use crate::tuf::lineage::{Gap, Origins, RoleFile, SignedFile, origins};
+use crate::tuf::lineage::{Gap, Origin, Origins, RoleFile, SignedFile, View, origins};
 use crate::tuf::{
-    Ancestor, CollectionName, EntryName, Files, Limits, Metadata, Remembered, RoleKeys, RoleName, RootChain,
-    Targets, TufError, Unverified, Version,
+    Ancestor, CollectionName, EntryName, Files, Limits, Remembered, RoleName, RootChain, Targets, TufError,
+    Unverified, Version,
 };
 
 /// Most bundles that are looked for at each place.
 const MAX_LOOKED_FOR: usize = 1_000;
 /// Requests at a time.
 const CONCURRENCY: usize = 8;
-/// Most rounds in which delegated keys are learned: the depth of delegations.
-const MAX_DEPTH: usize = 32;
 
 /// What `audit` needs.
 pub struct Request<'a> {
@@ -46,6 +45,8 @@ pub struct Request<'a> {
     pub since: Option<UnixTime>,
     /// What was verified or copied here.
     pub installed: &'a [Installed],
+    /// Lines of that log that could not be read.
+    pub unread: usize,
     /// The time.
     pub now: UnixTime,
 }
@@ -69,6 +70,10 @@ pub struct Audited {
     pub foreign: usize,
     /// Whether only some bundles were asked for, so that the rest was not looked for at the places.
     pub cut: bool,
+    /// Whether any state, at a place or remembered, verifies.
+    pub judged: bool,
+    /// Lines of the log of this installation that could not be read.
+    pub unread: usize,
 }
 
 /// A place that was looked at.
@@ -140,11 +145,26 @@ pub enum AuditError {
     },
 }
 
+impl Place {
+    /// Why what was read here need not be all there was.
+    pub fn doubt(&self) -> Option<String> {
+        match (&self.state, &self.fault, self.missing) {
+            (None, ..) => Some("there is no state".into()),
+            (_, Some(fault), _) => Some(format!("the state does not verify: {fault}")),
+            (_, _, 0) => None,
+            (_, _, n) => Some(format!("{n} earlier versions are named and not there")),
+        }
+    }
+}
+
 impl Audited {
     /// Whether everything could be looked at.
     pub fn is_whole(&self) -> bool {
-        let seen = |p: &Place| p.unreadable.is_none();
-        self.places.iter().all(seen) && self.gaps.is_empty() && !self.cut
+        self.judged
+            && self.places.iter().all(|p| p.unreadable.is_none() && p.doubt().is_none())
+            && self.gaps.is_empty()
+            && self.unread == 0
+            && !self.cut
     }
 
     /// Bundles that were verified or copied here and must be looked after: all that were asked for by key or time, otherwise
@@ -210,7 +230,8 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
             continue;
         }
         let by_key = |k: &String| origin.signers.iter().any(|id| id.as_str().starts_with(&k[..]));
-        if request.key.as_ref().is_some_and(|k| !by_key(k)) || request.since.is_some_and(|s| origin.at < s) {
+        let early = |since| origin.at < since && latest(&origin, &signed, request.now) <= since;
+        if request.key.as_ref().is_some_and(|k| !by_key(k)) || request.since.is_some_and(early) {
             continue;
         }
         let key = (origin.role.clone(), origin.version, origin.hash.clone(), digest.clone());
@@ -259,6 +280,8 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
         versions: signed.len(),
         foreign,
         cut,
+        judged: newest.is_some(),
+        unread: request.unread,
     })
 }
 
@@ -308,37 +331,15 @@ fn roots(request: &Request<'_>, memory: &Remembered, looks: &[Look]) -> Result<R
     walk_on(&request.anchor, &request.collection, Some(&memory.files), &sources, &Limits::default())
 }
 
-/// The role files that keys signed which held the role at some time, as a root or a signed delegator says.
+/// The role files that keys signed which held the role at some time, and the number of the others.
 fn signed(
     collection: &CollectionName,
     chain: &RootChain,
     all: &BTreeMap<RoleName, BTreeSet<Bytes>>,
     newest: Option<&Whole>,
 ) -> (Vec<SignedFile>, usize) {
-    let (name, limits, top) = (collection.to_string(), Limits::default(), RoleName::targets());
-    let mut keys: BTreeMap<RoleName, Vec<RoleKeys>> = BTreeMap::new();
-    for root in chain.roots() {
-        learn(&mut keys, &top, root.role().targets_keys());
-    }
-    let mut done: BTreeMap<(RoleName, String), (Metadata<Targets>, BTreeSet<KeyId>)> = BTreeMap::new();
-    for _ in 0..MAX_DEPTH {
-        let before = (keys.values().map(Vec::len).sum::<usize>(), done.len());
-        for (role, files) in all {
-            let Some(sets) = keys.get(role).cloned() else { continue };
-            for bytes in files {
-                let id = (role.clone(), Digest::sha256(bytes).hex().to_owned());
-                let Some((file, signers)) = count(role, bytes, &sets, &name, &limits) else { continue };
-                for delegation in file.role().delegations() {
-                    learn(&mut keys, &delegation.name, &delegation.keys);
-                }
-                done.insert(id, (file, signers));
-            }
-        }
-        if before == (keys.values().map(Vec::len).sum::<usize>(), done.len()) {
-            break;
-        }
-    }
-    let is_targets = |role: &RoleName| *role == top || !role.is_top_level();
+    let done = genuine(collection, chain, all);
+    let is_targets = |role: &RoleName| *role == RoleName::targets() || !role.is_top_level();
     let offered: usize = all.iter().filter(|(role, _)| is_targets(role)).map(|(_, files)| files.len()).sum();
     let foreign = offered - done.len();
     let mut out = Vec::new();
@@ -352,28 +353,17 @@ fn signed(
     (out, foreign)
 }
 
-fn learn(keys: &mut BTreeMap<RoleName, Vec<RoleKeys>>, role: &RoleName, set: &RoleKeys) {
-    let sets = keys.entry(role.clone()).or_default();
-    if !sets.contains(set) {
-        sets.push(set.clone());
-    }
-}
-
-/// The file, when a threshold of one of these sets of keys signed it, and every key of any of them that did.
-fn count(
-    role: &RoleName,
-    bytes: &Bytes,
-    sets: &[RoleKeys],
-    collection: &str,
-    limits: &Limits,
-) -> Option<(Metadata<Targets>, BTreeSet<KeyId>)> {
-    let file = Unverified::<Targets>::parse(role, bytes, limits).ok()?;
-    let counts: Vec<_> = sets.iter().map(|set| (set, file.count(set))).collect();
-    let met = counts.iter().find(|(_, count)| count.is_met())?.0;
-    let signers = counts.iter().flat_map(|(_, count)| count.signed.iter().cloned()).collect();
-    let file = file.verify(role, &[met]).ok()?;
-    file.check_collection(role, collection).ok()?;
-    Some((file, signers))
+/// When a version was there at the latest: before the first in the live line that follows it. What it says of itself may
+/// be dated back by whoever holds the key.
+fn latest(origin: &Origin, signed: &[SignedFile], now: UnixTime) -> UnixTime {
+    let follows = |f: &&SignedFile| {
+        f.in_line
+            && f.role == origin.role
+            && f.file.hash() != origin.hash
+            && f.file.version() > origin.version
+            && View::of(&f.file).knows(&origin.hash)
+    };
+    signed.iter().filter(follows).map(|f| f.at).min().unwrap_or(now)
 }
 
 /// The bundles that the role files of a state name.

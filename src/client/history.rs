@@ -6,19 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use super::genuine::genuine;
 use super::state::FILENAME;
 use super::whole::Whole;
 use crate::oci::{Content, Descriptor, Digest, Manifest, media_type};
 use crate::store::{Store, StoreError, fetch_small};
 use crate::tuf::lineage::WINDOW;
-use crate::tuf::{FileName, Files, Limits, RoleName};
+use crate::tuf::{CollectionName, FileName, Files, Limits, RoleName, RootChain};
 
 /// Most files of one role that its live file does not descend from: what a thief signed, and what lost.
 const MAX_BESIDE: usize = 16;
 /// Most files in all.
 pub const MAX_FILES: usize = 1_024;
-/// Most bytes that are read of one history.
-const MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Most bytes of one history.
+const MAX_BYTES: u64 = 128 * 1024 * 1024;
 /// Files fetched at a time.
 const CONCURRENCY: usize = 8;
 
@@ -34,6 +35,8 @@ struct Old {
     bytes: Option<Bytes>,
     /// Added here; the rest is what somebody wrote into the manifest.
     own: bool,
+    /// What goes first when there is too much: the number of versions to the live one; beside the line it is more.
+    rank: usize,
 }
 
 /// What could be read of a history.
@@ -54,7 +57,7 @@ impl History {
             let name = layer.annotation(FILENAME).and_then(|n| n.parse::<FileName>().ok());
             let Some(name) = name.filter(is_kept) else { continue };
             if layer.size <= Limits::default().targets_bytes {
-                let old = Old { size: layer.size, bytes: None, own: false };
+                let old = Old { size: layer.size, bytes: None, own: false, rank: usize::MAX };
                 files.insert((name, layer.digest.clone()), old);
             }
         }
@@ -64,8 +67,10 @@ impl History {
     /// Keep a role file.
     pub fn add(&mut self, name: FileName, bytes: &Bytes) {
         if is_kept(&name) {
-            let old = Old { size: bytes.len() as u64, bytes: Some(bytes.clone()), own: true };
-            self.files.insert((name, Digest::sha256(bytes)), old);
+            let digest = Digest::sha256(bytes);
+            let (size, bytes) = (bytes.len() as u64, Some(bytes.clone()));
+            let old = Old { size, bytes, own: true, rank: usize::MAX };
+            self.files.insert((name, digest), old);
         }
     }
 
@@ -76,43 +81,103 @@ impl History {
         }
     }
 
-    /// Without what the state itself carries; of the rest what its roles descend from (64 versions), and a few beside.
-    pub fn trim(&mut self, state: &Whole) {
+    /// Without what the state itself carries, and without roles that it does not know; of the rest what its roles descend
+    /// from (64 versions), and a few beside that keys of the role signed. Whoever may push can name files here: what is not
+    /// shown to be genuine is not named again.
+    ///
+    /// # Errors
+    /// A file that is to be judged cannot be fetched now. One that is not there, or is another, goes.
+    pub async fn trim(
+        &mut self,
+        state: &Whole,
+        chain: &RootChain,
+        collection: &CollectionName,
+        store: &dyn Store,
+    ) -> Result<(), StoreError> {
+        let line = line(state);
         let live: BTreeSet<Digest> = state.roles().values().map(|at| at.file.digest()).collect();
-        let ancestors: BTreeSet<&str> = state
-            .roles()
-            .values()
-            .filter_map(|at| at.file.extra())
-            .flat_map(|x| x.ancestors.iter().map(|a| a.1.as_str()))
-            .collect();
-        let mut beside: BTreeMap<RoleName, Vec<(bool, FileName, Digest)>> = BTreeMap::new();
-        for ((name, digest), old) in &self.files {
-            let now = state.role(name.role()).map(|file| file.version());
-            let past = now.zip(name.version()).is_some_and(|(now, v)| v.get() + WINDOW <= now.get());
-            if !past && !live.contains(digest) && !ancestors.contains(digest.hex()) {
-                let one = (old.own, name.clone(), digest.clone());
-                beside.entry(name.role().clone()).or_default().push(one);
+        let mut beside = BTreeSet::new();
+        self.files.retain(|(name, digest), old| {
+            let Some(now) = state.role(name.role()).map(|file| file.version()) else { return false };
+            if live.contains(digest) || old.size > Limits::default().targets_bytes {
+                return false;
+            }
+            old.rank = line.get(&(name.clone(), digest.hex().to_owned())).copied().unwrap_or(usize::MAX);
+            if old.rank == usize::MAX {
+                beside.insert((name.clone(), digest.clone()));
+                return name.version().is_some_and(|v| v.get().saturating_add(WINDOW) > now.get());
+            }
+            true
+        });
+        beside.retain(|key| self.files.contains_key(key));
+        if !beside.is_empty() {
+            let genuine = self.genuine(&beside, state, chain, collection, store).await?;
+            self.files.retain(|key, _| !beside.contains(key) || genuine.contains(key));
+            let mut taken: BTreeMap<RoleName, usize> = BTreeMap::new();
+            let mut kept: Vec<_> = beside.intersection(&genuine).cloned().collect();
+            kept.sort_by_key(|key| (!self.files[key].own, std::cmp::Reverse(key.0.version())));
+            for key in kept {
+                let n = taken.entry(key.0.role().clone()).or_default();
+                *n += 1;
+                match self.files.get_mut(&key) {
+                    Some(old) if *n <= MAX_BESIDE => old.rank = usize::try_from(WINDOW).unwrap_or(64) + *n,
+                    _ => drop(self.files.remove(&key)),
+                }
             }
         }
-        let mut kept: BTreeSet<(FileName, Digest)> = BTreeSet::new();
-        for mut files in beside.into_values() {
-            files.sort_by_key(|(own, name, _)| std::cmp::Reverse((*own, name.version())));
-            kept.extend(files.into_iter().take(MAX_BESIDE).map(|(_, name, digest)| (name, digest)));
-        }
-        self.files.retain(|(name, digest), _| {
-            let line = ancestors.contains(digest.hex()) && !live.contains(digest);
-            line || kept.contains(&(name.clone(), digest.clone()))
-        });
         self.shorten(MAX_FILES);
+        Ok(())
     }
 
-    /// Drop the lowest versions until no more than `n` are left.
+    /// Those of `beside` that keys signed which held the role at some time. Small files first: what fits is judged.
+    async fn genuine(
+        &self,
+        beside: &BTreeSet<(FileName, Digest)>,
+        state: &Whole,
+        chain: &RootChain,
+        collection: &CollectionName,
+        store: &dyn Store,
+    ) -> Result<BTreeSet<(FileName, Digest)>, StoreError> {
+        // Earlier versions of who delegates say which keys held a role.
+        let delegates =
+            |role: &RoleName| state.role(role).is_some_and(|f| !f.role().delegations().is_empty());
+        let needed = |key: &(FileName, Digest)| beside.contains(key) || delegates(key.0.role());
+        let mut asked = Self::default();
+        let mut all: BTreeMap<RoleName, BTreeSet<Bytes>> = BTreeMap::new();
+        for (key, old) in self.files.iter().filter(|(key, _)| needed(key)) {
+            match &old.bytes {
+                Some(bytes) => drop(all.entry(key.0.role().clone()).or_default().insert(bytes.clone())),
+                None => drop(asked.files.insert(key.clone(), old.clone())),
+            }
+        }
+        for (role, file) in asked.read(store).await?.files {
+            all.entry(role).or_default().insert(file);
+        }
+        for (role, at) in state.roles() {
+            all.entry(role.clone()).or_default().insert(at.file.bytes().clone());
+        }
+        let found = genuine(collection, chain, &all);
+        let is_genuine = |(name, digest): &&(FileName, Digest)| {
+            let id = (name.role().clone(), digest.hex().to_owned());
+            found.get(&id).is_some_and(|(file, _)| Some(file.version()) == name.version())
+        };
+        Ok(beside.iter().filter(is_genuine).cloned().collect())
+    }
+
+    /// Drop what is farthest from the live line until no more than `n` files, and no more bytes than are read, are left.
     pub fn shorten(&mut self, n: usize) {
-        let mut versions: Vec<_> = self.files.keys().map(|(name, d)| (name.version(), d.clone())).collect();
-        versions.sort();
-        let gone: BTreeSet<_> =
-            versions.into_iter().take(self.files.len().saturating_sub(n)).map(|(_, d)| d).collect();
-        self.files.retain(|(_, digest), _| !gone.contains(digest));
+        let mut order: Vec<_> =
+            self.files.iter().map(|(key, old)| ((old.rank, old.size), key.clone())).collect();
+        order.sort();
+        let mut bytes = 0_u64;
+        let mut kept = BTreeSet::new();
+        for ((_, size), key) in order.into_iter().take(n) {
+            if bytes.saturating_add(size) <= MAX_BYTES {
+                bytes += size;
+                kept.insert(key);
+            }
+        }
+        self.files.retain(|key, _| kept.contains(key));
     }
 
     /// Number of files.
@@ -195,8 +260,58 @@ impl History {
     }
 }
 
+/// The files that the roles of a state descend from, with the number of versions to the live one.
+fn line(state: &Whole) -> BTreeMap<(FileName, String), usize> {
+    let mut out = BTreeMap::new();
+    for (role, at) in state.roles() {
+        for ancestor in at.file.extra().iter().flat_map(|x| &x.ancestors) {
+            let far = at.file.version().get().saturating_sub(ancestor.0.get());
+            let name = FileName::versioned(role.clone(), ancestor.0);
+            out.insert((name, ancestor.1.clone()), usize::try_from(far).unwrap_or(usize::MAX - 1));
+        }
+    }
+    out
+}
+
 /// Roots are in the state, and timestamp and snapshot introduce nothing.
 fn is_kept(name: &FileName) -> bool {
     let role = name.role();
     name.version().is_some() && (*role == RoleName::targets() || !role.is_top_level())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_a_manifest_names_only_bounded_files_of_kept_roles_are_read(
+            layers in proptest::collection::vec(
+                (any::<bool>(), "(([1-9][0-9]{0,17}|x)\\.)?(root|targets|targets/[a-z]{1,3}|\\.\\./x)(\\.json)?", any::<u64>()),
+                0..40,
+            )
+        ) {
+            let layers: Vec<_> = layers.iter().enumerate().map(|(i, (kept, name, size))| json!({
+                "mediaType": if *kept { media_type::BULLA_HISTORY } else { media_type::BULLA_STATE },
+                "digest": Digest::sha256(&i.to_le_bytes()).to_string(),
+                "size": size >> (i % 64),
+                "annotations": {FILENAME: name},
+            })).collect();
+            let n = layers.len();
+            let config = json!({"mediaType": "application/json", "digest": Digest::sha256(b"{}").to_string(), "size": 2});
+            let doc = json!({"schemaVersion": 2, "config": config, "layers": layers});
+            let bytes = serde_json::to_vec(&doc).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let mut history = History::of(&Content::new(media_type::OCI_MANIFEST, bytes));
+            prop_assert!(history.len() <= n);
+            let bounded = history.files.iter().all(|((name, _), old)| {
+                is_kept(name) && old.size <= Limits::default().targets_bytes && old.bytes.is_none()
+            });
+            prop_assert!(bounded);
+            history.shorten(5);
+            prop_assert!(history.len() <= 5 && history.layers().map(|l| l.size).sum::<u64>() <= MAX_BYTES);
+        }
+    }
 }

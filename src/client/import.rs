@@ -278,7 +278,7 @@ async fn put(
         not_below(whole, &there, &request.store.place().to_string())?;
         history = History::of(&found);
         history.add_all(&read.files);
-        history.trim(whole);
+        history.trim(whole, chain, &request.collection, place.store()).await.map_err(ImportError::Store)?;
     }
     let packed = state::pack_state(whole.files(), &history);
     packed.check_size()?;

@@ -66,10 +66,18 @@ impl InstalledLog {
     /// # Errors
     /// It cannot be read.
     pub fn load(&self) -> io::Result<Vec<Installed>> {
+        Ok(self.load_counted()?.0)
+    }
+
+    /// Every line that can be read, and the number of the others.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn load_counted(&self) -> io::Result<(Vec<Installed>, usize)> {
         let mut bytes = Vec::new();
         match File::open(&self.path) {
             Ok(file) => file.take(MAX_BYTES).read_to_end(&mut bytes)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
             Err(e) => return Err(e),
         };
         Ok(parse(&bytes))
@@ -113,8 +121,11 @@ impl InstalledLog {
     }
 }
 
-fn parse(bytes: &[u8]) -> Vec<Installed> {
-    bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+fn parse(bytes: &[u8]) -> (Vec<Installed>, usize) {
+    let lines: Vec<&[u8]> = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+    let read: Vec<Installed> = lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let unread = lines.len() - read.len();
+    (read, unread)
 }
 
 fn lines<'a>(all: impl IntoIterator<Item = &'a Installed>) -> io::Result<Vec<u8>> {
@@ -167,6 +178,23 @@ mod tests {
             let read = log.load().unwrap();
             assert_eq!(read.last(), Some(&one(3)), "cut at {cut}");
             assert!(read.len() <= 3 && read.iter().all(|i| [one(1), one(2), one(3)].contains(i)));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_lies_there_every_line_is_read_or_counted(
+            junk in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 1..40), 0..8),
+        ) {
+            let torn: Vec<Vec<u8>> =
+                junk.into_iter().map(|l| l.into_iter().filter(|b| *b != b'\n').chain(*b"!").collect()).collect();
+            let mut bytes = lines([&one(1)]).unwrap();
+            for line in &torn {
+                bytes.extend_from_slice(line);
+                bytes.push(b'\n');
+            }
+            bytes.extend(lines([&one(2)]).unwrap());
+            proptest::prop_assert_eq!(parse(&bytes), (vec![one(1), one(2)], torn.len()));
         }
     }
 

@@ -10,6 +10,7 @@ pub mod duties;
 pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod genuine;
 pub mod history;
 pub mod import;
 pub mod init;

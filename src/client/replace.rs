@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::anchors::{AnchorError, RootFacts, TrustStore, root_facts};
 use super::memory::{Memory, MemoryError};
+use super::whole::walk;
 use crate::oci::Digest;
 use crate::trust::{Anchor, PinnedRoot};
-use crate::tuf::CollectionName;
+use crate::tuf::{CollectionName, Files, Limits, RoleName, Root, Unverified};
 
 /// What was replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub enum ReplaceError {
     #[error("{0} is not anchored")]
     NoAnchor(CollectionName),
     /// The root follows from the one that is trusted.
-    #[error("root version {0} was reached from the trusted one already")]
+    #[error("root version {0} follows from the trusted one")]
     SameChain(crate::tuf::Version),
     /// Anchors, or the root itself.
     #[error(transparent)]
@@ -75,7 +76,11 @@ pub fn replace(
     for anchor in old.iter().map(PinnedRoot::bytes).filter(|pinned| *pinned != root) {
         let known = memory.load(anchor)?;
         // Floors fall with the chain; those of a chain that still holds must not.
-        if known.is_some_and(|k| k.files.metadata().values().any(|bytes| bytes == root)) {
+        let held = known.is_some_and(|k| {
+            k.files.metadata().values().any(|bytes| bytes == root)
+                || follows(anchor, collection, &k.files, root)
+        });
+        if held {
             return Err(ReplaceError::SameChain(facts.version));
         }
     }
@@ -83,4 +88,14 @@ pub fn replace(
     let gone: Vec<Bytes> = old.iter().map(|pinned| pinned.bytes().clone()).filter(|b| b != root).collect();
     let forgotten = memory.forget(&gone)?;
     Ok(Replaced { collection: collection.clone(), anchors, root: facts, forgotten })
+}
+
+/// Whether the keys of the last remembered root signed `root` as a later one.
+fn follows(anchor: &Bytes, collection: &CollectionName, known: &Files, root: &Bytes) -> bool {
+    let (role, limits) = (RoleName::root(), Limits::default());
+    let Ok(chain) = walk(anchor, collection, &[known], &limits) else { return false };
+    let Ok(new) = Unverified::<Root>::parse(&role, root, &limits) else { return false };
+    let last = chain.last();
+    let Ok(read) = new.clone().verify(&role, &[last.role().root_keys()]) else { return false };
+    read.version() > last.version()
 }

@@ -129,6 +129,9 @@ pub enum RevokeError {
         /// The id.
         id: String,
     },
+    /// What an entry undid stays undone; a new entry takes a bundle back again.
+    #[error("entry {0} undoes another one, and cannot be undone itself")]
+    Undone(String),
     /// Targets does not delegate the role, so nobody would read a list.
     #[error("{0} has no revocation role")]
     NoRole(CollectionName),
@@ -153,17 +156,27 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
     let store = if same { &state } else { &store };
     let (collection, now) = (&request.collection, request.clock.now());
     let before = look(&state, collection, &request.anchor, now).await?.map(|l| l.whole);
-    let list = before.as_ref().and_then(|w| list_of(w, collection));
+    // An older state than the one remembered names another bundle by a tag: what is live is put right from the memory.
+    let remembered = remembered(&request, now)?;
+    let newest = remembered.iter().fold(before.as_ref(), |best, w| match best {
+        Some(best) if !best.is_below(w) => Some(best),
+        _ => Some(w),
+    });
+    let list = newest.and_then(|w| list_of(w, collection));
     let digest = match &request.what {
         What::Bundle(selector) | What::Advisory(Some(selector)) => {
-            Some(resolve(&request, store, before.as_ref(), list.as_ref(), selector).await?)
+            Some(resolve(&request, store, newest, list.as_ref(), selector).await?)
         }
         What::Advisory(None) | What::Undo(_) => None,
     };
-    if let What::Undo(id) = &request.what
-        && !list.iter().flat_map(|l| l.entries()).any(|e| e.id == *id)
-    {
-        return Err(RevokeError::NoEntry { collection: collection.clone(), id: id.clone() });
+    if let What::Undo(id) = &request.what {
+        match list.iter().flat_map(|l| l.entries()).find(|e| e.id == *id) {
+            None => return Err(RevokeError::NoEntry { collection: collection.clone(), id: id.clone() }),
+            Some(entry) if entry.kind == RevocationKind::Unrevoke => {
+                return Err(RevokeError::Undone(id.clone()));
+            }
+            Some(_) => {}
+        }
     }
     let entry = match (&request.what, &digest) {
         (What::Bundle(_), Some(digest)) => Revoke::Tombstone(digest.clone()),
@@ -239,6 +252,20 @@ pub async fn list_under(
     let path = collection.revocations_path();
     let lists = wholes.iter().filter(|w| list_of(w, collection).is_some());
     Ok(lists.filter_map(|w| w.files().target(&path).cloned()).collect())
+}
+
+/// The states that are remembered and still verify.
+fn remembered(request: &Request<'_>, now: UnixTime) -> Result<Vec<Whole>, WorkError> {
+    let (collection, limits) = (&request.collection, Limits::default());
+    let mut wholes = Vec::new();
+    for memory in request.memories {
+        let Some(known) = memory.load(&request.anchor)?.filter(|r| r.verified_under.is_some()) else {
+            continue;
+        };
+        let chain = walk(&request.anchor, collection, &[&known.files], &limits)?;
+        wholes.extend(Whole::judge(&chain, &known.files, collection, now, &limits).ok());
+    }
+    Ok(wholes)
 }
 
 /// The revocation list of a state, if it can be read.

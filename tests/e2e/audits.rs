@@ -33,6 +33,7 @@ async fn look(
         key: None,
         since,
         installed,
+        unread: 0,
         now: c.time.now(),
     })
     .await
@@ -129,4 +130,78 @@ async fn what_was_taken_out_of_the_history_is_a_gap_that_a_mirror_fills() {
     assert!(none.places[1].state.is_none() && none.places[1].unreadable.is_none());
     let place: Reference = none.places[1].at.clone();
     assert!(place.to_string().ends_with("/empty/app"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn junk_in_the_history_is_not_named_again_and_drives_nothing_out() {
+    let c = Collection::new(false).await;
+    for i in 0..3 {
+        c.forward(60);
+        c.publish(&c.owner, c.image(&format!("{i}")).digest(), &[]).await.unwrap();
+    }
+    let store = c.store(&c.owner);
+    let manifest = store.resolve(&Selector::Tag(c.name.state_tag())).await.unwrap().unwrap();
+    let mut doc: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
+    let layers = doc["layers"].as_array_mut().unwrap();
+    let names =
+        (0..40).map(|_| "targets/releases".to_owned()).chain((0..900).map(|i| format!("targets/x{i}")));
+    for (i, role) in names.enumerate() {
+        let junk = Content::new(bulla::oci::media_type::BULLA_HISTORY, format!("{{\"junk\":{i}}}"));
+        c.server.put_blob(REPO, junk.bytes().clone());
+        let name = bulla::tuf::FileName::versioned(
+            role.parse().unwrap(),
+            bulla::tuf::Version::new((1 << 53) - 1).unwrap(),
+        );
+        layers.push(serde_json::json!({
+            "mediaType": junk.media_type(), "digest": junk.digest().to_string(), "size": junk.bytes().len(),
+            "annotations": {"tuf.io/filename": name.to_string()}
+        }));
+    }
+    let poisoned = serde_json::to_vec(&doc).unwrap();
+    c.server.put_manifest(REPO, Some(c.name.state_tag().as_str()), manifest.media_type(), poisoned);
+    let junk = look(&c, &[REPO], None, &[]).await.unwrap();
+    assert!(junk.foreign > 900, "{}", junk.foreign);
+    c.forward(60);
+    c.publish(&c.owner, c.image("after").digest(), &[]).await.unwrap();
+    let clean = look(&c, &[REPO], None, &[]).await.unwrap();
+    assert!(clean.is_whole() && clean.introduced.iter().all(|i| i.certain), "{:?}", clean.gaps);
+    assert_eq!((clean.introduced.len(), clean.foreign, clean.places[0].history), (4, 0, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_shows_little_is_no_innocent_past() {
+    let c = Collection::new(false).await;
+    c.forward(60);
+    c.publish(&c.owner, c.image("a").digest(), &[]).await.unwrap();
+    c.forward(60);
+    c.publish(&c.owner, c.image("b").digest(), &[]).await.unwrap();
+    mirror(&c, "mirror/app", &[]).await;
+    let store = c.store(&c.owner);
+    let manifest = store.resolve(&Selector::Tag(c.name.state_tag())).await.unwrap().unwrap();
+    let mut doc: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
+    let layers = doc["layers"].as_array_mut().unwrap();
+    layers.retain(|l| l["annotations"]["tuf.io/filename"] == "1.root.json");
+    assert_eq!(layers.len(), 1);
+    let stripped = serde_json::to_vec(&doc).unwrap();
+    c.server.put_manifest(REPO, Some(c.name.state_tag().as_str()), manifest.media_type(), stripped);
+    let nobody = super::publishing::Home::new(&c.name, &[]);
+    let request = |places: &[&str], unread| Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        places: places.iter().map(|p| at(&c, p)).collect(),
+        memory: &nobody.memory,
+        key: None,
+        since: None,
+        installed: &[],
+        unread,
+        now: c.time.now(),
+    };
+    let alone = audit(request(&[REPO], 0)).await.unwrap();
+    assert!(!alone.judged && !alone.is_whole() && alone.places[0].doubt().is_some(), "{:?}", alone.places);
+    let beside = audit(request(&[REPO, "mirror/app"], 0)).await.unwrap();
+    assert!(beside.judged && !beside.is_whole());
+    let nothing = audit(request(&["mirror/app", "empty/app"], 0)).await.unwrap();
+    assert!(!nothing.is_whole() && nothing.places[1].doubt().is_some());
+    assert!(audit(request(&["mirror/app"], 0)).await.unwrap().is_whole());
+    assert!(!audit(request(&["mirror/app"], 1)).await.unwrap().is_whole(), "a line of the log is unreadable");
 }

@@ -217,6 +217,7 @@ async fn stolen_releases_and_online_keys_are_replaced_from_a_good_state_and_the_
         key: Some(stolen.as_str()[..8].to_owned()),
         since: None,
         installed: &installed,
+        unread: 0,
         now: c.time.now(),
     })
     .await
@@ -249,6 +250,12 @@ async fn stolen_releases_and_online_keys_are_replaced_from_a_good_state_and_the_
     c.forward(60);
     c.publish(&publisher, next.digest(), &["v2"]).await.unwrap();
     assert!(seen.trusts(&c, &next).await && !seen.trusts(&c, &evil).await);
+    // The evidence is carried on, although no live file names the key that signed it.
+    let manifest = state::resolve_state(&c.store(&publisher), &c.name).await.unwrap().unwrap();
+    let history = bulla::client::history::History::of(&manifest);
+    let named: Vec<String> =
+        history.layers().filter_map(|l| l.annotation("tuf.io/filename").map(str::to_owned)).collect();
+    assert!(named.iter().any(|n| n.starts_with(&greatest().to_string())), "{named:?}");
     let thief = c.home(&[RELEASES, ONLINE]);
     assert!(c.publish(&thief, evil.digest(), &[]).await.is_err());
 }
@@ -285,4 +292,38 @@ async fn one_stolen_root_key_is_replaced_by_the_others() {
     let keys = now.trusted().root().role().root_keys();
     assert!(keys.threshold == 2 && !keys.keys.contains_key(&key(ROOT).public_key().key_id()));
     assert!(seen.trusts(&c, &image).await && c.trusts_digest(&image).await);
+}
+
+/// A root of the same chain that was not seen yet: replacing would forget floors that still hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_follows_from_the_remembered_one_replaces_nothing() {
+    use bulla::client::anchors::TrustStore;
+    use bulla::client::replace::{ReplaceError, replace};
+    let c = Collection::new(false).await;
+    let deployer = c.home(&[]);
+    let owner = c.home(&[ROOT, TARGETS, RELEASES, ONLINE]);
+    c.forward(60);
+    renew(renew::Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        store: &c.store(&owner),
+        roles: BTreeSet::from([RoleName::root()]),
+        reseal: false,
+        memories: std::slice::from_ref(&owner.memory),
+        without_memory: false,
+        keys: &owner.keys,
+        clock: &*c.time,
+    })
+    .await
+    .unwrap();
+    let root = live(&c, &owner).await.trusted().root().bytes().clone();
+    assert_ne!(root, c.root);
+    let store = TrustStore::new(deployer.dir.path().join("trust.json"));
+    let scope = Scope::Repository(c.name.as_repository().clone());
+    store.add(&Anchor::tuf(scope, c.name.clone(), c.root.clone(), vec![])).unwrap();
+    let fingerprint = bulla::oci::Digest::sha256(&root);
+    let memory = deployer.dir.path().join("memory");
+    let refused = replace(&store, &memory, &c.name, &root, &fingerprint);
+    assert!(matches!(refused, Err(ReplaceError::SameChain(_))), "{refused:?}");
+    assert!(deployer.memory.load(&c.root).unwrap().is_some());
 }

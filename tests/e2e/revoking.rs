@@ -80,6 +80,26 @@ async fn a_withdrawn_release_is_refused_by_tag_and_digest_and_cannot_be_publishe
     assert!(c.trusts_digest(&bad).await);
     let nothing = withdraw(&c, &c.owner, What::Undo("0".repeat(16)), "x").await;
     assert!(matches!(nothing, Err(RevokeError::NoEntry { .. })), "{nothing:?}");
+    let undoing = undone.entry.unwrap().id;
+    let twice = withdraw(&c, &c.owner, What::Undo(undoing), "x").await;
+    assert!(matches!(twice, Err(RevokeError::Undone(_))), "{twice:?}");
+}
+
+/// The registry shows a state that is older than the one remembered, in which the tag named another bundle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_means_what_the_newest_state_known_says() {
+    let c = Collection::new(false).await;
+    let (first, bad) = (c.image("first"), c.image("bad"));
+    c.publish(&c.owner, first.digest(), &["v1"]).await.unwrap();
+    let (_, kind, older) = c.server.manifest(REPO, &c.state_tag()).unwrap();
+    c.forward(60);
+    c.publish(&c.owner, bad.digest(), &["v1"]).await.unwrap();
+    c.server.put_manifest(REPO, Some(&c.state_tag()), &kind, older);
+    c.forward(60);
+    let done =
+        withdraw(&c, &c.owner, What::Bundle(Selector::Tag("v1".parse().unwrap())), "CVE").await.unwrap();
+    assert_eq!((done.bundle.as_ref(), done.repaired), (Some(bad.digest()), true));
+    assert!(!c.trusts_digest(&bad).await && c.trusts_digest(&first).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,10 +7,17 @@ use crate::client::state::{self, Packed};
 use crate::client::whole::Whole;
 use crate::oci::Tag;
 use crate::store::{Failure, StoreError};
+use crate::tuf::RootChain;
 
 impl Committer<'_> {
     /// What the next state keeps of the past: what the live one named, and every role file that is replaced now.
-    pub(super) fn history(&self, round: &Round, chosen: &Chosen, next: &Whole) -> History {
+    pub(super) async fn history(
+        &self,
+        round: &Round,
+        chosen: &Chosen,
+        chain: &RootChain,
+        next: &Whole,
+    ) -> Result<History, StoreError> {
         let mut history = round.manifest.as_ref().map(History::of).unwrap_or_default();
         // As it lies there, verified or not: what a thief signed is what an audit looks for.
         for files in round.raw.iter().chain(round.memory.iter().map(Whole::files)) {
@@ -22,8 +29,8 @@ impl Committer<'_> {
                 history.add(Whole::file_name(&submission.role, &submission.file), submission.file.bytes());
             }
         }
-        history.trim(next);
-        history
+        history.trim(next, chain, self.collection, self.place.store()).await?;
+        Ok(history)
     }
 
     /// The state with its history, no larger than what readers take: rather less of the past than no commit.

@@ -10,6 +10,7 @@ use super::{CONCURRENCY, Committer, Ledger, MAX_SUBMISSIONS, Pending, Reason, Wo
 use crate::client::submission::{Fetched, Submission, SubmissionTag, fetch};
 use crate::client::whole::{RoleAt, Whole, is_own_file};
 use crate::store::{Failure, Store, StoreError};
+use crate::trust::RevocationList;
 use crate::tuf::lineage::{RoleFile, Verdict, View, WINDOW};
 use crate::tuf::proposal::Seat;
 use crate::tuf::{RoleName, RootChain, TufError};
@@ -98,7 +99,7 @@ impl Committer<'_> {
     }
 
     /// Without the submissions that list a file of the whole collection which nobody has: with one of them the next state would
-    /// be of no use to anybody. Each is invalid alone, so that the others go on.
+    /// be of no use to anybody; and without those whose revocation list cannot be read, which none could be joined with. Each is invalid alone, so that the others go on.
     pub(super) fn with_their_files(
         &self,
         mut seen: Vec<Submission>,
@@ -117,11 +118,21 @@ impl Committer<'_> {
                     own.filter(|(path, target)| bytes(path).iter().all(|b| target.check(b).is_err()));
                 lost.next().map(|(path, _)| path.clone())
             };
+            let unreadable = |s: &Submission| {
+                let path = self.collection.revocations_path();
+                let target =
+                    s.file.role().targets().get(&path).filter(|_| s.role == RoleName::revocations())?;
+                let list = bytes(&path).into_iter().find(|b| target.check(b).is_ok())?;
+                RevocationList::parse(&list).err().map(|why| format!("its {path} cannot be read: {why}"))
+            };
+            let fault = |s: &Submission| {
+                let nobody = |path| format!("it lists {path}, and nobody has that file");
+                lacking(s).map(nobody).or_else(|| unreadable(s))
+            };
             let theirs = |s: &&Submission| !ledger.mine.contains_key(s.lineage.hash());
-            let found = seen.iter().filter(theirs).find_map(|s| Some((s.tag.clone(), lacking(s)?)));
-            let Some((tag, path)) = found else { return seen };
+            let found = seen.iter().filter(theirs).find_map(|s| Some((s.tag.clone(), fault(s)?)));
+            let Some((tag, why)) = found else { return seen };
             seen.retain(|s| s.tag != tag);
-            let why = format!("it lists {path}, and nobody has that file");
             ledger.fetched.insert(tag, Fetched::Invalid(why));
         }
     }

@@ -362,7 +362,7 @@ impl Committer<'_> {
         let whole = Whole::judge(&chain, &files, self.collection, now, &limits)?;
         let seen: Vec<&Submission> = round.seen.iter().chain(&chosen.signed).collect();
         let whole = self.with_target_files(whole, &known, &seen)?;
-        let mut history = self.history(round, chosen, &whole);
+        let mut history = self.history(round, chosen, &chain, &whole).await?;
         let packed = self.packed(&whole, &mut history)?;
         self.place.push_blobs(&packed).await?;
         let moved = state::resolve_state(self.place, self.collection).await?;
