@@ -145,7 +145,7 @@ impl Committer<'_> {
                 };
                 match bytes {
                     Some(bytes) => files.put_target(path.clone(), bytes),
-                    None if known.iter().any(|w| published(w)) => {}
+                    None if known.iter().any(published) => {}
                     None => return Err(format!("it lists {path}, and nobody has that file")),
                 }
             }
