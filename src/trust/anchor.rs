@@ -311,7 +311,7 @@ impl Anchor {
 
     /// How many of them must agree.
     pub fn min(&self) -> usize {
-        self.min.map_or(self.sources.len().max(1), |min| min as usize)
+        self.min.map_or_else(|| self.sources.len().max(1), |min| min as usize)
     }
 
     /// An id made of all that says whom to trust for what; further places of the state say nothing of that.

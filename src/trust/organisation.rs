@@ -117,7 +117,7 @@ pub(super) fn member_for(
 ) -> (Vec<Check>, Option<Source>) {
     let mut checks = Vec::new();
     let subject = Subject { repository: name.clone(), tag: None };
-    let mut found: Vec<((u8, usize), &str, &Target, Member, Scope)> = Vec::new();
+    let mut found = Vec::new();
     for (path, target, member) in Member::all(organisation, chosen.trusted.targets().role()) {
         let member = match member {
             Ok(member) => member,

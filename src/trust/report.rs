@@ -81,7 +81,7 @@ pub struct AnchorReport {
     /// The checks, in order.
     pub checks: Vec<Check>,
     /// Those that must agree, each with its own checks; the check of the agreement is among `checks`.
-    pub sources: Vec<AnchorReport>,
+    pub sources: Vec<Self>,
 }
 
 /// The whole report of one reference.

@@ -280,7 +280,13 @@ mod tests {
         assert_eq!(join_revocations(&[&joined, &x, &y], std::slice::from_ref(&one)).unwrap(), None);
         let read = RevocationList::parse(&joined).unwrap();
         assert!(read.revokes(&a).is_some() && read.revokes(&b).is_none());
-        assert_eq!((read.advisories(&[a.clone()]).len(), read.advisories(&[b.clone()]).len()), (0, 1));
+        assert_eq!(
+            (
+                read.advisories(std::slice::from_ref(&a)).len(),
+                read.advisories(std::slice::from_ref(&b)).len()
+            ),
+            (0, 1)
+        );
         let undo = entry(&Revoke::Undo(one["id"].as_str().unwrap().to_owned()));
         let undone = join_revocations(&[&joined], &[undo]).unwrap().unwrap();
         assert!(RevocationList::parse(&undone).unwrap().revokes(&a).is_none());

@@ -123,7 +123,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn seeds(short: u64, long: u64, budget: Duration) -> impl Iterator<Item = u64> {
     let only = std::env::var("BULLA_SEED").ok().map(|s| s.parse().unwrap());
     let (until, long_run) = (Instant::now() + budget, soak::long());
-    let range = only.map_or(0..soak::of(short, long), |seed| seed..seed + 1);
+    let range = only.map_or_else(|| 0..soak::of(short, long), |seed| seed..seed + 1);
     // At least three, however slow the machine is.
     range.take_while(move |seed| long_run || only.is_some() || *seed < 3 || Instant::now() < until)
 }

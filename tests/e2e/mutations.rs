@@ -189,7 +189,7 @@ fn changed<'a>(
     step: impl Fn(usize) -> usize + 'a,
 ) -> impl Iterator<Item = (usize, Vec<u8>)> + 'a {
     let long = soak::long();
-    let wanted = move |at: &usize| long || *at % step(*at) == 0;
+    let wanted = move |at: &usize| long || at.is_multiple_of(step(*at));
     (0..bytes.len()).filter(wanted).enumerate().flat_map(move |(turn, at)| {
         let forms: BTreeSet<u8> = CHANGES.iter().map(|c| c(bytes[at])).filter(|b| *b != bytes[at]).collect();
         assert!(forms.len() >= 3);

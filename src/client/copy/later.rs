@@ -145,7 +145,7 @@ impl Copier<'_> {
                     states.push(report);
                     let place = || waiting.destination.place().to_string();
                     let held = |without| CopyError::HeldBack { place: place(), state: tag.clone(), without };
-                    kept = kept.or(without.map(held));
+                    kept = kept.or_else(|| without.map(held));
                 }
                 Err(e) => {
                     error = Some(e);

@@ -332,7 +332,8 @@ fn tap_13() -> Panel {
 #[test]
 fn a_hostile_top_level_targets_has_no_say_over_keys_of_ones_own() {
     assert_eq!(tap_13().says(), "trusted");
-    let hostile: [(&str, fn(&mut Sim)); 6] = [
+    type Change = fn(&mut Sim);
+    let hostile: [(&str, Change); 6] = [
         ("delegates security to itself", |sim| {
             let mut delegations = sim.delegations();
             delegations.last_mut().unwrap().keys = delegated_to(SECURITY, &key(66), true).keys;
@@ -373,7 +374,8 @@ fn a_remembered_revocation_outlives_states_that_came_without_it() {
         let subject = what.digest.to_string();
         json!({"id": id, "kind": "bundle", "subject": subject, "at": NOW.to_string()})
     };
-    let stripped: [(&str, fn(&mut Files)); 2] = [
+    type Change = fn(&mut Files);
+    let stripped: [(&str, Change); 2] = [
         ("the role's file", |files| files.retain(|name| *name.role() != RoleName::revocations())),
         ("the list", Files::drop_targets),
     ];

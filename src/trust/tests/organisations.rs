@@ -322,7 +322,7 @@ fn an_anchor_for_the_repository_itself_goes_before_the_organisation() {
     let covering = |reference: &str| -> Vec<Scope> {
         trust.covering(&reference.parse().unwrap()).map(|a| a.scope.clone()).collect()
     };
-    assert_eq!(covering("mirror.example/org/app1:v1"), [own.scope.clone()]);
+    assert_eq!(covering("mirror.example/org/app1:v1"), std::slice::from_ref(&own.scope));
     assert_eq!(covering("mirror.example/org/app2:v1"), [world.anchor().scope]);
     assert_eq!(covering("mirror.example/org/team/x:v1"), [longer.scope.clone()]);
     trust.anchors[0].organisation = false;

@@ -84,12 +84,17 @@ pub struct World {
     pub pinned: bool,
 }
 
+/// A change of a JSON value.
+pub type Edit = Box<dyn Fn(&mut Value)>;
+/// Other bytes in the place of some, or none.
+pub type Swap = Box<dyn Fn(Vec<u8>) -> Option<Vec<u8>>>;
+
 /// Changes on the way: to the signed part, to the envelope, to the bytes that are served (after they were pinned).
 #[derive(Default)]
 pub struct Changes {
-    pub signed: BTreeMap<String, Vec<Box<dyn Fn(&mut Value)>>>,
-    pub envelope: BTreeMap<String, Vec<Box<dyn Fn(&mut Value)>>>,
-    pub bytes: BTreeMap<String, Vec<Box<dyn Fn(Vec<u8>) -> Option<Vec<u8>>>>>,
+    pub signed: BTreeMap<String, Vec<Edit>>,
+    pub envelope: BTreeMap<String, Vec<Edit>>,
+    pub bytes: BTreeMap<String, Vec<Swap>>,
 }
 
 /// Files by name.

@@ -13,13 +13,16 @@ use serde_json::Value;
 
 use super::schedule::{Call, Gate};
 
+/// The tag of a submission, its manifest, and the role files in it.
+type Submitted = (Tag, Content, Vec<(RoleName, Value)>);
+
 /// What happened at the registry: the truth that only the checker sees.
 #[derive(Default)]
 pub(super) struct Truth {
     /// Every state that was served, with the version of its timestamp.
     pub(super) states: Vec<(u64, Content)>,
-    /// Every submission: its tag, its manifest, and the role files in it.
-    pub(super) submissions: Vec<(Tag, Content, Vec<(RoleName, Value)>)>,
+    /// Every submission.
+    pub(super) submissions: Vec<Submitted>,
     /// When each tag was PUT.
     put_at: Vec<(Tag, i64)>,
     /// The state that a PUT replaced, to be put back when its writer has seen its own.

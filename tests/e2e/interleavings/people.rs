@@ -605,7 +605,7 @@ impl Stage {
     /// Whether somebody withdrew the path, knowing of it or at the same time.
     fn may_be_gone(&self, wish: &Wish) -> bool {
         let withdrawn = |w: &Wish| w.path == wish.path && w.value.is_none();
-        self.submitted().iter().any(|w| withdrawn(w))
+        self.submitted().iter().any(withdrawn)
     }
 
     async fn entries(&self) -> BTreeMap<String, String> {
