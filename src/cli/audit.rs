@@ -121,7 +121,7 @@ fn verdict(audited: &Audited, asked: bool) -> Option<CliError> {
         let doubts = audited.places.iter().filter_map(|p| Some(format!("{}: {}", p.at, p.doubt()?)));
         let mut why: Vec<String> = doubts.collect();
         if !audited.judged {
-            why.push("no state that verifies".into());
+            why.push("no state that verifies, with a revocation list that can be read".into());
         }
         if !gaps.is_empty() {
             why.push(format!("{} versions are missing: {}", audited.gaps.len(), gaps.join(", ")));

@@ -70,7 +70,7 @@ pub struct Audited {
     pub foreign: usize,
     /// Whether only some bundles were asked for, so that the rest was not looked for at the places.
     pub cut: bool,
-    /// Whether any state, at a place or remembered, verifies.
+    /// Whether any state, at a place or remembered, verifies, and its revocation list can be read.
     pub judged: bool,
     /// Lines of the log of this installation that could not be read.
     pub unread: usize,
@@ -222,7 +222,9 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
         newest.iter().flat_map(|w| w.roles().iter().map(|(role, at)| (role, at.file.version()))).collect();
     // What is outside the window is kept nowhere, and no gap.
     gaps.retain(|g| top.get(&g.role).is_none_or(|v| v.get() < g.version.get() + crate::tuf::lineage::WINDOW));
-    let list = newest.and_then(|w| list_of(w, collection));
+    let list = newest.map_or(Ok(None), |w| list_of(w, collection));
+    let judged = newest.is_some() && list.is_ok();
+    let list = list.ok().flatten();
     let mut introduced: BTreeMap<(RoleName, Version, String, Digest), Introduced> = BTreeMap::new();
     for origin in found {
         let Ok(digest) = format!("sha256:{}", origin.sha256).parse::<Digest>() else { continue };
@@ -280,7 +282,7 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
         versions: signed.len(),
         foreign,
         cut,
-        judged: newest.is_some(),
+        judged,
         unread: request.unread,
     })
 }

@@ -162,7 +162,12 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
         Some(best) if !best.is_below(w) => Some(best),
         _ => Some(w),
     });
-    let list = newest.and_then(|w| list_of(w, collection));
+    let read = newest.map_or(Ok(None), |w| list_of(w, collection));
+    // Entries can be taken out although the list cannot be read; what is in it cannot be undone.
+    let list = match (&request.what, read) {
+        (What::Undo(_), Err(e)) => return Err(WorkError::from(e).into()),
+        (_, read) => read.ok().flatten(),
+    };
     let digest = match &request.what {
         What::Bundle(selector) | What::Advisory(Some(selector)) => {
             Some(resolve(&request, store, newest, list.as_ref(), selector).await?)
@@ -225,7 +230,7 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
 /// The revocation lists that were signed under a root: of the live state, and of what is remembered.
 ///
 /// # Errors
-/// The place or the memory cannot be read. A state that does not verify has none.
+/// The place, the memory or a list cannot be read. A state that does not verify has none.
 pub async fn list_under(
     store: &dyn Manage,
     collection: &CollectionName,
@@ -250,8 +255,13 @@ pub async fn list_under(
         wholes.extend(Whole::judge(&chain, &files, collection, now, &limits).ok());
     }
     let path = collection.revocations_path();
-    let lists = wholes.iter().filter(|w| list_of(w, collection).is_some());
-    Ok(lists.filter_map(|w| w.files().target(&path).cloned()).collect())
+    let mut lists = Vec::new();
+    for whole in &wholes {
+        if list_of(whole, collection).map_err(|e| e.to_string())?.is_some() {
+            lists.extend(whole.files().target(&path).cloned());
+        }
+    }
+    Ok(lists)
 }
 
 /// The states that are remembered and still verify.
@@ -268,13 +278,17 @@ fn remembered(request: &Request<'_>, now: UnixTime) -> Result<Vec<Whole>, WorkEr
     Ok(wholes)
 }
 
-/// The revocation list of a state, if it can be read.
-pub(super) fn list_of(whole: &Whole, collection: &CollectionName) -> Option<RevocationList> {
+/// The revocation list of a state; none where none is listed.
+///
+/// # Errors
+/// [`Refusal::Revocations`]: one is listed, and missing or unreadable.
+pub(super) fn list_of(whole: &Whole, collection: &CollectionName) -> Result<Option<RevocationList>, Refusal> {
     let path = collection.revocations_path();
-    let target = whole.role(&RoleName::revocations())?.role().targets().get(&path)?;
-    let bytes = whole.files().target(&path)?;
-    target.check(bytes).ok()?;
-    RevocationList::parse(bytes).ok()
+    let role = whole.role(&RoleName::revocations());
+    let Some(target) = role.and_then(|r| r.role().targets().get(&path)) else { return Ok(None) };
+    let missing = || Refusal::Revocations("it is listed, and missing or another".into());
+    let bytes = whole.files().target(&path).filter(|b| target.check(b).is_ok()).ok_or_else(missing)?;
+    RevocationList::parse(bytes).map(Some).map_err(Refusal::Revocations)
 }
 
 /// The paths under which the roles of a state list a bundle.
@@ -393,7 +407,8 @@ fn outcome(
     entry: &Revoke,
 ) -> Revoked {
     let collection = &request.collection;
-    let list = list_of(&worked.last, collection);
+    // One that cannot be read shows no entry: the tombstone then counts as waiting, never as in.
+    let list = list_of(&worked.last, collection).ok().flatten();
     let there = |e: &&RevocationEntry| match entry {
         Revoke::Tombstone(digest) => e.digest.as_ref() == Some(digest) && e.kind != RevocationKind::Advisory,
         Revoke::Advisory(digest) => {
@@ -412,7 +427,7 @@ fn outcome(
         removed.retain(|path| !left.contains(path));
     }
     let signed = worked.signed.keys().any(|role| !role.is_top_level());
-    let known = before.and_then(|w| list_of(w, collection));
+    let known = before.and_then(|w| list_of(w, collection).ok().flatten());
     let known = known.is_some_and(|l| l.entries().iter().any(|e| there(&e)));
     let status = match (known && removed.is_empty(), worked.online) {
         (true, _) => Status::Unchanged,

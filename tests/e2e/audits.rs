@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bulla::client::audit::{AuditError, Audited, Request, audit};
 use bulla::client::installed::{Done, Installed};
+use bulla::client::revoke::list_under;
 use bulla::oci::{Content, Reference, Selector};
 use bulla::store::{Manage, Store as _};
 use bulla::time::{Clock as _, UnixTime};
@@ -166,6 +167,37 @@ async fn junk_in_the_history_is_not_named_again_and_drives_nothing_out() {
     let clean = look(&c, &[REPO], None, &[]).await.unwrap();
     assert!(clean.is_whole() && clean.introduced.iter().all(|i| i.certain), "{:?}", clean.gaps);
     assert_eq!((clean.introduced.len(), clean.foreign, clean.places[0].history), (4, 0, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_list_that_is_withheld_is_no_empty_one() {
+    let c = Collection::new(false).await;
+    c.forward(60);
+    c.publish(&c.owner, c.image("a").digest(), &[]).await.unwrap();
+    let store = c.store(&c.owner);
+    let manifest = store.resolve(&Selector::Tag(c.name.state_tag())).await.unwrap().unwrap();
+    let nobody = super::publishing::Home::new(&c.name, &[]);
+    let request = || Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        places: vec![at(&c, REPO)],
+        memory: &nobody.memory,
+        key: None,
+        since: None,
+        installed: &[],
+        unread: 0,
+        now: c.time.now(),
+    };
+    assert!(audit(request()).await.unwrap().judged);
+    let lists = || list_under(&store, &c.name, &c.root, &[], c.time.now());
+    assert_eq!(lists().await.map(|l| l.len()), Ok(1));
+    let mut doc: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
+    doc["layers"].as_array_mut().unwrap().retain(|l| l["mediaType"] != "application/vnd.tuf.target");
+    let stripped = serde_json::to_vec(&doc).unwrap();
+    c.server.put_manifest(REPO, Some(c.name.state_tag().as_str()), manifest.media_type(), stripped);
+    let audited = audit(request()).await.unwrap();
+    assert!(!audited.judged && !audited.is_whole());
+    assert!(lists().await.is_err_and(|why| why.contains("revocation list")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
