@@ -21,7 +21,7 @@ use crate::oci::{ArchiveRef, LayoutRef, Reference, RegistryRef};
 use crate::sig::{KeyId, Scheme};
 use crate::store::Manage;
 use crate::time::UnixTime;
-use crate::trust::{Duration, PinnedRoot, join_revocations};
+use crate::trust::{Anchor, Duration, PinnedRoot, join_revocations};
 use crate::tuf::CollectionName;
 
 /// Create a collection: its keys, its root of trust and its first state
@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// Where the state is written; NAME read as a repository if not given
     #[arg(long, value_name = "REPO")]
     at: Option<Reference>,
+    /// It is an organisation, which lists the roots of other collections
+    #[arg(long)]
+    organisation: bool,
     /// A key of the root role (can be repeated)
     #[arg(long, value_name = "KEY")]
     root_key: Vec<KeyRef>,
@@ -158,7 +161,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         memories: &memories,
         now: cx.now(),
     };
-    let created = block_on(init(request))?.map_err(|e| {
+    let mut created = block_on(init(request))?.map_err(|e| {
         let error = CliError::from(e);
         if keys.generated.is_empty() {
             return error;
@@ -177,6 +180,10 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             memory.forget(&roots)?;
         }
     }
+    if args.organisation {
+        let members = created.anchors.iter().filter_map(Anchor::of_its_members).collect::<Vec<_>>();
+        created.anchors.extend(members);
+    }
     for anchor in &created.anchors {
         trust.add(anchor).map_err(|e| {
             CliError::from(e).next(format!(
@@ -191,7 +198,13 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         cx.note("init.shared-root-key", format!("a root key may sign online or releases: {reason}"));
     }
     let folder = cx.keys().path().to_owned();
-    Ok(Box::new(Made { created, names: keys.names, generated: keys.generated, folder }))
+    Ok(Box::new(Made {
+        created,
+        names: keys.names,
+        generated: keys.generated,
+        folder,
+        organisation: args.organisation,
+    }))
 }
 
 /// The roots that are trusted here for the collection, which gives them up.
@@ -336,6 +349,7 @@ struct Made {
     names: Vec<(KeyId, String)>,
     generated: Vec<KeyName>,
     folder: PathBuf,
+    organisation: bool,
 }
 
 impl Made {
@@ -352,6 +366,9 @@ impl Made {
                     file.display()
                 ),
                 Some(match self.created.collection.to_string() {
+                    name if self.organisation => {
+                        format!("bulla trust add '{scope}/*' --organisation {name} --root {}", file.display())
+                    }
                     name if name == scope.to_string() => {
                         format!("bulla trust add {scope} --root {}", file.display())
                     }
@@ -373,7 +390,10 @@ impl Made {
                 )
             }
             NextStep::Schedule { at, key } => {
-                let (name, at) = (self.name(key), from_anywhere(at));
+                let (name, mut at) = (self.name(key), from_anywhere(at).to_string());
+                if self.organisation {
+                    at.push_str(" --organisation");
+                }
                 // A key in a KMS has no password, and is found only if it is named.
                 let line = match name.contains("://") {
                     true => format!("17 4 * * *  bulla renew {at} --online-key {name}"),
@@ -389,7 +409,14 @@ impl Made {
                 None,
             ),
         };
-        self.created.next.iter().map(step).collect()
+        let mut steps: Vec<_> = self.created.next.iter().map(step).collect();
+        if self.organisation {
+            let name = &self.created.collection;
+            let line =
+                format!("bulla tuf member add {} {name}/MEMBER --root FILE", self.created.state.at(None));
+            steps.insert(1, ("Enter its members, with the targets key:".to_owned(), Some(line)));
+        }
+        steps
     }
 }
 

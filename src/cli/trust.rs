@@ -96,7 +96,7 @@ enum Action {
 
 /// What `--root` takes.
 #[derive(Debug, Clone)]
-enum Root {
+pub(super) enum Root {
     File(PathBuf),
     Fingerprint(Digest),
 }
@@ -226,7 +226,7 @@ fn no_bundles(state_at: &[Reference]) -> Result<(), CliError> {
 }
 
 /// A root, read or fetched, that verifies by itself and is the collection's.
-fn bring_root(
+pub(super) fn bring_root(
     root: &Root,
     collection: &CollectionName,
     at: &[Reference],

@@ -9,6 +9,7 @@ mod export;
 mod grant;
 mod import;
 mod list;
+mod member;
 mod proposal;
 mod propose;
 mod request;
@@ -40,6 +41,7 @@ enum Action {
     Delegate(delegate::Args),
     Undelegate(undelegate::Args),
     List(list::Args),
+    Member(member::Args),
     Request(request::Args),
     Requests(requests::Args),
     Grant(grant::Args),
@@ -56,6 +58,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         Action::Delegate(args) => delegate::run(args, cx),
         Action::Undelegate(args) => undelegate::run(args, cx),
         Action::List(args) => list::run(args, cx),
+        Action::Member(args) => member::run(args, cx),
         Action::Request(args) => request::run(args, cx),
         Action::Requests(args) => requests::run(args, cx),
         Action::Grant(args) => grant::run(args, cx),

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 
-use super::anchors::root_facts;
-use super::whole::Whole;
-use crate::oci::Digest;
+use super::anchors::{AnchorError, root_facts};
+use super::places::Places;
+use super::state::{self, StateError};
+use super::whole::{Whole, walk};
+use crate::oci::{Digest, Reference, RegistryRef, Repository};
 use crate::trust::Member;
 use crate::tuf::proposal::Edit;
-use crate::tuf::{CollectionName, Fault, RoleName, TufError};
+use crate::tuf::{CollectionName, Fault, Limits, RoleName, TufError};
 
 /// Why a member cannot be entered or taken out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +111,61 @@ pub fn take_out(
         return Err(MemberError::Absent { organisation: organisation.clone(), name: name.clone() });
     }
     Ok(Edit::RemoveTarget { role: RoleName::targets(), path })
+}
+
+/// Where a member's state may lie, for whoever renews it or reads its roots: at the places that its entry names, and where its
+/// name puts it below the organisation's own place.
+pub fn places(organisation: &CollectionName, at: &Reference, member: &Member) -> Vec<Reference> {
+    let mut out = member.state_at.clone();
+    let below = |name: &CollectionName| {
+        let name = name.to_string();
+        let rest = name.strip_prefix(&organisation.to_string())?;
+        rest.starts_with('/').then(|| rest.to_owned())
+    };
+    match at {
+        Reference::Layout(_) | Reference::Archive(_) => out.push(at.at(None)),
+        Reference::Registry(r) => {
+            let rest = below(&member.name);
+            let named = rest.and_then(|rest| format!("{}{rest}", r.repository).parse::<Repository>().ok());
+            out.extend(
+                named.map(|repository| Reference::Registry(RegistryRef { repository, selector: None })),
+            );
+        }
+    }
+    let mut seen = Vec::new();
+    out.retain(|place| {
+        !seen.contains(place) && {
+            seen.push(place.clone());
+            true
+        }
+    });
+    out
+}
+
+/// The last root that follows from `listed`, each signed by the one before, of those that the member's state offers; `None` where
+/// no state lies at any of `at`.
+///
+/// # Errors
+/// A place that cannot be asked, or two roots of one version.
+pub async fn newest_root(
+    places: &dyn Places,
+    at: &[Reference],
+    member: &CollectionName,
+    listed: &Bytes,
+) -> Result<Option<Bytes>, AnchorError> {
+    for place in at {
+        let store = places.open(place).await?;
+        let found = match state::fetch_state(&*store, member).await {
+            Err(StateError::Store(e)) if e.is_not_found() => continue,
+            other => other?,
+        };
+        let Some(found) = found else { continue };
+        let chain = walk(listed, member, &[&found.files], &Limits::default())?;
+        let last = chain.last();
+        let offered = found.files.root(last.version()).filter(|bytes| Digest::sha256(bytes) == last.digest());
+        return Ok(Some(offered.unwrap_or(listed).clone()));
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -246,6 +246,14 @@ impl Anchor {
         Self { organisation: true, ..self }.named()
     }
 
+    /// For the anchor of an organisation's own repository: the anchor of its members, which lie below.
+    pub fn of_its_members(&self) -> Option<Self> {
+        let Scope::Repository(repository) = &self.scope else { return None };
+        let scope = Scope::Prefix(repository.to_string());
+        let own = (self.collection.clone(), self.root.bytes().clone(), self.state_at.clone());
+        Some(Self::tuf(scope, own.0, own.1, own.2).of_organisation())
+    }
+
     /// How narrow it is, of anchors that cover one subject: a repository's own before an organisation's, then the longer prefix.
     fn reach(&self) -> (bool, usize) {
         match &self.scope {

@@ -18,6 +18,7 @@ mod help;
 mod keys;
 mod kms;
 mod logins;
+mod members;
 mod organisations;
 mod places;
 mod registries;

@@ -14,6 +14,7 @@ use crate::cli::signing::{self, SigningArgs, pending_json, reason, state_place};
 use crate::client::delegation::{Changed, Desk, Edit, Row, change};
 use crate::client::places::Places as _;
 use crate::client::requests::AnswerError;
+use crate::client::stores::Stores;
 use crate::keys::{self, KeyRef};
 use crate::oci::Reference;
 use crate::sig::PublicKey;
@@ -51,6 +52,7 @@ pub(super) struct ReadArgs {
 pub(super) struct Found {
     pub(super) desk: signing::Desk,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) places: Stores,
 }
 
 impl Found {
@@ -81,11 +83,11 @@ pub(super) fn at<T>(
             .next("write the repository or OCI layout alone, without tag and digest"));
     }
     let desk = signing.desk(cx, registry, place, more)?;
-    let found = Found { desk, clock: cx.clock() };
     let places = registry.places(cx, &[place])?;
-    let done = block_on_and_tidy(places.hosts(), async {
-        let own = places.open(place).await?;
-        let store = state_place(&places, &own, &found.desk.anchor).await?;
+    let found = Found { desk, clock: cx.clock(), places };
+    let done = block_on_and_tidy(found.places.hosts(), async {
+        let own = found.places.open(place).await?;
+        let store = state_place(&found.places, &own, &found.desk.anchor).await?;
         work(&found, &*store).await
     });
     found.desk.ring.note_warnings(cx);
@@ -93,6 +95,11 @@ pub(super) fn at<T>(
 }
 
 impl SignArgs {
+    /// How registries are reached.
+    pub(super) fn registry(&self) -> RegistryArgs {
+        self.registry.clone().registry()
+    }
+
     pub(super) fn at<T>(
         self,
         cx: &mut Context<'_, '_>,

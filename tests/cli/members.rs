@@ -1,0 +1,175 @@
+//! `bulla init --organisation` and `bulla tuf member`: whose roots an organisation lists.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::run::{Bulla, Ran};
+
+const ORG: &str = "example.com/org";
+const NOW: &str = "2026-05-01T12:00:00Z";
+
+/// An organisation, its collections, and people with homes of their own.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        let line = format!(
+            "init --organisation {ORG} --at {} --root-file {}",
+            desk.org(),
+            desk.path("org.root.json")
+        );
+        let said = desk.run("owner", &line).ok();
+        assert!(said.contains(&format!("bulla trust add '{ORG}/*' --organisation {ORG} --root")), "{said}");
+        assert!(said.contains("bulla tuf member add oci:") && said.contains("/org --organisation"), "{said}");
+        desk
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn org(&self) -> String {
+        format!("oci:{}", self.path("org"))
+    }
+
+    fn run(&self, who: &str, line: &str) -> Ran {
+        Bulla::at(Path::new(&self.path(who))).var("BULLA_PASSWORD", "desk").now(NOW).run(line)
+    }
+
+    fn json(&self, who: &str, line: &str) -> Value {
+        self.run(who, &format!("--format json {line}")).json()
+    }
+
+    /// A collection of somebody else, in the organisation's layout; its root file.
+    fn collection(&self, who: &str, name: &str) -> String {
+        let file = self.path(&format!("{who}.root.json"));
+        self.run(who, &format!("init {name} --at {} --root-file {file}", self.org())).ok();
+        file
+    }
+
+    fn add(&self, rest: &str) -> Value {
+        self.json("owner", &format!("tuf member add {} {rest}", self.org()))
+    }
+
+    fn members(&self) -> Vec<Value> {
+        let said = self.json("owner", &format!("tuf member list {}", self.org()));
+        said["result"]["members"].as_array().unwrap().clone()
+    }
+}
+
+fn code(said: &Value) -> (u64, &str) {
+    (said["exitCode"].as_u64().unwrap(), said["error"]["code"].as_str().unwrap_or("none"))
+}
+
+#[test]
+fn a_new_organisation_is_anchored_for_itself_and_for_its_members() {
+    let desk = Desk::new();
+    let anchors = desk.json("owner", "trust list")["result"]["anchors"].clone();
+    let seen: Vec<(&str, bool)> = anchors
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| (a["scope"].as_str().unwrap(), a["organisation"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(seen, [(ORG, false), ("example.com/org/*", true)]);
+}
+
+#[test]
+fn members_come_are_kept_up_to_date_and_go() {
+    let desk = Desk::new();
+    let (a, b) = (format!("{ORG}/a"), format!("{ORG}/b"));
+    let (root_a, root_b) = (desk.collection("anna", &a), desk.collection("berta", &b));
+    assert_eq!(code(&desk.add(&a)), (2, "usage"), "a new member needs a root");
+
+    let added = desk.add(&format!("{a} --root {root_a}"));
+    assert_eq!(code(&added), (0, "none"), "{added:#}");
+    assert_eq!(
+        (&added["result"]["status"], &added["result"]["change"]),
+        (&"committed".into(), &"entered".into())
+    );
+    assert_eq!(added["result"]["scope"], serde_json::json!([a]));
+    let again = desk.add(&format!("{a} --root {root_a}"));
+    assert_eq!(again["result"]["status"], "current", "{again:#}");
+
+    // By its fingerprint, fetched from where its state lies.
+    let said = desk.json("berta", &format!("trust fingerprint {root_b}"));
+    let fingerprint = said["result"]["fingerprint"].as_str().unwrap().to_owned();
+    let wide = format!("{b} --root {fingerprint} --scope {b} --scope {ORG}/team/* --state-at {}", desk.org());
+    assert_eq!(desk.add(&wide)["result"]["status"], "committed");
+    let wrong = desk.add(&format!("{a} --root {fingerprint}"));
+    assert_eq!(code(&wrong), (1, "trust.fingerprint"), "{wrong:#}");
+    let foreign = desk.add(&format!("{a} --root {root_b}"));
+    assert_eq!(code(&foreign), (1, "trust.collection"), "{foreign:#}");
+
+    // Nobody gives what he has not, and nobody gets what another one has.
+    for scope in ["*", "example.com", "example.com/*", ORG, "other.example/x"] {
+        let wide = desk.add(&format!("{a} --root {root_a} --scope {scope}"));
+        assert_eq!(code(&wide), (1, "member.overstep"), "{scope}: {wide:#}");
+    }
+    let taken = desk.add(&format!("{a} --root {root_a} --scope {ORG}/team/*"));
+    assert_eq!(code(&taken), (1, "member.taken"), "{taken:#}");
+
+    // A new root of the member: the entry follows it, and keeps scope and place.
+    desk.run("berta", &format!("key generate next")).ok();
+    desk.run(
+        "berta",
+        &format!(
+            "tuf propose {0} --as {b} --add-key root={1}/keys/next.pub --description more --output {2}",
+            desk.org(),
+            desk.path("berta"),
+            desk.path("p.json")
+        ),
+    )
+    .ok();
+    desk.run("berta", &format!("tuf approve {} --yes", desk.path("p.json"))).ok();
+    desk.run("berta", &format!("tuf commit {} --at {}", desk.path("p.json"), desk.org())).ok();
+    let fresh = desk.add(&b);
+    assert_eq!(fresh["result"]["status"], "committed", "{fresh:#}");
+    let listed = desk.members();
+    assert_eq!(listed.len(), 2);
+    assert_eq!((&listed[1]["member"], &listed[1]["rootVersion"]), (&b.as_str().into(), &2.into()));
+    assert_eq!(listed[1]["scope"], serde_json::json!([b, format!("{ORG}/team/*")]));
+    assert_eq!(listed[1]["stateAt"].as_array().unwrap().len(), 1);
+    let current = desk.add(&b);
+    assert_eq!(current["result"]["status"], "current", "{current:#}");
+
+    let nobody = desk.json("owner", &format!("tuf member remove {} {ORG}/c", desk.org()));
+    assert_eq!(code(&nobody), (2, "member.absent"));
+    let gone = desk.json("owner", &format!("tuf member remove {} {a}", desk.org()));
+    assert_eq!((code(&gone), &gone["result"]["change"]), ((0, "none"), &"removed".into()), "{gone:#}");
+    assert_eq!(desk.members().len(), 1);
+}
+
+#[test]
+fn two_must_agree_on_a_new_member() {
+    let desk = Desk::new();
+    let a = format!("{ORG}/a");
+    let root = desk.collection("anna", &a);
+    desk.run("bob", "key generate bob").ok();
+    desk.run("bob", &format!("trust add {ORG} --root {}", desk.path("org.root.json"))).ok();
+    let p = desk.path("two.json");
+    let bob = desk.path("bob/keys/bob.pub");
+    desk.run(
+        "owner",
+        &format!(
+            "tuf propose {} --add-key targets={bob} --threshold targets=2 --description two --output {p}",
+            desk.org()
+        ),
+    )
+    .ok();
+    for who in ["owner", "bob"] {
+        desk.run(who, &format!("tuf approve {p} --yes")).ok();
+    }
+    desk.run("owner", &format!("tuf commit {p} --at {}", desk.org())).ok();
+
+    let stick = format!("oci:{}", desk.path("stick"));
+    let said = desk.add(&format!("{a} --root {root} --output {stick}"));
+    assert_eq!((code(&said), &said["result"]["status"]), ((0, "none"), &"proposed".into()), "{said:#}");
+    assert!(desk.members().is_empty(), "one alone enters nobody");
+    let shown = desk.run("bob", &format!("tuf approve {stick} --yes")).ok();
+    assert!(shown.contains(&format!("{ORG}/members/{a}/root.json")), "{shown}");
+    desk.run("owner", &format!("tuf commit {stick} --at {}", desk.org())).ok();
+    assert_eq!(desk.members().len(), 1);
+}
