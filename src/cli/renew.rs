@@ -1,6 +1,7 @@
 //! `bulla renew`: keep a collection alive.
 
 mod rounds;
+mod turn;
 
 use std::io::{self, Write};
 
@@ -10,17 +11,16 @@ use super::args::Format;
 use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
-use super::render::Outcome;
-use super::signing::{Desk, SigningArgs, open_line, pending_json, reason, state_place};
+use super::render::{Outcome, clean};
+use super::signing::{SigningArgs, open_line, pending_json, reason};
 use crate::client::commit::Reason;
-use crate::client::places::Places as _;
-use crate::client::renew::{Renewed, Request, Status, renew};
-use crate::client::stores::Stores;
+use crate::client::renew::{Renewed, Status};
 use crate::keys::KeyRef;
 use crate::oci::Reference;
-use crate::time::{Clock, UnixTime};
+use crate::time::UnixTime;
 use crate::trust::Duration;
 use crate::tuf::RoleName;
+use turn::{Shown, Work};
 
 /// Keep a collection alive: admit what was submitted, re-sign what is due, finish what was left undone
 ///
@@ -28,7 +28,7 @@ use crate::tuf::RoleName;
 /// nothing.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Examples:\n  bulla renew registry.example.com/team/app\n  bulla renew registry.example.com/team/app --role targets --targets-key ./targets.pem\n  bulla renew registry.example.com/team/app --loop --every 6h"
+    after_long_help = "Examples:\n  bulla renew registry.example.com/team/app\n  bulla renew registry.example.com/team/app --role targets --targets-key ./targets.pem\n  bulla renew registry.example.com/team/app --loop --every 6h\n  bulla renew registry.example.com/org --organisation"
 )]
 pub(super) struct Args {
     /// Where the state lies: host/repository or oci:DIR
@@ -46,8 +46,11 @@ pub(super) struct Args {
     /// The targets key, when it is not in the key folder
     #[arg(long, value_name = "KEY")]
     targets_key: Option<KeyRef>,
+    /// REPO is an organisation's: renew it, and each of its members whose keys are here
+    #[arg(long, conflicts_with_all = ["role", "lock"])]
+    organisation: bool,
     /// Run for ever: renew, rest, renew again
-    #[arg(long = "loop", conflicts_with = "role")]
+    #[arg(long = "loop", conflicts_with_all = ["role", "reseal"])]
     forever: bool,
     /// With --loop: rest at most this long
     #[arg(long, value_name = "DURATION", default_value = "6h", requires = "forever")]
@@ -74,29 +77,13 @@ pub(super) fn run(
     let desk = args.signing.desk(cx, &args.registry, &args.place, &more)?;
     let places = args.registry.places(cx, &[&args.place])?;
     let clock = cx.clock();
-    let renewed = block_on(once(&args, &desk, &places, &*clock));
+    let (trust, memory) = (cx.trust().load()?, cx.memory().to_owned());
+    let work = Work { args: &args, desk: &desk, trust: &trust, memory: &memory, clock: &*clock };
+    let turn = block_on(work.once(&places));
     desk.ring.note_warnings(cx);
-    let renewed = renewed??;
-    note(&renewed, cx);
-    Ok(Box::new(Done::new(renewed, cx.now())))
-}
-
-/// One renewal.
-async fn once(args: &Args, desk: &Desk, places: &Stores, clock: &dyn Clock) -> Result<Renewed, CliError> {
-    let own = places.open(&args.place).await?;
-    let store = state_place(places, &own, &desk.anchor).await?;
-    let request = Request {
-        collection: desk.anchor.collection.clone(),
-        anchor: desk.anchor.root.bytes().clone(),
-        store: &*store,
-        roles: args.role.iter().cloned().collect(),
-        reseal: args.reseal,
-        memories: &desk.memories,
-        without_memory: desk.without_memory,
-        keys: &desk.ring,
-        clock,
-    };
-    Ok(renew(request).await?)
+    let turn = turn??;
+    turn.renewed().for_each(|renewed| note(renewed, cx));
+    Ok(Box::new(Shown::new(&turn, cx.now())))
 }
 
 /// What is worth knowing about a renewal.
@@ -166,8 +153,11 @@ impl Done {
 
 /// What was signed, for people.
 fn signed(renewed: &Renewed) -> String {
-    let all: Vec<String> =
-        renewed.signed.iter().map(|(role, (version, _))| format!("{role} {version}")).collect();
+    let all: Vec<String> = renewed
+        .signed
+        .iter()
+        .map(|(role, (version, _))| format!("{} {version}", clean(role.as_str())))
+        .collect();
     if all.is_empty() { "nothing due".to_owned() } else { all.join("   ") }
 }
 
@@ -190,7 +180,7 @@ impl Outcome for Done {
         let r = &self.renewed;
         writeln!(out, "{:<9} {}   {}", word(r.status), r.collection, signed(r))?;
         for a in &r.admitted {
-            writeln!(out, "admitted  {}  {} {}", a.tag, a.role, a.version)?;
+            writeln!(out, "admitted  {}  {} {}", a.tag, clean(a.role.as_str()), a.version)?;
         }
         for p in &r.pending {
             writeln!(out, "pending   {}  {}", p.tag, reason(p))?;
@@ -206,7 +196,7 @@ impl Outcome for Done {
         }
         if let Some(next) = r.due.first() {
             let key = if next.key_here { "" } else { " (its key is not here)" };
-            writeln!(out, "next due  {} {}{key}", next.role, next.from)?;
+            writeln!(out, "next due  {} {}{key}", clean(next.role.as_str()), next.from)?;
         }
         Ok(())
     }

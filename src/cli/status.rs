@@ -233,13 +233,13 @@ impl Outcome for Seen {
                     left if left > 0 => format!("in {}", span(left)),
                     over => format!("{} ago", span(-over)),
                 };
-                let role = format!("  {:<9} {}", condition(r), r.role);
+                let role = format!("  {:<9} {}", condition(r), super::render::clean(r.role.as_str()));
                 vec![role, format!("expires {}", r.expires), left, self.who(r)]
             })
             .collect();
         columns(out, &rows)?;
         for w in &s.waiting {
-            let role = w.role.as_ref().map_or("unknown role", |r| r.as_str());
+            let role = super::render::clean(w.role.as_ref().map_or("unknown role", |r| r.as_str()));
             writeln!(
                 out,
                 "  waiting   {}  {role} {}: {}",

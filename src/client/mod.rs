@@ -17,6 +17,7 @@ pub mod init;
 pub mod inspect;
 pub mod installed;
 pub mod known;
+mod life;
 mod lock;
 pub mod memory;
 mod metered;

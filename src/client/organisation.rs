@@ -54,22 +54,24 @@ pub struct Listed {
     pub bytes: Option<Bytes>,
 }
 
-/// The members that a state lists, in order of their names.
-///
-/// # Errors
-/// An entry cannot be read.
-pub fn members(organisation: &CollectionName, whole: &Whole) -> Result<Vec<Listed>, TufError> {
-    let fail = |fault| TufError::new(&RoleName::targets(), fault);
-    let mut out = Vec::new();
+/// The members that a state lists, in order of their names; and the entries that cannot be read, by name, with the reason.
+pub fn members(organisation: &CollectionName, whole: &Whole) -> (Vec<Listed>, Vec<(String, TufError)>) {
+    let (mut out, mut unread) = (Vec::new(), Vec::new());
     for (path, target, member) in Member::all(organisation, whole.trusted().targets().role()) {
         let hex = target.sha256().unwrap_or_default();
-        let root = format!("sha256:{hex}")
-            .parse()
-            .map_err(|_| fail(Fault::Format(format!("{path} has no sha256"))))?;
+        let root =
+            format!("sha256:{hex}").parse().map_err(|_| Fault::Format(format!("{path} has no sha256")));
         let bytes = whole.files().target(path).cloned();
-        out.push(Listed { member: member.map_err(fail)?, root, bytes });
+        match member.and_then(|member| Ok((member, root?))) {
+            Ok((member, root)) => out.push(Listed { member, root, bytes }),
+            Err(fault) => {
+                let name = path.strip_prefix(&format!("{organisation}/members/")).unwrap_or(path);
+                let name = name.strip_suffix("/root.json").unwrap_or(name);
+                unread.push((name.to_owned(), TufError::new(&RoleName::targets(), fault)));
+            }
+        }
     }
-    Ok(out)
+    (out, unread)
 }
 
 /// The change that enters a member, or gives one another root, scope or place.
@@ -87,7 +89,7 @@ pub fn enter(
     if !scopes.is_empty() {
         return Err(MemberError::Oversteps { organisation: organisation.clone(), scopes });
     }
-    for other in members(organisation, whole)?.into_iter().filter(|l| l.member.name != member.name) {
+    for other in members(organisation, whole).0.into_iter().filter(|l| l.member.name != member.name) {
         if let Some(scope) = member.scope.iter().find(|s| other.member.scope.contains(s)) {
             return Err(MemberError::Taken { other: other.member.name, scope: scope.to_string() });
         }
@@ -212,7 +214,8 @@ mod tests {
             commit(&world, edit).await;
         }
         let live = world.live().await;
-        let listed = members(&organisation, &live).unwrap();
+        let (listed, unread) = members(&organisation, &live);
+        assert!(unread.is_empty());
         assert_eq!(
             listed.iter().map(|l| l.member.name.to_string()).collect::<Vec<_>>(),
             [a.clone(), b.clone()]
@@ -230,7 +233,7 @@ mod tests {
         assert!(matches!(nobody, MemberError::Absent { .. }), "{nobody:?}");
 
         commit(&world, take_out(&organisation, &a.parse().unwrap(), &live).unwrap()).await;
-        let left = members(&organisation, &world.live().await).unwrap();
+        let (left, _) = members(&organisation, &world.live().await);
         assert_eq!(left.iter().map(|l| l.member.name.to_string()).collect::<Vec<_>>(), [b]);
     }
 }

@@ -1,12 +1,15 @@
 //! `renew`: admit what was submitted, sign again what is due, finish what was left undone.
 
+pub mod members;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::commit::{Committer, Job, Pending, Reason, WorkError, half_life, signed_at, timestamp_due};
+use super::commit::{Committer, Job, Pending, Reason, WorkError, timestamp_due};
 use super::duties::{Finished, Moves, Tagging, Tidy, reseal};
 use super::known::Known;
+use super::life::{Life, lives};
 use super::memory::Memory;
 use super::signing::{KeyRing, can_sign, require};
 use super::whole::Whole;
@@ -14,7 +17,7 @@ use crate::oci::{Digest, Reference, Selector, Tag};
 use crate::sig::KeyId;
 use crate::store::Manage;
 use crate::time::{Clock, UnixTime};
-use crate::tuf::{CollectionName, Metadata, RoleName, Version};
+use crate::tuf::{CollectionName, RoleName, Version};
 
 /// What `renew` needs.
 pub struct Request<'a> {
@@ -207,35 +210,15 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
 
 /// When each role must be signed again.
 fn due(whole: &Whole, keys: &dyn KeyRing) -> Vec<Due> {
-    let trusted = whole.trusted();
-    let mut out = Vec::new();
-    let mut add = |role: RoleName, times: Times| {
-        let Some(of) = whole.keys(&role) else { return };
-        let key_here = can_sign(keys, of);
-        let Times { from, expires, ages_from } = times;
-        out.push(Due { from, expires, ages_from, role, key_here, keys: of.keys.keys().cloned().collect() });
+    let due = |life: Life<'_>| Due {
+        from: life.renew_from,
+        expires: life.expires,
+        ages_from: life.ages_from,
+        role: life.role,
+        key_here: can_sign(keys, life.keys),
+        keys: life.keys.keys.keys().cloned().collect(),
     };
-    add(RoleName::root(), Times::of(trusted.root()));
-    add(RoleName::timestamp(), Times { from: timestamp_due(whole), ..Times::of(trusted.timestamp()) });
-    add(RoleName::snapshot(), Times::of(trusted.snapshot()));
-    for (role, at) in whole.roles() {
-        add(role.clone(), Times::of(&at.file));
-    }
+    let mut out: Vec<Due> = lives(whole).into_iter().map(due).collect();
     out.sort_by(|a, b| (a.from, &a.role).cmp(&(b.from, &b.role)));
     out
-}
-
-/// The times of one file: from when on it is due, and ageing, and expired.
-struct Times {
-    from: UnixTime,
-    ages_from: UnixTime,
-    expires: UnixTime,
-}
-
-impl Times {
-    fn of<R>(file: &Metadata<R>) -> Self {
-        let expires = file.expires();
-        let from = half_life(signed_at(file), expires);
-        Self { from, expires, ages_from: file.ages_from().unwrap_or(expires) }
-    }
 }

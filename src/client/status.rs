@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::commit::survey::{Survey, Waiting};
-use super::commit::{Committer, WorkError, half_life, signed_at, timestamp_due};
+use super::commit::{Committer, WorkError, signed_at};
 use super::known::Known;
+use super::life::{Life, lives};
 use super::memory::Memory;
 use super::signing::KeyRing;
 use super::whole::Whole;
@@ -12,7 +13,7 @@ use crate::oci::{Digest, Reference, Selector};
 use crate::sig::{KeyId, PublicKey};
 use crate::store::Manage;
 use crate::time::{Clock, UnixTime};
-use crate::tuf::{CollectionName, Metadata, RoleName, Version};
+use crate::tuf::{CollectionName, RoleName, Version};
 
 /// What `status` needs.
 pub struct Request<'a> {
@@ -163,64 +164,39 @@ pub async fn status(request: Request<'_>) -> Result<Status, WorkError> {
 }
 
 fn roles(whole: &Whole, ring: &dyn KeyRing, now: UnixTime, within: i64) -> Vec<RoleStatus> {
-    let trusted = whole.trusted();
-    let mut out = Vec::new();
-    let mut add = |role: RoleName, life: Life| {
-        let Some(of) = whole.keys(&role) else { return };
+    let role = |life: Life<'_>| {
         let mut known: Vec<&PublicKey> = Vec::new();
-        let keys = of.keys.iter().map(|(id, key)| {
+        let keys = life.keys.keys.iter().map(|(id, key)| {
             // One key under two ids counts once.
             let first = key.as_ref().is_some_and(|k| !known.contains(&k));
             known.extend(key);
             let here = first && key.as_ref().is_some_and(|k| ring.holds(k));
             KeyStatus { id: id.clone(), key: key.clone(), here }
         });
-        let keys = keys.collect();
-        let condition = life.condition(now, within);
-        let Life { version, expires, renew_from, .. } = life;
-        out.push(RoleStatus { role, version, expires, renew_from, condition, threshold: of.threshold, keys });
+        RoleStatus {
+            keys: keys.collect(),
+            condition: condition(&life, now, within),
+            threshold: life.keys.threshold,
+            role: life.role,
+            version: life.version,
+            expires: life.expires,
+            renew_from: life.renew_from,
+        }
     };
-    add(RoleName::root(), Life::of(trusted.root()));
-    add(RoleName::timestamp(), Life { renew_from: timestamp_due(whole), ..Life::of(trusted.timestamp()) });
-    add(RoleName::snapshot(), Life::of(trusted.snapshot()));
-    for (role, at) in whole.roles() {
-        add(role.clone(), Life::of(&at.file));
-    }
+    let mut out: Vec<RoleStatus> = lives(whole).into_iter().map(role).collect();
     out.sort_by(|a, b| (a.expires, &a.role).cmp(&(b.expires, &b.role)));
     out
 }
 
-/// The times of one file.
-struct Life {
-    version: Version,
-    signed: UnixTime,
-    expires: UnixTime,
-    renew_from: UnixTime,
-    ages_from: UnixTime,
-}
-
-impl Life {
-    fn of<R>(file: &Metadata<R>) -> Self {
-        let (signed, expires) = (signed_at(file), file.expires());
-        Self {
-            version: file.version(),
-            signed,
-            expires,
-            renew_from: half_life(signed, expires),
-            ages_from: file.ages_from().unwrap_or(expires),
-        }
-    }
-
-    /// What lives no longer than `within` would always be about to expire: it counts once less than a third remains.
-    fn condition(&self, now: UnixTime, within: i64) -> Condition {
-        let life = self.expires.secs() - self.signed.secs();
-        let soon_from = if life > within { self.expires.plus(-within) } else { self.ages_from };
-        match now {
-            now if self.expires <= now => Condition::Expired,
-            now if soon_from <= now => Condition::Expiring,
-            now if self.renew_from <= now => Condition::Due,
-            _ => Condition::Fresh,
-        }
+/// What lives no longer than `within` would always be about to expire: it counts once less than a third remains.
+fn condition(life: &Life<'_>, now: UnixTime, within: i64) -> Condition {
+    let span = life.expires.secs() - life.signed.secs();
+    let soon_from = if span > within { life.expires.plus(-within) } else { life.ages_from };
+    match now {
+        now if life.expires <= now => Condition::Expired,
+        now if soon_from <= now => Condition::Expiring,
+        now if life.renew_from <= now => Condition::Due,
+        _ => Condition::Fresh,
     }
 }
 

@@ -37,15 +37,34 @@ pub enum Woken {
     Stopped,
 }
 
+/// What a round comes to, as far as the next one depends on it.
+pub trait Round {
+    /// Whether nothing was left open: what was is tried again as soon as a round that failed.
+    fn is_done(&self) -> bool;
+
+    /// When which role must be signed again.
+    fn due(&self) -> Vec<&Due>;
+}
+
+impl Round for Renewed {
+    fn is_done(&self) -> bool {
+        self.status != Status::Incomplete
+    }
+
+    fn due(&self) -> Vec<&Due> {
+        self.due.iter().collect()
+    }
+}
+
 /// What is to be said after a round.
 #[derive(Debug)]
-pub struct Told<'a, E> {
+pub struct Told<'a, E, R = Renewed> {
     /// Its number, from 1.
     pub round: u64,
     /// When it ended.
     pub at: UnixTime,
     /// What it came to.
-    pub result: &'a Result<Renewed, E>,
+    pub result: &'a Result<R, E>,
     /// How many rounds in a row have failed, this one included.
     pub failures: u32,
     /// How many had failed in a row before this one.
@@ -64,19 +83,19 @@ pub enum End<E> {
 }
 
 /// Renew for ever. A round is never broken off from here; `tell` hears of each, and may end it all with `Break`.
-pub async fn watch<E>(
+pub async fn watch<R: Round, E>(
     plan: &Plan<'_>,
     clock: &dyn Clock,
     sleeper: &dyn Sleeper,
-    mut round: impl AsyncFnMut() -> Result<Renewed, E>,
-    mut tell: impl FnMut(&Told<'_, E>) -> ControlFlow<()>,
+    mut round: impl AsyncFnMut() -> Result<R, E>,
+    mut tell: impl FnMut(&Told<'_, E, R>) -> ControlFlow<()>,
 ) -> End<E> {
     let (mut rounds, mut failures) = (0, 0_u32);
     loop {
         let result = round().await;
         rounds += 1;
         let failed_before = failures;
-        failures = if is_done(&result) { 0 } else { failures.saturating_add(1) };
+        failures = if result.as_ref().is_ok_and(R::is_done) { 0 } else { failures.saturating_add(1) };
         let at = clock.now();
         let wait = spread(wait(plan.every, at, &result, failures), plan);
         let told = Told { round: rounds, at, result: &result, failures, failed_before, next: at.plus(wait) };
@@ -98,19 +117,14 @@ pub fn by_hand(renewed: &Renewed, now: UnixTime) -> Vec<&Due> {
     renewed.due.iter().filter(mine).collect()
 }
 
-/// A round that left something open is tried again as soon as one that failed.
-fn is_done<E>(result: &Result<Renewed, E>) -> bool {
-    matches!(result, Ok(r) if r.status != Status::Incomplete)
-}
-
 /// Seconds until the next round: until the next role is due whose key is here, after failures ever longer.
-fn wait<E>(every: i64, now: UnixTime, result: &Result<Renewed, E>, failures: u32) -> i64 {
+fn wait<R: Round, E>(every: i64, now: UnixTime, result: &Result<R, E>, failures: u32) -> i64 {
     let short = SHORT.min(every);
     if failures > 0 {
         return short.saturating_mul(1 << (failures - 1).min(DOUBLINGS)).min(every);
     }
     let mine = |d: &&Due| d.key_here && !matches!(d.role.as_str(), "root" | "targets");
-    let due = result.as_ref().ok().and_then(|r| r.due.iter().filter(mine).map(|d| d.from).min());
+    let due = result.as_ref().ok().and_then(|r| r.due().into_iter().filter(mine).map(|d| d.from).min());
     due.map_or(every, |due| (due.secs() - now.secs()).clamp(short, every))
 }
 

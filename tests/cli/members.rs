@@ -173,3 +173,89 @@ fn two_must_agree_on_a_new_member() {
     desk.run("owner", &format!("tuf commit {stick} --at {}", desk.org())).ok();
     assert_eq!(desk.members().len(), 1);
 }
+
+/// The organisation, two members whose keys its owner has, and one of somebody else.
+fn staffed() -> Desk {
+    let desk = Desk::new();
+    for app in ["a", "b"] {
+        let file = desk.collection("owner", &format!("{ORG}/{app}"));
+        std::fs::rename(&file, desk.path(&format!("{app}.json"))).unwrap();
+    }
+    std::fs::rename(desk.collection("anna", &format!("{ORG}/c")), desk.path("c.json")).unwrap();
+    for app in ["a", "b", "c"] {
+        let line = format!(
+            "tuf member add {} {ORG}/{app} --as {ORG} --root {}",
+            desk.org(),
+            desk.path(&format!("{app}.json"))
+        );
+        desk.run("owner", &line).ok();
+    }
+    desk
+}
+
+impl Desk {
+    fn renew(&self, now: &str) -> Ran {
+        let line = format!("renew {} --as {ORG} --organisation --format json", self.org());
+        Bulla::at(Path::new(&self.path("owner"))).var("BULLA_PASSWORD", "desk").now(now).run(&line)
+    }
+
+    fn memory(&self, name: &str) -> String {
+        let hash = bulla::oci::Digest::sha256(name.as_bytes()).hex()[..32].to_owned();
+        self.path(&format!("owner/memory/{hash}.json"))
+    }
+}
+
+fn ends(said: &Value) -> Vec<(String, String)> {
+    let all = said["result"]["members"].as_array().unwrap().iter();
+    let text = |v: &Value| v.as_str().unwrap_or("none").to_owned();
+    all.map(|m| (text(&m["status"]), text(&m["error"]["code"]))).collect()
+}
+
+#[test]
+fn each_member_whose_keys_are_here_is_renewed_and_one_that_fails_stops_nobody() {
+    let desk = staffed();
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    // A day later all timestamps are due; of b nothing is remembered any more.
+    std::fs::rename(desk.memory(&format!("{ORG}/b")), desk.path("kept")).unwrap();
+    let ran = desk.renew("2026-05-03T12:00:00Z");
+    let said = ran.json();
+    assert_eq!((ran.exit, &said["error"]["code"]), (3, &"renew.members".into()), "{said:#}");
+    assert_eq!(
+        (&said["result"]["status"], &said["result"]["organisation"]["status"]),
+        (&"failed".into(), &"renewed".into())
+    );
+    assert_eq!(
+        ends(&said),
+        [pair("renewed", "none"), pair("failed", "memory.missing"), pair("skipped", "none")]
+    );
+    assert!(said["error"]["reason"].as_str().unwrap().contains(&format!("{ORG}/b")), "{said:#}");
+
+    std::fs::rename(desk.path("kept"), desk.memory(&format!("{ORG}/b"))).unwrap();
+    let ran = desk.renew("2026-05-03T12:00:00Z");
+    let said = ran.json();
+    assert_eq!((ran.exit, &said["result"]["status"]), (0, &"renewed".into()), "{said:#}");
+    assert_eq!(ends(&said), [pair("current", "none"), pair("renewed", "none"), pair("skipped", "none")]);
+    let text = desk.run("owner", &format!("renew {} --as {ORG} --organisation", desk.org())).ok();
+    assert!(text.starts_with("current   example.com/org   nothing due\n"), "{text}");
+    assert!(text.contains("skipped   example.com/org/c   no key of it is here"), "{text}");
+
+    // A role past half its life whose key is elsewhere: exit 1, and the others are renewed.
+    std::fs::rename(desk.path("owner/keys/b-releases.pem"), desk.path("away")).unwrap();
+    let ran = desk.renew("2026-06-25T12:00:00Z");
+    let said = ran.json();
+    assert_eq!(ends(&said)[1], pair("overdue", "renew.overdue"), "{said:#}");
+    assert_eq!((ran.exit, &ends(&said)[0].0), (1, &"renewed".to_owned()), "{said:#}");
+    for wrong in ["--role targets", "--lock x.json"] {
+        let line = format!("renew {} --organisation {wrong}", desk.org());
+        assert_eq!(desk.run("owner", &line).exit, 2, "{wrong}");
+    }
+}
+
+#[test]
+fn an_organisation_whose_state_is_gone_has_no_members_to_renew() {
+    let desk = staffed();
+    std::fs::remove_file(desk.memory(ORG)).unwrap();
+    let said = desk.renew(NOW).json();
+    assert_eq!(code(&said), (3, "memory.missing"), "{said:#}");
+    assert!(said["result"].is_null());
+}

@@ -10,13 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Args, Done, note, once, signed, word};
+use super::turn::{Shown, Turn, Work, status};
+use super::{Args, note, signed};
 use crate::cli::args::Format;
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::{self, Document, Note, Outcome, clean};
+use crate::cli::signing::anchor;
 use crate::cli::stop::Stop;
-use crate::client::renew::Renewed;
+use crate::client::renew::{Due, Renewed};
 use crate::client::stores::Stores;
 use crate::client::watch::{End, Plan, Sleeper, Told, Woken, by_hand, watch};
 use crate::keys::KeyRef;
@@ -40,6 +42,7 @@ pub(super) fn run(
     let desk = args.signing.desk(cx, &args.registry, &args.place, &more)?;
     let config = args.registry.config(cx, &[&args.place])?;
     let clock = cx.clock();
+    let (store, memory) = (cx.trust(), cx.memory().to_owned());
     let plan = Plan { every: args.every.secs(), random: &random };
     let met: Mutex<Option<Hosts>> = Mutex::default();
     let mut told_notes: HashSet<(&'static str, String)> = HashSet::new();
@@ -48,27 +51,33 @@ pub(super) fn run(
         let stop = Stop::listen()
             .map_err(|e| CliError::new(Exit::Fault, "internal", "cannot listen for signals").reason(e))?;
         let sleeper = Alarm { clock: clock.clone(), stop: stop.clone() };
-        // Each round reads the credentials anew: those of some registries change every few hours.
+        // Each round reads the credentials anew: those of some registries change every few hours. And the anchors: under a root
+        // that was replaced nothing is signed any more.
         let round = async || {
+            if anchor(&store, &args.place, args.signing.named.as_ref())?.root != desk.anchor.root {
+                return Err(replaced());
+            }
+            let trust = store.load()?;
+            let work = Work { args, desk: &desk, trust: &trust, memory: &memory, clock: &*clock };
             let places = Stores::new(config.clone());
             let result = tokio::select! {
-                result = once(args, &desk, &places, &*clock) => result,
+                result = work.once(&places) => result,
                 () = stop.said(2) => Err(interrupted()),
             };
             places.hosts().tidy().await;
             *met.lock().unwrap_or_else(PoisonError::into_inner) = Some(places.hosts().clone());
             result
         };
-        let tell = |told: &Told<'_, CliError>| {
+        let tell = |told: &Told<'_, CliError, Turn>| {
             last = Round::of(told).error().cloned();
             desk.ring.note_warnings(cx);
             if let Some(hosts) = met.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 cx.note_what_they_said(&hosts);
             }
-            if let Ok(renewed) = told.result {
-                note(renewed, cx);
+            if let Ok(turn) = told.result {
+                turn.renewed().for_each(|renewed| note(renewed, cx));
             }
-            if told.round == 1 && told.result.as_ref().is_err_and(is_ours) {
+            if told.result.as_ref().is_err_and(|e| is_final(e) || (told.round == 1 && is_ours(e))) {
                 return ControlFlow::Break(());
             }
             let mut notes = cx.take_notes();
@@ -92,6 +101,17 @@ fn is_ours(e: &CliError) -> bool {
     !["registry.", "publish.", "ref.", "blob."].iter().any(|subject| e.code.starts_with(subject))
 }
 
+/// What no further round would put right: whom to trust has changed.
+fn is_final(e: &CliError) -> bool {
+    ["renew.root-replaced", "anchor.none", "anchor.ambiguous"].contains(&e.code)
+}
+
+fn replaced() -> CliError {
+    CliError::failed("renew.root-replaced", "the collection has another root here than when this began")
+        .reason("nothing more is signed under the old one")
+        .next("start it again")
+}
+
 fn interrupted() -> CliError {
     CliError::failed("renew.interrupted", "told to stop twice: the round was broken off")
         .reason("a state is replaced as a whole or not at all; what was submitted stays")
@@ -105,7 +125,7 @@ fn random(below: u64) -> u64 {
 
 /// The line of a round; the first failure of several with its reason.
 fn say(
-    told: &Told<'_, CliError>,
+    told: &Told<'_, CliError, Turn>,
     format: Format,
     notes: &[Note],
     cx: &mut Context<'_, '_>,
@@ -144,29 +164,32 @@ struct Round {
     next: UnixTime,
     failures: u32,
     failed_before: u32,
-    done: Result<Done, CliError>,
+    done: Result<Shown, CliError>,
 }
 
 impl Round {
-    fn of(told: &Told<'_, CliError>) -> Self {
-        let done = told.result.as_ref().map(|r| Done::new(r.clone(), told.at)).map_err(Clone::clone);
+    fn of(told: &Told<'_, CliError, Turn>) -> Self {
+        let done = told.result.as_ref().map(|turn| Shown::new(turn, told.at)).map_err(Clone::clone);
         let Told { round: number, at, next, failures, failed_before, .. } = *told;
         Self { number, at, next, failures, failed_before, done }
     }
 
     /// Who must sign what this service does not sign by itself.
-    fn waits(&self, renewed: &Renewed) -> Vec<String> {
-        let line = |d: &crate::client::renew::Due| {
+    fn waits(&self, shown: &Shown) -> Vec<String> {
+        let several = shown.members.is_some();
+        let line = |of: &Renewed, d: &Due| {
+            let whose = if several { format!("{} ", of.collection) } else { String::new() };
             let keys: Vec<&str> = d.keys.iter().map(|k| k.short()).collect();
             format!(
-                "{} expires {}: {} must renew it with --role {}",
+                "{whose}{} expires {}: {} must renew it with --role {}",
                 d.role,
                 d.expires,
                 keys.join(" or "),
                 d.role
             )
         };
-        by_hand(renewed, self.at).into_iter().map(line).collect()
+        let lines = |r| by_hand(r, self.at).into_iter().map(move |d| line(r, d));
+        shown.renewed().flat_map(lines).collect()
     }
 }
 
@@ -185,19 +208,26 @@ impl Outcome for Round {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut parts = Vec::new();
         match &self.done {
-            Ok(done) => {
-                let r = &done.renewed;
-                parts.push(format!("{:<9} {}", word(r.status), r.collection));
-                parts.push(signed(r));
-                let counts = [
-                    ("admitted", r.admitted.len()),
-                    ("pending", r.pending.len()),
-                    ("sealed", r.finished.seals.len()),
-                    ("tagged", r.finished.tags.len()),
-                ];
-                parts.extend(counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{n} {what}")));
-                parts.extend(done.error().map(|e| e.code.to_owned()));
-                parts.extend(self.waits(r));
+            Ok(shown) => {
+                let (name, own) = shown.own();
+                parts.push(format!("{:<9} {name}", status(own)));
+                if let Ok(done) = own {
+                    let r = &done.renewed;
+                    parts.push(signed(r));
+                    let counts = [
+                        ("admitted", r.admitted.len()),
+                        ("pending", r.pending.len()),
+                        ("sealed", r.finished.seals.len()),
+                        ("tagged", r.finished.tags.len()),
+                    ];
+                    parts
+                        .extend(counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{n} {what}")));
+                }
+                if shown.members.is_some() {
+                    parts.push(format!("members: {}", shown.counts().join(", ")));
+                }
+                parts.extend(shown.error().map(|e| e.code.to_owned()));
+                parts.extend(self.waits(shown));
                 if self.failed_before > 0 && self.failures == 0 {
                     parts.push(format!("after {} failed rounds", self.failed_before));
                 }
@@ -210,7 +240,15 @@ impl Outcome for Round {
                 }
             }
         }
-        writeln!(out, "{}  {}   next {}", self.at, clean(&parts.join("   ")), self.next)
+        writeln!(out, "{}  {}   next {}", self.at, clean(&parts.join("   ")), self.next)?;
+        let faults = match &self.done {
+            Ok(shown) if shown.members.is_some() => shown.faults(),
+            _ => Vec::new(),
+        };
+        for (name, e) in faults {
+            writeln!(out, "{}  {}   {}   {}", self.at, clean(name), e.code, clean(&e.message))?;
+        }
+        Ok(())
     }
 
     fn json(&self) -> Value {
@@ -223,7 +261,7 @@ impl Outcome for Round {
         out["nextRound"] = json!(self.next);
         out["failures"] = self.failures.into();
         out["byHand"] = match &self.done {
-            Ok(done) => json!(self.waits(&done.renewed)),
+            Ok(shown) => json!(self.waits(shown)),
             Err(_) => json!([]),
         };
         out

@@ -21,7 +21,7 @@ use crate::oci::{Digest, Reference};
 use crate::store::Manage;
 use crate::trust::{Member, Scope};
 use crate::tuf::proposal::{About, Edit, EditError, Needed, Proposal};
-use crate::tuf::{CollectionName, RoleName};
+use crate::tuf::{CollectionName, RoleName, TufError};
 
 /// Say whose roots an organisation lists, and for which names
 ///
@@ -112,13 +112,13 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             finish(made, "removed", about, None, &out, &registry, cx)
         }
         Action::List { place, read } => {
-            let (organisation, listed) = read.at(cx, &place, &[], async |found, store| {
+            let listed = read.at(cx, &place, &[], async |found, store| {
                 let whole = desk(found, store).published().await?;
                 let organisation = found.desk.anchor.collection.clone();
-                let listed = members(&organisation, &whole).map_err(MemberError::from)?;
-                Ok((organisation, listed))
+                let (listed, unread) = members(&organisation, &whole);
+                Ok(Members { organisation, listed, unread })
             })?;
-            Ok(Box::new(Members { organisation, listed }))
+            Ok(Box::new(listed))
         }
     }
 }
@@ -169,7 +169,7 @@ fn add(
     let (made, member, root) = sign.at(cx, place, async |found, store| {
         let organisation = &found.desk.anchor.collection;
         let whole = desk(found, store).published().await?;
-        let listed = members(organisation, &whole).map_err(MemberError::from)?;
+        let (listed, _) = members(organisation, &whole);
         let listed = listed.into_iter().find(|l| l.member.name == name);
         let member = asked.over(listed.as_ref(), now);
         let at = places(organisation, place, &member);
@@ -315,6 +315,8 @@ struct Changed {
 struct Members {
     organisation: CollectionName,
     listed: Vec<Listed>,
+    /// Entries that cannot be read.
+    unread: Vec<(String, TufError)>,
 }
 
 fn texts<T: ToString>(all: &[T]) -> Vec<String> {
@@ -379,7 +381,10 @@ impl Outcome for Members {
             let m = &l.member;
             vec![m.name.to_string(), joined(texts(&m.scope)), l.root.to_string(), joined(texts(&m.state_at))]
         }));
-        columns(out, &rows)
+        columns(out, &rows)?;
+        self.unread
+            .iter()
+            .try_for_each(|(name, e)| writeln!(out, "unusable  {}: {}", clean(name), clean(&e.to_string())))
     }
 
     fn json(&self) -> Value {
@@ -390,7 +395,12 @@ impl Outcome for Members {
                 "rootVersion": facts.map(|f| f.version), "stateAt": texts(&l.member.state_at), "at": l.member.at,
             })
         };
-        json!({"organisation": self.organisation, "members": self.listed.iter().map(member).collect::<Vec<_>>()})
+        let unread = |(name, e): &(String, TufError)| json!({"member": name, "problem": e.to_string()});
+        json!({
+            "organisation": self.organisation,
+            "members": self.listed.iter().map(member).collect::<Vec<_>>(),
+            "unreadable": self.unread.iter().map(unread).collect::<Vec<_>>(),
+        })
     }
 }
 
