@@ -46,33 +46,68 @@ pub(super) struct Held {
     revocations: bool,
 }
 
-/// Walk from the anchor's root over the remembered roots, then over those that `sources` offer: what was accepted once is
-/// settled, and keys that were rotated out have no say any more. What was accepted before a failure is kept.
+/// Who offers roots.
+#[derive(Debug)]
+pub(super) struct Offer<'a> {
+    pub(super) memory: Option<&'a Files>,
+    pub(super) sources: &'a [&'a Files],
+}
+
+/// A walk from an anchor's root.
+#[derive(Debug)]
+pub(super) struct Walked {
+    /// How far it came.
+    pub(super) chain: RootChain,
+    /// Why it went no further, where that is not for want of roots.
+    pub(super) failure: Option<TufError>,
+    /// What it was offered, by version: the same offer leads here again.
+    offered: Vec<(Version, Vec<Bytes>)>,
+}
+
+impl Offer<'_> {
+    /// The remembered root of a version, or all that sources offer: what was accepted once is settled, and keys that were
+    /// rotated out have no say any more.
+    fn of(&self, version: Version) -> Vec<Bytes> {
+        match self.memory.and_then(|m| m.root(version)) {
+            Some(remembered) => vec![remembered.clone()],
+            None => {
+                let all: BTreeSet<&Bytes> = self.sources.iter().filter_map(|s| s.root(version)).collect();
+                all.into_iter().cloned().collect()
+            }
+        }
+    }
+}
+
+impl Walked {
+    /// Whether a walk from the same root over this offer would be the same.
+    pub(super) fn is_of(&self, offer: &Offer<'_>) -> bool {
+        self.offered.iter().all(|(version, offered)| offer.of(*version) == *offered)
+    }
+}
+
+/// Walk from the anchor's root over what is offered. What was accepted before a failure is kept.
 pub(super) fn walk(
     anchor: &Bytes,
-    memory: Option<&Files>,
-    sources: &[&Files],
-    court: &Court<'_>,
-) -> Result<(RootChain, Option<TufError>), TufError> {
-    let mut walk = RootWalk::start(anchor, Some(&court.collection.to_string()), court.limits)?;
-    loop {
+    offer: &Offer<'_>,
+    collection: &CollectionName,
+    limits: &Limits,
+) -> Result<Walked, TufError> {
+    let mut walk = RootWalk::start(anchor, Some(&collection.to_string()), limits)?;
+    let mut offered = Vec::new();
+    let failure = loop {
         match walk.step() {
             RootStep::Need { version, .. } => {
-                let offered = match memory.and_then(|m| m.root(version)) {
-                    Some(remembered) => vec![remembered.clone()],
-                    None => {
-                        let all: BTreeSet<&Bytes> = sources.iter().filter_map(|s| s.root(version)).collect();
-                        all.into_iter().cloned().collect()
-                    }
-                };
-                if let Err(e) = walk.feed(offered) {
-                    return Ok((walk.finish(), Some(e)));
+                let files = offer.of(version);
+                offered.push((version, files.clone()));
+                if let Err(e) = walk.feed(files) {
+                    break Some(e);
                 }
             }
             RootStep::Save(..) => walk.saved(),
-            RootStep::Done => return Ok((walk.finish(), None)),
+            RootStep::Done => break None,
         }
-    }
+    };
+    Ok(Walked { chain: walk.finish(), failure, offered })
 }
 
 impl Court<'_> {

@@ -166,3 +166,22 @@ fn of_an_anchor_must_sign_itself_and_name_its_collection() {
         resigned(&d.sim.roots[0], |root| root["x-bulla"]["collection"] = "ex.com/org/other".into(), &keys);
     assert_eq!(d.outcome(), "no: anchor.collection");
 }
+
+#[test]
+fn what_is_remembered_under_keys_that_were_rotated_out_is_named() {
+    let mut d = Deployer::at_five();
+    d.trusted();
+    d.sim.rotate(|sim| sim.online_key = SimKey::new(15));
+    d.sim.at_version(6, NOW.plus(-8 * DAY));
+    d.serve();
+    let report = d.verify();
+    assert_eq!(outcome(&report), "no: tuf.timestamp.expired");
+    let notes: Vec<_> = report.anchors[0].checks.iter().filter(|c| c.code == Code::MemoryInvalid).collect();
+    assert_eq!(notes.len(), 1, "{report:#?}");
+    assert_eq!(notes[0].outcome, Outcome::Note);
+    assert!(notes[0].detail.contains("timestamp"), "{}", notes[0].detail);
+    d.state = StateAnswer::Absent;
+    let report = d.verify();
+    assert_eq!(outcome(&report), "no: state.absent");
+    assert!(has(&report, Code::MemoryInvalid, &Outcome::Note), "{report:#?}");
+}
