@@ -353,6 +353,9 @@ impl From<WorkError> for CliError {
             WorkError::AnotherRoot(_) => Self::new(Exit::No, "proposal.rival", "two changes of the root meet; this one was not installed")
                 .reason(e)
                 .next("wait until the other one is in, then propose again: bulla tuf propose"),
+            WorkError::Good(_) => Self::new(Exit::No, "recovery.unverified", "the state that is named as good does not verify; nothing was written")
+                .reason(e)
+                .next("name another one: what is remembered elsewhere, a mirror, a stick"),
             WorkError::FloorsStand => Self::new(Exit::No, "recovery.floors", "what a thief published cannot be gone back behind with these keys")
                 .reason(format!("{e}; whoever saw it would refuse an older state"))
                 .next("replace the keys of timestamp and snapshot in the same change"),

@@ -12,6 +12,7 @@ mod list;
 mod member;
 mod proposal;
 mod propose;
+mod recovery;
 mod request;
 mod requests;
 mod undelegate;

@@ -355,6 +355,9 @@ pub enum WorkError {
     /// Another root of the same version is submitted, and goes first.
     #[error("another root of version {0} is submitted and goes first")]
     AnotherRoot(Version),
+    /// The state that is to be gone back to does not verify under the newest root.
+    #[error("the state that is named as good: {0}")]
+    Good(TufError),
     /// What was served since cannot be gone back behind: clients that saw it would refuse.
     #[error("the keys of timestamp or snapshot stay the same")]
     FloorsStand,

@@ -21,10 +21,13 @@ mod logins;
 mod members;
 mod organisations;
 mod places;
+mod recoveries;
 mod registries;
 #[path = "../registry/mod.rs"]
 mod registry;
 mod releases;
 mod revokes;
 mod run;
+#[path = "../thief/mod.rs"]
+mod thief;
 mod trees;

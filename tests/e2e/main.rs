@@ -39,6 +39,8 @@ mod servers;
 mod soak;
 mod states;
 mod stores;
+#[path = "../thief/mod.rs"]
+mod thief;
 mod transport;
 mod transport_auth;
 mod transport_field;

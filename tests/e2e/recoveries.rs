@@ -1,16 +1,14 @@
 //! CNAB-302's recoveries on the in-process registry: thieves who sign the greatest versions there are, and what is left of
 //! their releases afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bulla::client::audit::{self, audit};
 use bulla::client::ceremony::Desk;
 use bulla::client::commit::WorkError;
 use bulla::client::installed::{Done as Was, Installed};
-use bulla::client::known::Known;
 use bulla::client::renew::{self, renew};
-use bulla::client::signing::sign;
-use bulla::client::state::{self, Kind};
+use bulla::client::state;
 use bulla::client::verify::Verifier;
 use bulla::client::whole::{Whole, walk};
 use bulla::oci::{Content, Reference};
@@ -18,18 +16,15 @@ use bulla::store::registry::Hosts;
 use bulla::time::Clock as _;
 use bulla::trust::{Anchor, Scope, TrustFile, Verdict};
 use bulla::tuf::proposal::{About, Edit};
-use bulla::tuf::{Bundle, Claim, Draft, Extra, FileName, FilePin, Files, Heading, Limits, RoleName, Version};
+use bulla::tuf::{Limits, RoleName};
 
 use super::publishing::{Collection, Deployer, Home, ONLINE, RELEASES, TARGETS, key};
+use super::thief::{self, Deed, greatest};
 use super::{bundles, servers};
 
 const ROOT: u8 = 1;
 const NEW_RELEASES: u8 = 13;
 const NEW_ONLINE: u8 = 14;
-
-fn greatest() -> Version {
-    Version::new((1 << 53) - 1).unwrap()
-}
 
 async fn live(c: &Collection, home: &Home) -> Whole {
     let read = state::fetch_state(&c.store(home), &c.name).await.unwrap().unwrap();
@@ -41,49 +36,8 @@ async fn live(c: &Collection, home: &Home) -> Whole {
 /// What a thief with the online key publishes; `release`: and with the releases key.
 async fn steal(c: &Collection, release: Option<&Content>) {
     let thief = c.home(&[RELEASES, ONLINE]);
-    let whole = live(c, &thief).await;
-    let now = c.time.now();
-    let heading = |days: i64| Heading {
-        version: greatest(),
-        expires: now.plus(days * 86_400),
-        extra: Extra::new(c.name.to_string(), now),
-    };
-    let root = whole.trusted().root().role();
-    let mut files: Files = whole.files().clone();
-    let mut pins: BTreeMap<RoleName, FilePin> = whole.trusted().snapshot().role().pins().clone();
-    if let Some(image) = release {
-        let role = RoleName::releases();
-        let mut draft = Draft::next_of(&**whole.role(&role).unwrap(), &heading(90));
-        let mut about = bulla::tuf::About::new(
-            now.plus(-86_400 * 300),
-            key(99).public_key().key_id(),
-            image.media_type(),
-        );
-        about.claim = Some(Claim::Release);
-        let entry = Bundle {
-            digest: image.digest().clone(),
-            length: image.descriptor().size,
-            about,
-            custom: serde_json::Map::new(),
-        };
-        draft.edit_targets(|t| t.insert(c.name.release_path(image.digest()), entry.to_json()));
-        let bytes = sign(&thief.keys, &role, whole.keys(&role).unwrap(), &draft).await.unwrap();
-        pins.insert(role.clone(), FilePin::of(greatest(), &bytes));
-        files.retain(|name| *name.role() != role);
-        files.put(FileName::versioned(role, greatest()), bytes);
-    }
-    let (snapshot, timestamp) = (RoleName::snapshot(), RoleName::timestamp());
-    let draft = Draft::snapshot(&heading(30), &pins);
-    let bytes = sign(&thief.keys, &snapshot, root.snapshot_keys(), &draft).await.unwrap();
-    let pin = FilePin::of(greatest(), &bytes);
-    files.retain(|name| ![&snapshot, &timestamp].contains(&name.role()));
-    files.put(FileName::versioned(snapshot, greatest()), bytes);
-    let draft = Draft::timestamp(&heading(7), &pin);
-    let bytes = sign(&thief.keys, &timestamp, root.timestamp_keys(), &draft).await.unwrap();
-    files.put(FileName::timestamp(), bytes);
-    let store = c.store(&thief);
-    let packed = state::pack(Kind::State, &files, None);
-    Known::new(&store).push(&packed, Some(&c.name.state_tag())).await.unwrap();
+    let deed = Deed { release: release.map(Content::descriptor), own_key: None };
+    thief::steal(&c.store(&thief), &c.name, &thief.keys, c.time.now(), &deed).await;
 }
 
 /// A deployer with a memory.
@@ -179,7 +133,7 @@ async fn stolen_releases_and_online_keys_are_replaced_from_a_good_state_and_the_
     let owner = c.home(&[ROOT, TARGETS, NEW_RELEASES, NEW_ONLINE]);
     let store = c.store(&owner);
     let desk = desk!(c, owner, store);
-    let last_good = desk.remembered().unwrap();
+    let last_good = desk.remembered().await.unwrap();
     assert!(last_good.role(&RoleName::releases()).unwrap().version() < greatest());
     c.forward(60);
     let mut edits = Vec::new();

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::proposal::{Ground, Source, ground, read, signers_json, signers_text, together, write};
+use super::recovery::{Discarded, ask};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::RegistryArgs;
@@ -32,6 +33,9 @@ pub(in crate::cli) struct Args {
     /// Sign with this key only; otherwise with every key of the key folder that is asked for (can be repeated)
     #[arg(long, value_name = "KEY")]
     with: Vec<KeyRef>,
+    /// Recovery: it stands on an earlier state than the one remembered here, and what came since falls away
+    #[arg(long)]
+    discard_newer: bool,
     /// Sign without asking
     #[arg(long)]
     yes: bool,
@@ -49,7 +53,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     let copies = read(std::slice::from_ref(&args.proposal), &args.registry, cx)?;
     let now = cx.now();
     let first = copies.first().ok_or_else(|| CliError::new(Exit::No, "proposal.absent", "no proposal"))?;
-    let ground = ground(first, now, cx)?;
+    let ground = ground(first, now, args.discard_newer, cx)?;
     let mut proposal = together(&copies, &ground.base, cx)?;
     let difference = proposal.difference(&ground.base);
     let before = proposal.signers(&ground.base).map_err(CeremonyError::from)?;
@@ -83,13 +87,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
 fn confirm(done: &Done, cx: &Context<'_, '_>) -> Result<(), CliError> {
     let mut text = Vec::new();
     done.text(&mut text).map_err(|e| CliError::failed("internal", e.to_string()))?;
-    let question = format!("{}\nSign exactly this? Type yes: ", String::from_utf8_lossy(&text));
-    match cx.ask_openly(&question) {
-        Ok(answer) if answer.trim() == "yes" => Ok(()),
-        Ok(_) => Err(CliError::new(Exit::No, "proposal.declined", "nothing was signed")),
-        Err(_) => Err(CliError::failed("proposal.unasked", "there is nobody to ask; nothing was signed")
-            .next("read it with --show, then pass --yes")),
-    }
+    ask(&text, "Sign exactly this?", "read it with --show, then pass --yes", cx)
 }
 
 struct Done {
@@ -114,6 +112,9 @@ impl Outcome for Done {
             about.at
         )?;
         match (self.ground.checked, self.ground.remembered) {
+            (Some(root), true) if self.ground.discards.is_some() => {
+                writeln!(out, "stands on files verified from the anchor here (root {root})")?
+            }
             (Some(root), true) => writeln!(
                 out,
                 "stands on files verified from the anchor here (root {root}), not older than what is remembered"
@@ -125,6 +126,9 @@ impl Outcome for Done {
             (None, _) => {
                 writeln!(out, "stands on files that were NOT CHECKED: no anchor of this collection is here")?
             }
+        }
+        if let Some(discards) = &self.ground.discards {
+            discards.text(out)?;
         }
         writeln!(out, "changes")?;
         write!(out, "{}", self.difference)?;
@@ -147,6 +151,7 @@ impl Outcome for Done {
             "base": {"checkedUnderRoot": self.ground.checked, "remembered": self.ground.remembered},
             "difference": self.difference.to_json(), "signers": signers_json(&self.needed),
             "signed": signed.collect::<Vec<_>>(),
+            "discards": self.ground.discards.as_ref().map(Discarded::json),
         })
     }
 }

@@ -5,14 +5,16 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::proposal::{Source, read, signers_json, signers_text, stands_on, together};
+use super::recovery::{Discarded, ask};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::render::Outcome;
 use crate::cli::signing::{SigningArgs, pending_json, reason, state_place};
-use crate::client::ceremony::{CeremonyError, Desk};
-use crate::client::commit::Worked;
+use crate::client::ceremony::{CeremonyError, Desk, carried_by};
+use crate::client::commit::{WorkError, Worked};
 use crate::client::places::Places as _;
+use crate::client::recover::check_floors;
 use crate::keys::KeyRef;
 use crate::oci::{Reference, RegistryRef};
 use crate::tuf::proposal::{Needed, Proposal, plain};
@@ -32,6 +34,12 @@ pub(in crate::cli) struct Args {
     /// Where the state lies; the collection's name read as a repository if not given
     #[arg(long, value_name = "REPO")]
     at: Option<Reference>,
+    /// Recovery: put it in the place of what is published, which falls away, after the question; it must replace the keys of snapshot and timestamp
+    #[arg(long)]
+    discard_newer: bool,
+    /// With --discard-newer: do not ask
+    #[arg(long, requires = "discard_newer")]
+    yes: bool,
     /// A key of a role that must be signed again, when it is not in the key folder (can be repeated)
     #[arg(long, value_name = "KEY")]
     with: Vec<KeyRef>,
@@ -80,7 +88,22 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
         keys: &desk.ring,
         clock: &*clock,
     };
-    let worked = block_on(ceremony.commit(&group))?;
+    let mut discards = None;
+    let worked = if args.discard_newer {
+        check_floors(&proposal, &base)?;
+        let root = desk.anchor.root.bytes();
+        let (_, good) = carried_by(&first, root, None, cx.now()).map_err(WorkError::Good)?;
+        let fallen = Discarded::of(block_on(ceremony.live(&good))??, &good, &proposal)?;
+        if !args.yes {
+            let mut shown = Vec::new();
+            fallen.text(&mut shown).map_err(|e| CliError::failed("internal", e.to_string()))?;
+            ask(&shown, "Let it fall away?", "read it with bulla tuf approve --show, then pass --yes", cx)?;
+        }
+        discards = Some(fallen);
+        block_on(ceremony.restart(&group, &good))?
+    } else {
+        block_on(ceremony.commit(&group))?
+    };
     desk.ring.note_warnings(cx);
     let worked = worked?;
     if worked.installed {
@@ -92,13 +115,15 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
             );
         }
     }
-    Ok(Box::new(Done { proposal, needed, worked }))
+    Ok(Box::new(Done { proposal, needed, worked, discards }))
 }
 
 struct Done {
     proposal: Proposal,
     needed: Vec<Needed>,
     worked: Worked,
+    /// Of a recovery: what fell away.
+    discards: Option<Discarded>,
 }
 
 impl Done {
@@ -117,6 +142,9 @@ impl Outcome for Done {
             .map(|(role, d)| format!("{} {}", plain(role.as_str()), d.version()))
             .collect();
         writeln!(out, "{:<9} {}   {}", self.status(), self.proposal.collection(), drafts.join("   "))?;
+        if let Some(discards) = &self.discards {
+            discards.text(out)?;
+        }
         signers_text(&self.needed, out)?;
         for (role, (version, _)) in &w.signed {
             writeln!(out, "signed    {role} {version}")?;
@@ -140,6 +168,7 @@ impl Outcome for Done {
             "state": {"digest": w.manifest.digest()},
             "installs": drafts.collect::<Vec<_>>(), "signed": signed.collect::<Vec<_>>(),
             "signers": signers_json(&self.needed), "pending": pending_json(&w.pending),
+            "discards": self.discards.as_ref().map(Discarded::json),
         })
     }
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use super::recovery::Discarded;
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::RegistryArgs;
@@ -14,6 +15,7 @@ use crate::cli::signing::anchors_of;
 use crate::client::ceremony::{CeremonyError, carried_by, travel};
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
+use crate::client::recover::{Live, check_floors};
 use crate::client::whole::Whole;
 use crate::oci::Reference;
 use crate::time::UnixTime;
@@ -162,11 +164,19 @@ pub(super) struct Ground {
     pub(super) checked: Option<Version>,
     /// Whether the memory knows the same files, or older ones.
     pub(super) remembered: bool,
+    /// Of a recovery: what falls away of what is remembered here.
+    pub(super) discards: Option<Discarded>,
 }
 
 /// Judge the published files that a proposal carries, from the anchor and the memory of this installation and without any network.
 /// Without an anchor they are judged by their own first root, which anybody could have made.
-pub(super) fn ground(proposal: &Proposal, now: UnixTime, cx: &Context<'_, '_>) -> Result<Ground, CliError> {
+/// With `discard` it may stand on an earlier state than the one remembered, when it replaces the online keys.
+pub(super) fn ground(
+    proposal: &Proposal,
+    now: UnixTime,
+    discard: bool,
+    cx: &Context<'_, '_>,
+) -> Result<Ground, CliError> {
     let collection = proposal.collection().clone();
     let stale = |why: String| {
         CliError::new(Exit::No, "proposal.stale", "the proposal does not stand on what is published")
@@ -176,7 +186,12 @@ pub(super) fn ground(proposal: &Proposal, now: UnixTime, cx: &Context<'_, '_>) -
     let carried = proposal.published();
     if carried.is_empty() {
         if proposal.base().is_empty() {
-            return Ok(Ground { base: Base::nothing(collection), checked: None, remembered: false });
+            return Ok(Ground {
+                base: Base::nothing(collection),
+                checked: None,
+                remembered: false,
+                discards: None,
+            });
         }
         return Err(CliError::new(Exit::No, "proposal.invalid", "the proposal carries no published files")
             .next("ask for one as bulla tuf propose wrote it"));
@@ -193,16 +208,24 @@ pub(super) fn ground(proposal: &Proposal, now: UnixTime, cx: &Context<'_, '_>) -
     }
     let (chain, whole) = carried_by(proposal, &root, known, now).map_err(unverified)?;
     let limits = Limits::default();
+    let mut discards = discard.then_some(Discarded::Nothing);
     if let Some(files) = remembered.as_ref().filter(|r| r.verified_under.is_some()).map(|r| &r.files)
         && let Ok(memory) = Whole::judge(&chain, files, &collection, now, &limits)
         && whole.is_below(&memory)
     {
-        return Err(newer());
+        if !discard {
+            return Err(newer());
+        }
+        discards = Some(Discarded::of(Live::State(Box::new(memory)), &whole, proposal)?);
     }
     let base = whole.base(&collection);
+    if discard {
+        check_floors(proposal, &base)?;
+    }
     proposal.check_base(&base).map_err(|e| stale(e.to_string()))?;
     let checked = anchor.map(|_| chain.last().version());
-    Ok(Ground { base, checked, remembered: remembered.is_some_and(|r| r.verified_under.is_some()) })
+    let remembered = remembered.is_some_and(|r| r.verified_under.is_some());
+    Ok(Ground { base, checked, remembered, discards })
 }
 
 /// What a proposal stands on, by a trusted root alone: who must sign it. Whether that is still published, the commit finds out.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::proposal::{Source, role, signers_json, signers_text, write};
+use super::recovery::{Discarded, GoodState};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::CliError;
 use crate::cli::registry::RegistryArgs;
@@ -47,6 +48,9 @@ pub(in crate::cli) struct Args {
     /// Sign root or a targets role again, valid as long as before (can be repeated)
     #[arg(long, value_name = "ROLE", value_parser = role)]
     resign: Vec<RoleName>,
+    /// Recovery: stand on this earlier state, known to be good, and let what was published since fall away; memory is what this installation remembers
+    #[arg(long, value_name = "memory|REPO|oci:DIR")]
+    on_good: Option<GoodState>,
     /// Why, in your words; its readers go by what changes
     #[arg(long, value_name = "TEXT")]
     description: String,
@@ -79,7 +83,11 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
         added.push((role.clone(), public));
     }
     let desk = args.signing.desk(cx, &args.registry, &args.place, &[])?;
-    let stores = args.registry.places(cx, &[&args.place])?;
+    let mut places = vec![&args.place];
+    if let Some(GoodState::Place(good)) = &args.on_good {
+        places.push(good);
+    }
+    let stores = args.registry.places(cx, &places)?;
     let about = About { description: args.description.clone(), by: args.by.clone(), at: cx.now() };
     let clock = cx.clock();
     let proposed = block_on(async {
@@ -95,9 +103,22 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
             clock: &*clock,
         };
         let edits = |whole: &Whole| edits(&args, &added, whole);
-        Ok::<_, CliError>(ceremony.propose(edits, about).await?)
+        let Some(on) = &args.on_good else {
+            let (proposal, base) = ceremony.propose(edits, about).await?;
+            return Ok((proposal, base, None));
+        };
+        let good = match on {
+            GoodState::Memory => ceremony.good(None).await?,
+            GoodState::Place(at) => {
+                let at = stores.open(at).await?;
+                ceremony.good(Some(&*at)).await?
+            }
+        };
+        let (proposal, base) = ceremony.propose_on(&good, &edits(&good)?, about).await?;
+        let discarded = Discarded::of(ceremony.live(&good).await?, &good, &proposal)?;
+        Ok::<_, CliError>((proposal, base, Some(discarded)))
     });
-    let (proposal, base) = proposed??;
+    let (proposal, base, discards) = proposed??;
     let to = match (&args.output, args.push) {
         (Some(output), _) => output.clone(),
         (None, true) => Source::Place(args.place.clone()),
@@ -106,7 +127,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     let difference = proposal.difference(&base);
     let needed = proposal.signers(&base).map_err(crate::client::ceremony::CeremonyError::from)?;
     let at = write(&proposal, &to, &args.registry, cx)?;
-    Ok(Box::new(Done { proposal, difference, needed, at }))
+    Ok(Box::new(Done { proposal, difference, needed, at, discards }))
 }
 
 fn edits(args: &Args, added: &[(RoleName, PublicKey)], whole: &Whole) -> Result<Vec<Edit>, EditError> {
@@ -170,11 +191,17 @@ struct Done {
     difference: Difference,
     needed: Vec<Needed>,
     at: String,
+    /// Of a recovery: what falls away.
+    discards: Option<Discarded>,
 }
 
 impl Outcome for Done {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "proposed  {}  {}", self.proposal.collection(), self.at)?;
+        if let Some(discards) = &self.discards {
+            discards.text(out)?;
+            writeln!(out, "changes on that earlier state")?;
+        }
         write!(out, "{}", self.difference)?;
         signers_text(&self.needed, out)
     }
@@ -183,6 +210,7 @@ impl Outcome for Done {
         json!({
             "collection": self.proposal.collection(), "id": self.proposal.id(), "at": self.at,
             "difference": self.difference.to_json(), "signers": signers_json(&self.needed),
+            "discards": self.discards.as_ref().map(Discarded::json),
         })
     }
 }

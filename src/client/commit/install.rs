@@ -346,6 +346,6 @@ pub(super) fn unchecked(role: &RoleName, bytes: &Bytes) -> Result<Metadata<Targe
     Unverified::<Targets>::parse(role, bytes, &Limits::default())?.verify(role, &[])
 }
 
-fn signed_part(file: Option<&Bytes>) -> Option<serde_json::Value> {
+pub(super) fn signed_part(file: Option<&Bytes>) -> Option<serde_json::Value> {
     json::parse(file?).ok()?.get("signed").cloned()
 }

@@ -3,45 +3,115 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::damaged::Found;
+use super::install::signed_part;
 use super::round::Round;
-use super::{Committer, Job, Ledger, MAX_ROUNDS, WorkError, Worked};
-use crate::client::whole::{Whole, walk, walk_on};
-use crate::tuf::proposal::{Group, Installed};
-use crate::tuf::{Files, Limits, same_online_keys};
+use super::{Committer, Job, Ledger, MAX_ROUNDS, Refusal, WorkError, Worked};
+use crate::client::recover::{Live, floors_fall};
+use crate::client::signing::require;
+use crate::client::state;
+use crate::client::submission::Submission;
+use crate::client::whole::{Whole, walk_on};
+use crate::store::Manage;
+use crate::trust::{RevocationList, join_revocations};
+use crate::tuf::proposal::{Edit, Group, Installed};
+use crate::tuf::{FileName, Files, Limits, RoleName, RootChain, Version};
 
 impl Committer<'_> {
-    /// What is remembered here, verified under the roots that are remembered with it.
+    /// The state at `at`, or what is remembered here, verified under the newest root that any of them or the live state has.
     ///
     /// # Errors
-    /// Nothing is remembered, or it does not verify.
-    pub fn remembered_state(&self) -> Result<Whole, WorkError> {
-        let remembered = self.remembered()?.filter(|r| r.verified_under.is_some());
-        let files = remembered.ok_or_else(|| WorkError::NoMemory(self.collection.clone()))?.files;
+    /// There is none, or it does not verify.
+    pub async fn good(&self, at: Option<&dyn Manage>) -> Result<Whole, WorkError> {
+        let remembered = self.remembered()?;
+        let files = match at {
+            Some(at) => match state::fetch_state(at, self.collection).await? {
+                Some(read) => read.files,
+                None => {
+                    let (collection, place) = (self.collection.clone(), at.place());
+                    return Err(WorkError::Absent { collection, place });
+                }
+            },
+            None => {
+                let whole = remembered.as_ref().filter(|r| r.verified_under.is_some());
+                whole.ok_or_else(|| WorkError::NoMemory(self.collection.clone()))?.files.clone()
+            }
+        };
+        let Found { files: live, .. } = self.find(&seeing(&BTreeSet::new()), &mut Ledger::new()).await?;
+        let sources: Vec<&Files> = live.iter().chain([&files]).collect();
+        let known = remembered.as_ref().map(|r| &r.files);
         let limits = Limits::default();
-        let chain = walk(self.anchor, self.collection, &[&files], &limits)?;
-        Whole::judge(&chain, &files, self.collection, self.clock.now(), &limits)
-            .map_err(WorkError::Remembered)
+        let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
+        let files = with_roots(files, &chain);
+        Whole::judge(&chain, &files, self.collection, self.clock.now(), &limits).map_err(WorkError::Good)
     }
 
-    /// Install `group`, which stands on `good`, in place of whatever lies there and is submitted.
+    /// What lies there, judged under the newest root.
+    ///
+    /// # Errors
+    /// The place or the memory cannot be read.
+    pub async fn live(&self, good: &Whole) -> Result<Live, WorkError> {
+        let remembered = self.remembered()?;
+        let found = self.find(&seeing(&BTreeSet::new()), &mut Ledger::new()).await?;
+        let (Some(files), fault) = (found.files, found.fault) else { return Ok(Live::Nothing) };
+        let limits = Limits::default();
+        let known = remembered.as_ref().map(|r| &r.files);
+        let chain = walk_on(self.anchor, self.collection, known, &[&files, good.files()], &limits)?;
+        Ok(match (Whole::judge(&chain, &files, self.collection, self.clock.now(), &limits), fault) {
+            (Ok(whole), None) => Live::State(Box::new(whole)),
+            (_, Some(fault)) => Live::Fault(fault.to_string()),
+            (Err(e), None) => Live::Fault(e.to_string()),
+        })
+    }
+
+    /// The revocation list of `good` with every entry that was signed since under the keys that `good` names, as far as it lies
+    /// there or is remembered; nothing where there is none. What cannot be read is left out, and shown as fallen away.
+    ///
+    /// # Errors
+    /// The place or the memory cannot be read, or there are more entries than a list holds.
+    pub async fn revoked_since(&self, good: &Whole) -> Result<Option<Edit>, WorkError> {
+        let (role, path) = (RoleName::revocations(), self.collection.revocations_path());
+        let Some(at) = good.roles().get(&role) else { return Ok(None) };
+        let remembered = self.remembered()?.map(|r| r.files);
+        let live = self.find(&seeing(&BTreeSet::new()), &mut Ledger::new()).await?.files;
+        let signed = |files: &Files| -> Option<Bytes> {
+            let named = files.metadata().iter().filter(|(name, _)| *name.role() == role);
+            let file =
+                named.map(|(_, b)| b).find_map(|b| Submission::of(&role, &at.keys, b, Files::new()).ok())?;
+            let target = file.file.role().targets().get(&path)?;
+            file.file.check_collection(&role, &self.collection.to_string()).ok()?;
+            let list = files.target(&path).filter(|b| target.check(b).is_ok())?;
+            RevocationList::parse(list).is_ok().then(|| list.clone())
+        };
+        let own = signed(good.files());
+        let since = live.iter().chain(&remembered).filter_map(signed);
+        let lists: Vec<Bytes> = own.into_iter().chain(since).collect();
+        let all: Vec<&[u8]> = lists.iter().map(|l| &l[..]).collect();
+        let joined = join_revocations(&all, &[]).map_err(|e| WorkError::Refused(Refusal::Revocations(e)))?;
+        Ok(joined.map(|list| Edit::File { role, path, bytes: list.into(), custom: None }))
+    }
+
+    /// Install `group`, which stands on `good`, in place of whatever lies there and is submitted. A root that is in already is
+    /// not put in a second time: what was published since then stays.
     ///
     /// # Errors
     /// See [`WorkError`]; [`WorkError::FloorsStand`] where the group does not replace the keys of timestamp and snapshot.
     pub async fn restart(&self, group: &Group, good: &Whole) -> Result<Worked, WorkError> {
         let none = BTreeSet::new();
-        let job = Job { intents: None, forced: &none, repair: true, install: Some(group) };
+        let job = Job { install: Some(group), ..seeing(&none) };
         let mut ledger = Ledger::new();
         for _ in 0..MAX_ROUNDS {
             let mut round = self.anew(&job, &mut ledger, good).await?;
+            let root = group.versions()?.get(&RoleName::root()).copied();
+            let root = root.filter(|v| holds(&round.chain, *v, group));
+            if root.is_some() && (self.stands(&round) || self.remembered_under()? >= root) {
+                return self.work(&job).await;
+            }
+            self.check_floors(group, good, &round.chain)?;
             self.admit(&job, &mut ledger, &mut round)?;
-            let root = round.chain.last();
-            let limits = Limits::default();
-            let judge = |files: &Files| {
-                Whole::judge(&round.chain, files, self.collection, round.read_at, &limits).is_ok()
-            };
-            let stands = same_online_keys(good.trusted().root().role(), root.role());
-            if stands || round.raw.as_ref().is_some_and(judge) {
+            if self.stands(&round) {
                 return Err(WorkError::FloorsStand);
             }
             if self.turn(&job, &mut ledger, round).await?.is_some() || ledger.commits > 0 {
@@ -50,6 +120,38 @@ impl Committer<'_> {
             }
         }
         Err(WorkError::Contended(MAX_ROUNDS))
+    }
+
+    /// Whether what lies there verifies under the newest root.
+    fn stands(&self, round: &Round) -> bool {
+        let limits = Limits::default();
+        let judge = |f: &Files| Whole::judge(&round.chain, f, self.collection, round.read_at, &limits);
+        round.raw.as_ref().is_some_and(|files| judge(files).is_ok())
+    }
+
+    /// The root under which what is remembered was verified.
+    fn remembered_under(&self) -> Result<Option<Version>, WorkError> {
+        Ok(self.remembered()?.and_then(|r| r.verified_under))
+    }
+
+    /// That the group replaces the online keys, and that the new ones are here: it goes in at once, or not at all.
+    fn check_floors(&self, group: &Group, good: &Whole, chain: &RootChain) -> Result<(), WorkError> {
+        let root = group.root.as_ref().ok_or(WorkError::FloorsStand)?;
+        let version = group.versions()?.get(&RoleName::root()).copied().unwrap_or(Version::ONE);
+        // Somebody may have put the new root beside a state of the old keys.
+        let next = match holds(chain, version, group) {
+            true => chain.clone(),
+            false => chain.extended(root, Some(&self.collection.to_string()), &Limits::default())?,
+        };
+        let new = next.last().role();
+        let before = chain.roots().iter().filter(|r| r.version() < version).next_back();
+        let before = [Some(good.trusted().root()), before];
+        if !before.into_iter().flatten().all(|old| floors_fall(old.role(), new)) {
+            return Err(WorkError::FloorsStand);
+        }
+        require(self.keys, &RoleName::timestamp(), new.timestamp_keys())?;
+        require(self.keys, &RoleName::snapshot(), new.snapshot_keys())?;
+        Ok(())
     }
 
     /// A round that starts from `good`, and sees nothing that was submitted before.
@@ -84,4 +186,22 @@ impl Committer<'_> {
             submit: None,
         })
     }
+}
+
+/// A job that wants nothing, and sees what can be seen of a damaged state.
+fn seeing(none: &BTreeSet<RoleName>) -> Job<'_> {
+    Job { intents: None, forced: none, repair: true, install: None }
+}
+
+/// Whether the root of a group is among those that hold.
+fn holds(chain: &RootChain, version: Version, group: &Group) -> bool {
+    let there = chain.get(version);
+    there.is_some_and(|root| Some(root.signed()) == signed_part(group.root.as_ref()).as_ref())
+}
+
+fn with_roots(mut files: Files, chain: &RootChain) -> Files {
+    for root in chain.roots() {
+        files.put(FileName::versioned(RoleName::root(), root.version()), root.bytes().clone());
+    }
+    files
 }
