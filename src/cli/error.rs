@@ -447,6 +447,16 @@ impl From<InitError> for CliError {
                 Self::new(Exit::Fault, "internal", "what was made does not verify; nothing was pushed")
                     .reason(e)
             }
+            InitError::Edit(e) => e.into(),
+            InitError::Incomplete(e) => e.into(),
+            InitError::Late { .. } => {
+                Self::new(Exit::No, "proposal.stale", "the proposal took too long; nothing was published")
+                    .reason(e)
+                    .next("propose the first root again: bulla init")
+            }
+            InitError::TargetFile(_) => {
+                Self::new(Exit::No, "proposal.invalid", "the proposal leads nowhere").reason(e)
+            }
             InitError::Store(e) => e.into(),
             InitError::State(e) => e.into(),
             InitError::Memory(e) => e.into(),

@@ -1,8 +1,9 @@
 //! `bulla init`: create a collection.
 
+mod keys;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -11,18 +12,23 @@ use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::Outcome;
-use crate::client::init::{Created, InitError, Lifetimes, NextStep, Request, check_tags, init};
+use super::tuf::proposal::{self, Source};
+use crate::client::init::{Created, Founding, InitError, Lifetimes, NextStep, Plan, check_tags, found};
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
 use crate::client::revoke::list_under;
+use crate::client::signing::KeyRing as _;
 use crate::client::state;
-use crate::keys::{self, KeyName, KeyRef, MemorySigner, Passwords, Signer};
+use crate::keys::{KeyName, KeyRef};
 use crate::oci::{ArchiveRef, LayoutRef, Reference, RegistryRef};
-use crate::sig::{KeyId, Scheme};
+use crate::sig::KeyId;
 use crate::store::Manage;
 use crate::time::UnixTime;
 use crate::trust::{Anchor, Duration, PinnedRoot, join_revocations};
 use crate::tuf::CollectionName;
+use crate::tuf::proposal::{Base, Difference, Incomplete, Needed, Proposal};
+
+use keys::Keys;
 
 /// Create a collection: its keys, its root of trust and its first state
 ///
@@ -74,6 +80,12 @@ pub(super) struct Args {
     /// Where the root is written for handing out
     #[arg(long, value_name = "FILE", default_value = "1.root.json")]
     root_file: PathBuf,
+    /// Where keys are missing here: write the proposal for the others to FILE, or into an OCI layout; otherwise to proposal-ID.json
+    #[arg(long, value_name = "FILE|oci:DIR", conflicts_with = "push")]
+    output: Option<Source>,
+    /// Where keys are missing here: push the proposal to the place of the state
+    #[arg(long)]
+    push: bool,
     /// Allow a root key to be the online or releases key as well; the reason is signed into the root
     #[arg(long, value_name = "REASON")]
     dangerously_share_root_key: Option<String>,
@@ -140,39 +152,41 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         false => None,
     };
 
-    let mut keys = Keys { names: Vec::new(), generated: Vec::new() };
-    let [root_keys, targets_key, releases_key, online_key] = keys.all(&args, cx)?;
-    let single = |mut keys: Vec<Arc<dyn Signer>>| {
-        keys.pop().ok_or_else(|| CliError::new(Exit::Fault, "internal", "a role has no key"))
-    };
-    let request = Request {
+    let mut keys = Keys::new();
+    let roles = keys.all(&args, cx)?;
+    let plan = Plan {
         collection: args.name.clone(),
-        store: &*store,
-        root_keys,
+        root_keys: roles.root,
         root_threshold,
-        targets_key: single(targets_key)?,
-        releases_key: single(releases_key)?,
-        online_key: single(online_key)?,
-        lifetimes,
+        targets_key: roles.targets,
+        releases_key: roles.releases,
+        online_key: roles.online,
+        lifetimes: lifetimes.clone(),
         single_writer: args.single_writer,
         shared_root_key: args.dangerously_share_root_key.clone(),
-        root_file: &args.root_file,
         anew: anew.map(Into::into),
+        at: cx.now(),
+    };
+    let proposed = block_on(plan.propose(&keys.here, String::new()))?;
+    let (proposal, base) = proposed.map_err(|e| keys.kept(e.into()))?;
+    let group = match proposal.complete(&base) {
+        Ok(group) if keys.here.holds(&plan.online_key) => group,
+        Ok(_) | Err(Incomplete::Missing(_)) => return proposed_first(&args, &at, proposal, &base, &keys, cx),
+        Err(e) => return Err(keys.kept(e.into())),
+    };
+    let founding = Founding {
+        collection: &args.name,
+        store: &*store,
+        keys: &keys.here,
+        snapshot: lifetimes.snapshot,
+        timestamp: lifetimes.timestamp,
+        root_file: &args.root_file,
+        anew: args.replace,
+        resume: false,
         memories: &memories,
         now: cx.now(),
     };
-    let mut created = block_on(init(request))?.map_err(|e| {
-        let error = CliError::from(e);
-        if keys.generated.is_empty() {
-            return error;
-        }
-        let names: Vec<&str> = keys.generated.iter().map(KeyName::as_str).collect();
-        let before = error.next.clone().map(|n| format!("{n}; ")).unwrap_or_default();
-        error.next(format!(
-            "{before}the keys {} were made: name them with --root-key, --targets-key, --releases-key and --online-key to go on",
-            names.join(", ")
-        ))
-    })?;
+    let mut created = block_on(found(&founding, &group))?.map_err(|e| keys.kept(e.into()))?;
     if args.replace {
         trust.replace_roots(&args.name, &created.root)?;
         let roots: Vec<_> = old.iter().map(|root| root.bytes().clone()).collect();
@@ -205,6 +219,77 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         folder,
         organisation: args.organisation,
     }))
+}
+
+/// Keys are missing here: what is signed so far travels as a proposal, and nothing is made.
+fn proposed_first(
+    args: &Args,
+    at: &Reference,
+    proposal: Proposal,
+    base: &Base,
+    keys: &Keys,
+    cx: &mut Context<'_, '_>,
+) -> Result<Box<dyn Outcome>, CliError> {
+    if args.replace {
+        return Err(keys.kept(
+            CliError::usage("--replace needs all keys here")
+                .reason("it replaces a state, which a proposal for a first root cannot")
+                .next("begin anew with keys that are here, and let the others in with bulla tuf propose"),
+        ));
+    }
+    let to = match (&args.output, args.push) {
+        (Some(output), _) => output.clone(),
+        (None, true) => Source::Place(at.clone()),
+        (None, false) => Source::File(format!("proposal-{}.json", &proposal.id()[..8]).into()),
+    };
+    let (difference, needed) = (proposal.difference(base), proposal.signers(base).map_err(InitError::from)?);
+    let written = proposal::write(&proposal, &to, &args.registry, cx).map_err(|e| keys.kept(e))?;
+    let generated = keys.generated.clone();
+    let folder = cx.keys().path().to_owned();
+    let (at, place) = (written, at.clone());
+    Ok(Box::new(Proposed { proposal, difference, needed, at, place, generated, folder }))
+}
+
+/// A first root that others must sign still.
+struct Proposed {
+    proposal: Proposal,
+    difference: Difference,
+    needed: Vec<Needed>,
+    at: String,
+    place: Reference,
+    generated: Vec<KeyName>,
+    folder: PathBuf,
+}
+
+impl Outcome for Proposed {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "proposed  {}  {}", self.proposal.collection(), self.at)?;
+        write!(out, "{}", self.difference)?;
+        proposal::signers_text(&self.needed, out)?;
+        if !self.generated.is_empty() {
+            let names: Vec<&str> = self.generated.iter().map(KeyName::as_str).collect();
+            writeln!(out, "keys      {}   in {}", names.join(", "), self.folder.display())?;
+        }
+        writeln!(out, "\nNothing is published. Next:")?;
+        writeln!(
+            out,
+            "  1. Who holds a missing key, on a machine of their own: bulla tuf approve {}",
+            self.at
+        )?;
+        writeln!(
+            out,
+            "  2. With all copies, where the online key is: bulla tuf commit {} --at {}",
+            self.at, self.place
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "status": "proposed", "collection": self.proposal.collection(), "id": self.proposal.id(), "at": self.at,
+            "difference": self.difference.to_json(), "signers": proposal::signers_json(&self.needed),
+            "generated": self.generated.iter().map(KeyName::as_str).collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// The roots that are trusted here for the collection, which gives them up.
@@ -270,86 +355,13 @@ fn role_lifetime(text: &str) -> Result<(String, Duration), String> {
     Ok((role.to_owned(), lifetime.parse().map_err(|e| format!("{e}"))?))
 }
 
-/// The keys of a new collection: opened, or generated under one password.
-struct Keys {
-    names: Vec<(KeyId, String)>,
-    generated: Vec<KeyName>,
-}
-
-impl Keys {
-    /// Of root, targets, releases, online.
-    fn all(&mut self, args: &Args, cx: &mut Context<'_, '_>) -> Result<[Vec<Arc<dyn Signer>>; 4], CliError> {
-        let passwords = args.registry.passwords(cx)?;
-        let given = [
-            args.root_key.iter().collect::<Vec<_>>(),
-            args.targets_key.iter().collect(),
-            args.releases_key.iter().collect(),
-            args.online_key.iter().collect(),
-        ];
-        let stem = args.name.as_repository().name().rsplit('/').next().unwrap_or_default();
-        let missing: Vec<KeyName> = ["root", "targets", "releases", "online"]
-            .iter()
-            .zip(&given)
-            .filter(|(_, given)| given.is_empty())
-            .map(|(role, _)| format!("{stem}-{role}").parse())
-            .collect::<Result<_, keys::KeyError>>()?;
-        let mut opened: [Vec<Arc<dyn Signer>>; 4] = Default::default();
-        for (keys, given) in opened.iter_mut().zip(&given) {
-            for key in given {
-                keys.push(self.open(key, &passwords, cx)?);
-            }
-        }
-        let mut fresh = self.generate(missing, &passwords, cx)?.into_iter();
-        for keys in opened.iter_mut().filter(|k| k.is_empty()) {
-            keys.extend(fresh.next());
-        }
-        Ok(opened)
-    }
-
-    fn open(
-        &mut self,
-        key: &KeyRef,
-        passwords: &Passwords,
-        cx: &mut Context<'_, '_>,
-    ) -> Result<Arc<dyn Signer>, CliError> {
-        let opened = keys::open(key, &cx.keys(), passwords)?;
-        opened.warnings.iter().for_each(|w| cx.note(w.code(), w));
-        self.names.push((opened.signer.public_key().key_id(), key.to_string()));
-        Ok(opened.signer.into())
-    }
-
-    /// All under one password, which is asked for once.
-    fn generate(
-        &mut self,
-        names: Vec<KeyName>,
-        passwords: &Passwords,
-        cx: &Context<'_, '_>,
-    ) -> Result<Vec<Arc<dyn Signer>>, CliError> {
-        let folder = cx.keys();
-        for name in &names {
-            folder.free(name)?;
-        }
-        let Some(first) = names.first() else { return Ok(Vec::new()) };
-        let whose = if names.len() == 1 { first.to_string() } else { "the new keys".to_owned() };
-        let password = passwords.choosing(&whose).map_err(|e| CliError::password(&whose, &e))?;
-        let mut signers: Vec<Arc<dyn Signer>> = Vec::new();
-        for name in names {
-            let key = MemorySigner::generate(Scheme::Ed25519)?;
-            folder.keep(&name, &key, Some(&password))?;
-            self.names.push((key.public_key().key_id(), name.to_string()));
-            self.generated.push(name);
-            signers.push(Arc::new(key));
-        }
-        Ok(signers)
-    }
-}
-
-struct Made {
-    created: Created,
-    names: Vec<(KeyId, String)>,
-    generated: Vec<KeyName>,
-    folder: PathBuf,
-    organisation: bool,
+/// A collection that was made.
+pub(super) struct Made {
+    pub(super) created: Created,
+    pub(super) names: Vec<(KeyId, String)>,
+    pub(super) generated: Vec<KeyName>,
+    pub(super) folder: PathBuf,
+    pub(super) organisation: bool,
 }
 
 impl Made {
@@ -478,6 +490,7 @@ impl Outcome for Made {
         });
         let facts = crate::client::anchors::root_facts(&c.root, None).ok();
         json!({
+            "status": "created",
             "collection": c.collection,
             "state": {"reference": c.state.to_string(), "digest": c.digest},
             "root": {

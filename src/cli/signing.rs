@@ -59,6 +59,21 @@ impl SigningArgs {
         Self { named, releases_key: None, online_key: None, lock, dangerously_without_memory: None }
     }
 
+    /// The memories and the keys for a collection that has no anchor yet.
+    pub(super) fn unanchored(
+        &self,
+        cx: &mut Context<'_, '_>,
+        registry: &RegistryArgs,
+        collection: &CollectionName,
+        more: &[KeyRef],
+    ) -> Result<(Vec<Memory>, Ring), CliError> {
+        let mut memories = vec![Memory::in_dir(cx.memory(), collection)];
+        memories.extend(self.lock.iter().map(|file| Memory::in_file(file, collection)));
+        let passwords = registry.passwords(cx)?;
+        let ring = ring(cx, passwords, self.releases_key.iter().chain(&self.online_key).chain(more))?;
+        Ok((memories, ring))
+    }
+
     /// Everything for the collection that `place` belongs to. `more` are keys that only one command knows.
     pub(super) fn desk(
         &self,

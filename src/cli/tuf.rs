@@ -10,7 +10,7 @@ mod grant;
 mod import;
 mod list;
 mod member;
-mod proposal;
+pub(super) mod proposal;
 mod propose;
 mod recovery;
 mod request;

@@ -13,6 +13,7 @@ mod copies;
 mod copies_many;
 mod delegates;
 mod errors;
+mod founding;
 mod freshness;
 mod help;
 mod keys;

@@ -12,6 +12,7 @@ use crate::cli::registry::RegistryArgs;
 use crate::cli::render::Outcome;
 use crate::cli::signing::ring;
 use crate::client::ceremony::{CeremonyError, sign};
+use crate::client::init::is_first;
 use crate::keys::KeyRef;
 use crate::sig::KeyId;
 use crate::tuf::RoleName;
@@ -112,6 +113,11 @@ impl Outcome for Done {
             about.at
         )?;
         match (self.ground.checked, self.ground.remembered) {
+            _ if is_first(p) => writeln!(
+                out,
+                "stands on nothing: it is the first root of {}, and nobody can check it for you.\n          Compare with its other signers, by voice or on paper: the name, every key, and what root signs",
+                p.collection()
+            )?,
             (Some(root), true) if self.ground.discards.is_some() => {
                 writeln!(out, "stands on files verified from the anchor here (root {root})")?
             }
@@ -148,7 +154,7 @@ impl Outcome for Done {
         json!({
             "collection": self.proposal.collection(), "id": self.proposal.id(), "at": self.at,
             "says": {"description": about.description, "by": about.by, "at": about.at},
-            "base": {"checkedUnderRoot": self.ground.checked, "remembered": self.ground.remembered},
+            "base": {"checkedUnderRoot": self.ground.checked, "remembered": self.ground.remembered, "first": is_first(&self.proposal)},
             "difference": self.difference.to_json(), "signers": signers_json(&self.needed),
             "signed": signed.collect::<Vec<_>>(),
             "discards": self.ground.discards.as_ref().map(Discarded::json),

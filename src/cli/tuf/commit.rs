@@ -1,6 +1,9 @@
 //! `bulla tuf commit`: put the signatures of all copies together, and publish.
 
+mod first;
+
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -13,10 +16,13 @@ use crate::cli::render::Outcome;
 use crate::cli::signing::{SigningArgs, pending_json, reason, state_place};
 use crate::client::ceremony::{CeremonyError, Desk, carried_by};
 use crate::client::commit::{WorkError, Worked};
+use crate::client::init::is_first;
 use crate::client::places::Places as _;
 use crate::client::recover::check_floors;
 use crate::keys::KeyRef;
 use crate::oci::{Reference, RegistryRef};
+use crate::trust::Duration;
+use crate::tuf::RoleName;
 use crate::tuf::proposal::{Needed, Proposal, plain};
 
 /// Put the signatures of all copies of a proposal together, and publish it once enough have signed
@@ -37,16 +43,31 @@ pub(in crate::cli) struct Args {
     /// Recovery: put it in the place of what is published, which falls away, after the question; it must replace the keys of snapshot and timestamp
     #[arg(long)]
     discard_newer: bool,
-    /// With --discard-newer: do not ask
-    #[arg(long, requires = "discard_newer")]
-    yes: bool,
     /// A key of a role that must be signed again, when it is not in the key folder (can be repeated)
     #[arg(long, value_name = "KEY")]
     with: Vec<KeyRef>,
+    /// Of a first root: where it is written for handing out
+    #[arg(long, value_name = "FILE", default_value = "1.root.json")]
+    root_file: PathBuf,
+    /// Of a first root: how long snapshot and timestamp are valid, as in timestamp=1d (can be repeated)
+    #[arg(long, value_name = "ROLE=DURATION", value_parser = online_lifetime)]
+    expires: Vec<(RoleName, Duration)>,
+    /// With --discard-newer, and of a first root that no key here has signed: do not ask
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     signing: SigningArgs,
     #[command(flatten)]
     registry: RegistryArgs,
+}
+
+fn online_lifetime(text: &str) -> Result<(RoleName, Duration), String> {
+    let (role, life) = text.split_once('=').ok_or("expected ROLE=DURATION, as in timestamp=1d")?;
+    let role: RoleName = role.parse().map_err(|e| format!("{e}"))?;
+    if ![RoleName::snapshot(), RoleName::timestamp()].contains(&role) {
+        return Err("only snapshot and timestamp are signed by whoever commits".into());
+    }
+    Ok((role, life.parse().map_err(|e| format!("{e}"))?))
 }
 
 pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
@@ -58,6 +79,9 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
         let repository = first.collection().as_repository().clone();
         Reference::Registry(RegistryRef { repository, selector: None })
     });
+    if is_first(&first) {
+        return first::run(&args, &copies, &first, &place, cx);
+    }
     let desk = args.signing.desk(cx, &args.registry, &place, &args.with)?;
     if desk.anchor.collection != *first.collection() {
         return Err(CliError::new(Exit::No, "proposal.collection", "the proposal is for another collection")

@@ -13,6 +13,7 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::signing::anchors_of;
 use crate::client::ceremony::{CeremonyError, carried_by, travel};
+use crate::client::init::is_first;
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
 use crate::client::recover::{Live, check_floors};
@@ -28,7 +29,7 @@ use crate::tuf::{Files, Limits, RoleName, TufError, Version};
 
 /// A place of proposals: a file, or where artifacts lie. The form decides, not what exists.
 #[derive(Debug, Clone)]
-pub(super) enum Source {
+pub(in crate::cli) enum Source {
     File(PathBuf),
     Place(Reference),
 }
@@ -132,7 +133,7 @@ fn read_file(path: &std::path::Path) -> Result<Vec<u8>, CliError> {
 }
 
 /// Write a proposal to a file, replacing it at once, or push it as one more copy; where it is now.
-pub(super) fn write(
+pub(in crate::cli) fn write(
     proposal: &Proposal,
     to: &Source,
     registry: &RegistryArgs,
@@ -185,7 +186,16 @@ pub(super) fn ground(
     };
     let carried = proposal.published();
     if carried.is_empty() {
-        if proposal.base().is_empty() {
+        if is_first(proposal) {
+            if !anchors_of(&cx.trust(), &collection)?.is_empty() {
+                return Err(CliError::new(
+                    Exit::No,
+                    "proposal.stale",
+                    format!("{collection} has a root already"),
+                )
+                .reason("this is the proposal of a first root, and this installation trusts one")
+                .next("sign nothing; ask whoever sent it"));
+            }
             return Ok(Ground {
                 base: Base::nothing(collection),
                 checked: None,
@@ -266,7 +276,7 @@ pub(super) fn together(
 }
 
 /// Lines on who signed and who is missing.
-pub(super) fn signers_text(needed: &[Needed], out: &mut dyn Write) -> io::Result<()> {
+pub(in crate::cli) fn signers_text(needed: &[Needed], out: &mut dyn Write) -> io::Result<()> {
     for n in needed {
         let whose = match &n.by {
             SignedBy::PublishedRoot => "keys of the published root".to_owned(),
@@ -295,7 +305,7 @@ fn word(n: &Needed) -> &'static str {
     if n.is_met() { "enough" } else { "missing" }
 }
 
-pub(super) fn signers_json(needed: &[Needed]) -> Value {
+pub(in crate::cli) fn signers_json(needed: &[Needed]) -> Value {
     let one = |n: &Needed| {
         let by = match &n.by {
             SignedBy::PublishedRoot => "published-root".to_owned(),

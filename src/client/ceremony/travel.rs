@@ -119,16 +119,21 @@ async fn read(store: &dyn Store, selector: &Selector) -> Result<Result<Proposal,
     Ok(Proposal::parse(content.bytes()).map_err(|e| e.to_string()))
 }
 
+/// Take the copies of a proposal away again, once it is in; how many are left.
+pub async fn clear(store: &dyn Manage, proposal: &Proposal) -> usize {
+    let Ok(found) = find(store, Some(proposal.collection()), None).await else { return 0 };
+    let id = proposal.id();
+    let mut left = 0;
+    for copy in found.copies.iter().filter(|c| c.proposal.as_ref().is_ok_and(|p| p.id() == id)) {
+        let gone = store.delete(&Selector::Tag(copy.tag.clone())).await;
+        left += usize::from(!gone.unwrap_or(false));
+    }
+    left
+}
+
 impl Desk<'_> {
     /// Take the copies of a proposal away again, once it is in; how many are left.
     pub async fn clear(&self, proposal: &Proposal) -> usize {
-        let Ok(found) = find(self.store, Some(self.collection), None).await else { return 0 };
-        let id = proposal.id();
-        let mut left = 0;
-        for copy in found.copies.iter().filter(|c| c.proposal.as_ref().is_ok_and(|p| p.id() == id)) {
-            let gone = self.store.delete(&Selector::Tag(copy.tag.clone())).await;
-            left += usize::from(!gone.unwrap_or(false));
-        }
-        left
+        clear(self.store, proposal).await
     }
 }

@@ -1,7 +1,10 @@
 use super::*;
 use crate::client::fixture::{DAY, Home, NOW, create, key, name, request};
+use crate::client::state;
+use crate::client::whole::{Whole, walk};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::tuf::Limits;
 
 fn store(at: &str) -> MemoryStore {
     MemoryStore::new(at.parse().unwrap())

@@ -1,0 +1,232 @@
+//! The first root of a collection whose root keys lie on several machines: three homes, and only a directory between them.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::run::Bulla;
+
+const NAME: &str = "example.com/team/app";
+const NOW: &str = "2026-05-01T12:00:00Z";
+
+struct Founders(tempfile::TempDir);
+
+impl Founders {
+    fn new() -> Self {
+        let founders = Self(tempfile::tempdir().unwrap());
+        for who in ["alice", "bob", "carol"] {
+            founders.run(who, &format!("key generate {who}")).ok();
+        }
+        founders
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn state(&self) -> String {
+        format!("oci:{}", self.path("origin"))
+    }
+
+    fn run(&self, who: &str, line: &str) -> crate::run::Ran {
+        self.run_at(who, NOW, line)
+    }
+
+    fn run_at(&self, who: &str, now: &str, line: &str) -> crate::run::Ran {
+        Bulla::at(Path::new(&self.path(who))).var("BULLA_PASSWORD", "hall").now(now).run(line)
+    }
+
+    fn json(&self, who: &str, line: &str) -> Value {
+        self.run(who, &format!("--format json {line}")).json()
+    }
+
+    fn public(&self, who: &str) -> String {
+        format!("{}/keys/{who}.pub", self.path(who))
+    }
+
+    /// The command by which `who` begins: own key, the others' public halves, two of three.
+    fn init_line(&self, who: &str, to: &str) -> String {
+        let others: Vec<String> =
+            ["alice", "bob", "carol"]
+                .iter()
+                .map(|k| {
+                    if *k == who {
+                        format!("--root-key {k}")
+                    } else {
+                        format!("--root-key {}", self.public(k))
+                    }
+                })
+                .collect();
+        let (state, others) = (self.state(), others.join(" "));
+        let root = self.path(&format!("{who}.root.json"));
+        format!("init {NAME} --at {state} {others} --root-threshold 2 --root-file {root} --output {to}")
+    }
+
+    fn commit_line(&self, who: &str, copies: &str) -> String {
+        format!(
+            "tuf commit {copies} --at {} --root-file {}",
+            self.state(),
+            self.path(&format!("{who}.root.json"))
+        )
+    }
+
+    /// Whether a state lies at the place.
+    fn is_published(&self) -> bool {
+        let index = std::fs::read_to_string(self.path("origin/index.json"));
+        index.is_ok_and(|text| text.contains("\"bulla.666cabacd450fef9\""))
+    }
+}
+
+fn code(document: &Value) -> (u64, &str) {
+    (document["exitCode"].as_u64().unwrap(), document["error"]["code"].as_str().unwrap_or("none"))
+}
+
+#[test]
+fn the_first_root_of_two_of_three_over_three_homes_and_a_directory() {
+    let f = Founders::new();
+    let stick = format!("oci:{}", f.path("stick"));
+    let begun = f.json("alice", &f.init_line("alice", &stick));
+    assert_eq!(
+        (code(&begun), begun["result"]["status"].as_str()),
+        ((0, "none"), Some("proposed")),
+        "{begun:#}"
+    );
+    let root = begun["result"]["signers"].as_array().unwrap().iter().find(|s| s["role"] == "root").unwrap();
+    assert_eq!((root["signed"].as_array().unwrap().len(), &root["enough"]), (1, &false.into()));
+    assert!(!f.is_published() && !Path::new(&f.path("alice.root.json")).exists());
+    assert!(!Path::new(&f.path("alice/trust.json")).exists(), "nothing is anchored before there is anything");
+    // With one signature missing nothing is published.
+    let early = f.json("alice", &f.commit_line("alice", &stick));
+    assert_eq!(code(&early), (1, "proposal.incomplete"), "{early:#}");
+    assert!(!f.is_published() && !Path::new(&f.path("alice.root.json")).exists());
+    // Bob has no anchor, and is told what to compare; the place of the state is out of his reach.
+    std::fs::rename(f.path("origin"), f.path("far")).unwrap();
+    let shown = f.run("bob", &format!("tuf approve {stick} --show")).ok();
+    for word in ["nobody can check it for you", NAME, "root new 1", "root: 2 of 3 keys must sign"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    let approved = f.json("bob", &format!("tuf approve {stick} --yes"));
+    assert_eq!(approved["result"]["signed"][0]["role"], "root", "{approved:#}");
+    assert_eq!(approved["result"]["base"]["first"], true);
+    std::fs::rename(f.path("far"), f.path("origin")).unwrap();
+    let done = f.json("alice", &f.commit_line("alice", &stick));
+    assert_eq!((code(&done), &done["result"]["status"]), ((0, "none"), &"created".into()), "{done:#}");
+    assert_eq!(done["result"]["root"]["threshold"], 2);
+    assert!(f.is_published());
+    // What lies on the stick is used up only where the state lies; run again, it changes nothing.
+    let digest = done["result"]["state"]["digest"].clone();
+    let again = f.json("alice", &f.commit_line("alice", &stick));
+    assert_eq!((code(&again), &again["result"]["state"]["digest"]), ((0, "none"), &digest), "{again:#}");
+    // The collection lives: alice renews, bob trusts the root by its fingerprint, and two of three change it.
+    f.run_at("alice", "2026-05-03T12:00:00Z", &format!("renew {}", f.state())).ok();
+    let root = done["result"]["root"]["fingerprint"].as_str().unwrap();
+    let file = f.path("alice.root.json");
+    let compared = f.run("bob", &format!("trust fingerprint {file}")).ok();
+    assert!(compared.contains(root), "{compared}");
+    f.run("bob", &format!("trust add {NAME} --root {file}")).ok();
+    let late = f.json("bob", &format!("tuf approve {stick} --show"));
+    assert_eq!(code(&late), (1, "proposal.stale"), "there is a root now: {late:#}");
+}
+
+#[test]
+fn a_first_root_that_no_key_here_signed_is_not_published_unasked() {
+    let f = Founders::new();
+    let (mine, all) = (f.path("first.json"), f.path("all.json"));
+    f.run("alice", &f.init_line("alice", &mine)).ok();
+    f.run("bob", &format!("tuf approve {mine} --yes --output {all}")).ok();
+    // Alice's online key is moved to a machine that has no root key.
+    let ci = f.path("ci/keys");
+    std::fs::create_dir_all(&ci).unwrap();
+    for end in ["pem", "pub"] {
+        let name = format!("app-online.{end}");
+        std::fs::rename(f.path(&format!("alice/keys/{name}")), format!("{ci}/{name}")).unwrap();
+    }
+    let without = f.json("alice", &f.commit_line("alice", &all));
+    assert_eq!(code(&without), (3, "key.missing"), "{without:#}");
+    let unasked = f.json("ci", &f.commit_line("ci", &all));
+    assert_eq!(code(&unasked), (3, "proposal.unasked"), "{unasked:#}");
+    assert!(!f.is_published());
+    let late =
+        f.run_at("ci", "2026-11-01T12:00:00Z", &format!("--format json {} --yes", f.commit_line("ci", &all)));
+    assert_eq!(code(&late.json()), (1, "proposal.stale"));
+    assert!(!f.is_published());
+    let line = format!("{} --yes --expires timestamp=1d --expires snapshot=2d", f.commit_line("ci", &all));
+    let done = f.json("ci", &line);
+    assert_eq!(code(&done), (0, "none"), "{done:#}");
+    assert_eq!(done["result"]["deadlines"][0]["expires"], "2026-05-02T12:00:00Z", "{done:#}");
+    assert_eq!(done["result"]["deadlines"][1]["expires"], "2026-05-03T12:00:00Z");
+}
+
+#[test]
+fn of_two_first_roots_the_second_is_refused() {
+    let f = Founders::new();
+    let (one, two) = (f.path("one.json"), f.path("two.json"));
+    f.run("alice", &f.init_line("alice", &one)).ok();
+    f.run("bob", &f.init_line("bob", &two)).ok();
+    // Their copies do not mix.
+    let both = f.json("alice", &f.commit_line("alice", &format!("{one} {two}")));
+    assert_eq!(code(&both), (2, "proposal.several"));
+    for file in [&one, &two] {
+        f.run("carol", &format!("tuf approve {file} --yes")).ok();
+    }
+    f.run("alice", &f.commit_line("alice", &one)).ok();
+    let before = std::fs::read(f.path("origin/index.json")).unwrap();
+    let second = f.json("bob", &f.commit_line("bob", &two));
+    assert_eq!(code(&second), (1, "init.exists"), "{second:#}");
+    assert_eq!(std::fs::read(f.path("origin/index.json")).unwrap(), before);
+    assert!(!Path::new(&f.path("bob.root.json")).exists() && !Path::new(&f.path("bob/trust.json")).exists());
+    // Nor is another one begun there.
+    let third = f.json("carol", &f.init_line("carol", &f.path("three.json")));
+    assert_eq!(code(&third), (1, "init.exists"), "{third:#}");
+    assert!(!Path::new(&f.path("three.json")).exists());
+}
+
+#[test]
+fn enough_root_keys_here_make_the_collection_at_once() {
+    let f = Founders::new();
+    f.run("alice", "key generate spare").ok();
+    let line = format!(
+        "init {NAME} --at {} --root-key alice --root-key spare --root-key {} --root-threshold 2 --root-file {}",
+        f.state(),
+        f.public("bob"),
+        f.path("r.json")
+    );
+    let made = f.json("alice", &line);
+    assert_eq!((code(&made), &made["result"]["status"]), ((0, "none"), &"created".into()), "{made:#}");
+    assert!(f.is_published());
+    // An online key of which the private half is elsewhere: the state cannot be made here.
+    let f = Founders::new();
+    let line = format!(
+        "init {NAME} --at {} --root-key alice --online-key {} --root-file {} --output {}",
+        f.state(),
+        f.public("carol"),
+        f.path("r.json"),
+        f.path("p.json")
+    );
+    let proposed = f.json("alice", &line);
+    assert_eq!((code(&proposed), &proposed["result"]["status"]), ((0, "none"), &"proposed".into()));
+    let line =
+        format!("tuf commit {} --at {} --root-file {} --yes", f.path("p.json"), f.state(), f.path("r.json"));
+    assert_eq!(code(&f.json("carol", &line)), (0, "none"));
+    assert!(f.is_published());
+}
+
+#[test]
+fn a_first_root_that_was_tampered_with_leads_nowhere() {
+    let f = Founders::new();
+    let first = f.path("first.json");
+    f.run("alice", &f.init_line("alice", &first)).ok();
+    f.run("bob", &format!("tuf approve {first} --yes")).ok();
+    let text = std::fs::read_to_string(&first).unwrap();
+    let mut doc: Value = serde_json::from_str(&text).unwrap();
+    // A changed draft loses its signatures; the revocation list that comes along is pinned by the role's file.
+    doc["drafts"]["root"]["signed"]["expires"] = "2036-01-01T00:00:00Z".into();
+    std::fs::write(&first, doc.to_string()).unwrap();
+    assert_eq!(code(&f.json("alice", &f.commit_line("alice", &first))), (1, "proposal.incomplete"));
+    let mut doc: Value = serde_json::from_str(&text).unwrap();
+    let files = doc["files"].as_object_mut().unwrap();
+    files.values_mut().for_each(|v| *v = "e30=".into());
+    std::fs::write(&first, doc.to_string()).unwrap();
+    assert_eq!(code(&f.json("alice", &f.commit_line("alice", &first))), (1, "proposal.invalid"));
+    assert!(!f.is_published() && !Path::new(&f.path("alice.root.json")).exists());
+}
