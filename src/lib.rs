@@ -5,7 +5,7 @@
 //! | ring | modules | what |
 //! |---|---|---|
 //! | 0 | [`oci`], [`time`] | digests, descriptors, references, manifests; the clock |
-//! | 1 | [`sig`] | public keys, signatures, strict and canonical JSON |
+//! | 1 | [`sig`] | public keys, signatures, DSSE, certificates, strict and canonical JSON |
 //! | 2 | [`tuf`] | TUF metadata: verification as a step machine, authoring |
 //! | 3 | [`trust`] | anchors, policy, the order of verification, the report |
 //! | 4 | [`store`], [`keys`] | OCI layouts, registries, copy; signing keys |

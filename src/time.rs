@@ -30,6 +30,30 @@ impl UnixTime {
     }
 }
 
+impl UnixTime {
+    /// From RFC 3339 with any offset, as other tools write times; a fraction of a second is cut off.
+    ///
+    /// # Errors
+    /// Another form, or no time.
+    pub fn from_rfc3339(s: &str) -> Result<Self, TimeError> {
+        let bad = || TimeError(s.chars().take(40).collect());
+        let shape = |text: &str, shape: &str| {
+            let fits = |(c, p): (u8, u8)| if p == b'0' { c.is_ascii_digit() } else { c == p };
+            text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
+        };
+        let (date, rest) = s.split_at_checked(19).ok_or_else(bad)?;
+        let digits = rest.strip_prefix('.').map_or(0, |f| f.bytes().take_while(u8::is_ascii_digit).count());
+        let fraction = if rest.starts_with('.') { digits + 1 } else { 0 };
+        let offset = &rest[fraction..];
+        let offset_fits = offset == "Z" || shape(offset, "+00:00") || shape(offset, "-00:00");
+        if !shape(date, "0000-00-00T00:00:00") || !offset_fits || fraction == 1 || fraction > 10 {
+            return Err(bad());
+        }
+        let t: jiff::Timestamp = format!("{date}{offset}").parse().map_err(|_| bad())?;
+        Ok(Self(t.as_second()))
+    }
+}
+
 impl fmt::Display for UnixTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.0) {
@@ -95,6 +119,34 @@ impl Clock for FixedClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_other_tools() {
+        let t: UnixTime = "2026-11-20T23:00:00Z".parse().unwrap();
+        for text in [
+            "2026-11-20T23:00:00Z",
+            "2026-11-21T07:00:00+08:00",
+            "2026-11-20T18:30:00-04:30",
+            "2026-11-20T23:00:00.999Z",
+            "2026-11-20T23:00:00.123456789+00:00",
+        ] {
+            assert_eq!(UnixTime::from_rfc3339(text), Ok(t), "{text}");
+        }
+        for bad in [
+            "2026-11-20T23:00:00",
+            "2026-11-20 23:00:00Z",
+            "2026-11-20T23:00:00.Z",
+            "2026-11-20T23:00:00.1234567890Z",
+            "2026-11-20T23:00:00+25:99",
+            "2026-11-20T23:00:00+01",
+            "2026-02-30T23:00:00Z",
+            "2026-11-20T23:00:00Z[UTC]",
+            "2026-11-20T23:00:0é",
+            "",
+        ] {
+            assert!(UnixTime::from_rfc3339(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn round_trip_and_refusals() {

@@ -293,7 +293,7 @@ impl PublicKey {
 }
 
 /// The bytes of the first PEM block of this kind; `None` when there is none.
-fn pem_block(pem: &str, label: &str) -> Result<Option<Vec<u8>>, KeyError> {
+pub(super) fn pem_block(pem: &str, label: &str) -> Result<Option<Vec<u8>>, KeyError> {
     let Some((_, rest)) = pem.split_once(&format!("-----BEGIN {label}-----")) else { return Ok(None) };
     let (body, _) = rest
         .split_once(&format!("-----END {label}-----"))

@@ -15,16 +15,19 @@ pub(crate) struct Rule {
 
 const PURE: &[&str] = &["base64", "bytes", "hex", "serde", "serde_json", "thiserror"];
 const PURE_CRYPTO: &[&str] = &["aws_lc_rs", "base64", "bytes", "hex", "serde", "serde_json", "thiserror"];
+const PURE_SIG: &[&str] =
+    &["aws_lc_rs", "base64", "bytes", "hex", "serde", "serde_json", "thiserror", "x509_parser"];
+const PURE_ENVELOPE: &[&str] = &["base64", "bytes", "coset", "hex", "serde", "serde_json", "thiserror"];
 const PURE_TUF: &[&str] = &["base64", "bytes", "hex", "percent_encoding", "serde", "serde_json", "thiserror"];
 
 /// docs/architecture.md holds the same table in words.
 pub(crate) const RULES: &[Rule] = &[
     Rule { module: "oci", may: &[], crates: PURE_CRYPTO, pure: true },
     Rule { module: "time", may: &[], crates: &["jiff", "serde", "thiserror"], pure: true },
-    Rule { module: "sig", may: &["oci", "time"], crates: PURE_CRYPTO, pure: true },
+    Rule { module: "sig", may: &["oci", "time"], crates: PURE_SIG, pure: true },
     Rule { module: "tuf", may: &["oci", "time", "sig"], crates: PURE_TUF, pure: true },
     Rule { module: "intoto", may: &["oci", "time", "sig"], crates: PURE, pure: true },
-    Rule { module: "envelope", may: &["oci", "time", "sig"], crates: PURE, pure: true },
+    Rule { module: "envelope", may: &["oci", "time", "sig"], crates: PURE_ENVELOPE, pure: true },
     Rule {
         module: "trust",
         may: &["oci", "time", "sig", "tuf", "intoto", "envelope"],
@@ -62,6 +65,7 @@ pub(crate) const RULES: &[Rule] = &[
             "async_trait",
             "aws_lc_rs",
             "base64",
+            "crypto_secretbox",
             "hex",
             "percent_encoding",
             "pkcs8",

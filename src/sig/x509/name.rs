@@ -1,0 +1,101 @@
+//! Distinguished names (RFC 5280 4.1.2.4, RFC 4514).
+
+use std::fmt;
+
+use x509_parser::x509::X509Name;
+
+/// A name: compared byte for byte in its DER form, shown as RFC 4514 writes it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DistinguishedName {
+    raw: Vec<u8>,
+    /// As encoded: the most general first.
+    rdns: Vec<Vec<(String, String)>>,
+}
+
+/// Attribute types with a short name (RFC 4514 3).
+const SHORT: [(&str, &str); 9] = [
+    ("2.5.4.3", "CN"),
+    ("2.5.4.7", "L"),
+    ("2.5.4.8", "ST"),
+    ("2.5.4.10", "O"),
+    ("2.5.4.11", "OU"),
+    ("2.5.4.6", "C"),
+    ("2.5.4.9", "STREET"),
+    ("0.9.2342.19200300.100.1.25", "DC"),
+    ("0.9.2342.19200300.100.1.1", "UID"),
+];
+
+impl DistinguishedName {
+    pub(super) fn of(name: &X509Name<'_>) -> Self {
+        let attribute = |a: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+            let oid = a.attr_type().to_id_string();
+            let short = SHORT.iter().find(|(id, _)| *id == oid).map_or(oid, |(_, short)| (*short).to_owned());
+            // A string type without one meaning for its bytes is shown in hex (RFC 4514 2.4).
+            let value = a.as_str().map_or_else(|_| format!("#{}", hex::encode(a.as_slice())), escaped);
+            (short, value)
+        };
+        let rdns = name.iter_rdn().map(|rdn| rdn.iter().map(attribute).collect()).collect();
+        Self { raw: name.as_raw().to_vec(), rdns }
+    }
+
+    /// The DER form.
+    pub fn as_der(&self) -> &[u8] {
+        &self.raw
+    }
+}
+
+/// RFC 4514 2.4, and control characters, which a terminal must not see.
+fn escaped(value: &str) -> String {
+    let mut out = String::new();
+    let last = value.chars().count().saturating_sub(1);
+    for (i, c) in value.chars().enumerate() {
+        let edge = (c == ' ' && (i == 0 || i == last)) || (c == '#' && i == 0);
+        if c.is_control() {
+            for byte in c.to_string().bytes() {
+                out.push_str(&format!("\\{byte:02X}"));
+            }
+            continue;
+        }
+        if edge || matches!(c, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+impl fmt::Display for DistinguishedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rdn = |rdn: &Vec<(String, String)>| {
+            rdn.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("+")
+        };
+        f.write_str(&self.rdns.iter().rev().map(rdn).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl fmt::Debug for DistinguishedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_escaped() {
+        for (value, is) in [
+            ("Example, Inc.", "Example\\, Inc."),
+            (" a b ", "\\ a b\\ "),
+            ("#1", "\\#1"),
+            ("a\u{1b}[2J\n", "a\\1B[2J\\0A"),
+            ("a=b+c", "a=b\\+c"),
+            ("ä", "ä"),
+            (" ", "\\ "),
+            ("", ""),
+        ] {
+            assert_eq!(escaped(value), is);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+U1nny0X3ya4ucYb5LmcDAEj1JeKpUviZPJ8zXpVLEP5nPLU8qbGiik2cQSYggw7lkvA6cPJQndqmdhcLINPEBg==
