@@ -143,6 +143,7 @@ async fn a_stop_ends_the_rest_and_a_break_ends_it_all() {
     let go_on = |_: &Told<'_, WorkError>| ControlFlow::Continue(());
     assert_eq!(watch(&plan(HOUR), &world.clock, &sleeper, round, go_on).await, End::Stopped(1));
     let round = async || Err(unreachable());
-    let end = watch(&plan(HOUR), &world.clock, &sleeper, round, |_| ControlFlow::Break(())).await;
+    let give_up = |_: &Told<'_, WorkError>| ControlFlow::Break(());
+    let end = watch(&plan(HOUR), &world.clock, &sleeper, round, give_up).await;
     assert_eq!(end, End::GaveUp(unreachable()));
 }
