@@ -286,10 +286,9 @@ const REPAIR: &str = "run bulla renew where the newest state is remembered: it p
 impl From<GrantError> for CliError {
     fn from(e: GrantError) -> Self {
         match e {
-            GrantError::Scope { .. }
-            | GrantError::Text(_)
-            | GrantError::Threshold { .. }
-            | GrantError::Nothing => Self::usage(e.to_string()),
+            GrantError::Scope { .. } | GrantError::Text(_) | GrantError::Nothing => {
+                Self::usage(e.to_string())
+            }
             _ => Self::new(Exit::No, "delegation.refused", "this is not delegated; nothing was signed")
                 .reason(e)
                 .next("bulla tuf list shows who may speak for what"),
@@ -351,7 +350,6 @@ impl From<WorkError> for CliError {
                     .reason(e)
                     .next("choose another tag, or let the other role give this one up")
             }
-            WorkError::Refused(Refusal::Grant(e)) => e.into(),
             WorkError::Refused(e) => Self::new(Exit::No, "publish.withdrawn", "the bundle is not published")
                 .reason(e)
                 .next("publish another build"),

@@ -1,6 +1,7 @@
 //! `bulla tuf`: a collection's TUF repository itself. One file a subcommand.
 
 mod approve;
+mod change;
 mod commit;
 mod delegate;
 mod deny;

@@ -30,7 +30,6 @@ use crate::sig::KeyId;
 use crate::store::{Failure, Store as _, StoreError};
 use crate::time::{Clock, UnixTime};
 use crate::trust::RevocationList;
-use crate::tuf::grant::GrantError;
 use crate::tuf::lineage::{Change, Loser, View};
 use crate::tuf::proposal::{Base, Group, Installed, install};
 use crate::tuf::{
@@ -175,9 +174,6 @@ pub enum Refusal {
         /// The role that would not be.
         role: RoleName,
     },
-    /// A delegation cannot be granted or taken back.
-    #[error(transparent)]
-    Grant(#[from] GrantError),
 }
 
 fn out_of_scope(roles: &[(RoleName, String)]) -> String {

@@ -210,7 +210,8 @@ impl Whole {
 
     /// The published files that a proposal stands on.
     pub fn base(&self, collection: &CollectionName) -> Base {
-        Base::new(collection.clone(), self.trusted.root().clone(), self.roles.clone())
+        let listed = self.trusted.snapshot().role().pins().keys().chain(self.vacant.keys()).cloned();
+        Base::new(collection.clone(), self.trusted.root().clone(), self.roles.clone()).listing(listed)
     }
 
     /// Who may sign a role.

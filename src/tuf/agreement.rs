@@ -47,7 +47,15 @@ impl Agreement {
     /// # Errors
     /// [`Fault::Format`].
     pub fn of(file: &Metadata<Targets>) -> Result<Option<Self>, Fault> {
-        match file.signed().get(AGREEMENT) {
+        Self::read(file.signed())
+    }
+
+    /// The same of the untyped signed part.
+    ///
+    /// # Errors
+    /// [`Fault::Format`].
+    pub fn read(signed: &Value) -> Result<Option<Self>, Fault> {
+        match signed.get(AGREEMENT) {
             None => Ok(None),
             Some(value) => {
                 let raw: Self = typed(value).map_err(|e| Fault::Format(format!("\"{AGREEMENT}\": {e}")))?;

@@ -153,3 +153,74 @@ async fn what_lies_where_requests_lie_is_named_and_harms_nobody() {
     let short = stage.tuf("publisher", "deny ff --reason x --format json").await;
     assert_eq!(error(&short), "request.absent");
 }
+
+impl Stage {
+    /// Releases needs two keys from now on, and Berta has the second.
+    async fn two_for_releases(&self) {
+        self.developer("berta").await;
+        let (at, file) = (self.at(), self.path("two.json"));
+        let key = format!("{}/keys/berta.pub", self.path("berta"));
+        let line = format!("tuf propose {at} --add-key releases={key} --threshold releases=2");
+        self.by("publisher", format!("{line} --description two --output {file}")).await.ok();
+        for home in ["publisher", "berta"] {
+            self.by(home, format!("tuf approve {file} --yes")).await.ok();
+        }
+        self.by("publisher", format!("tuf commit {file} --at {at}")).await.ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delegations_by_a_role_of_two_machines_go_through_proposals() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.two_for_releases().await;
+    stage.developer("anna").await;
+    stage.deployer().await;
+    let (at, file) = (stage.at(), stage.path("left.json"));
+
+    // A request is granted by two: the note travels and stays.
+    let asked = stage.tuf("anna", "request --key anna --paths dev-* --name Anna").await.ok();
+    let hash = asked.lines().last().unwrap().rsplit(' ').next().unwrap().to_owned();
+    let grant = format!("grant {hash} --role anna --vetted-by Berta --note phone");
+    let left = stage.tuf_json("publisher", &format!("{grant} --output {file}")).await;
+    assert_eq!((&left["exitCode"], &left["result"]["status"]), (&0.into(), &"proposed".into()), "{left:#}");
+    assert_eq!(left["result"]["proposal"]["at"], file.as_str());
+    let signers = &left["result"]["proposal"]["signers"];
+    assert_eq!((&signers[0]["threshold"], &signers[0]["enough"]), (&2.into(), &false.into()));
+    assert_eq!(signers[0]["signed"].as_array().map(Vec::len), Some(1), "with the key that was here");
+    let list = stage.tuf("deployer", "list").await.ok();
+    assert!(!list.contains("targets/releases/anna"), "{list}");
+    let early = stage.by("publisher", format!("tuf commit {file} --at {at} --format json")).await;
+    assert_eq!((early.exit, error(&early)), (1, "proposal.incomplete".to_owned()));
+    let shown = stage.by("berta", format!("tuf approve {file} --yes")).await.ok();
+    assert!(shown.contains("delegation to targets/releases/anna") && shown.contains("phone"), "{shown}");
+    assert!(shown.contains("enough    targets/releases needs 2 of 2"), "{shown}");
+    stage.by("publisher", format!("tuf commit {file} --at {at}")).await.ok();
+    let list = stage.tuf("deployer", "list").await.ok();
+    assert!(list.contains("vetted    targets/releases/anna  \"Anna\" by Berta: phone"), "{list}");
+    stage.publish_by("anna", "v2", "dev-1").await.ok();
+    stage.by("publisher", format!("renew {at}")).await.ok();
+    stage.by("deployer", format!("verify {at}:dev-1")).await.ok();
+
+    // Beside the state, and with what was asked for against the rules refused before anybody signs.
+    let berta = format!("{}/keys/berta.pub", stage.path("berta"));
+    let own =
+        stage.tuf("publisher", &format!("delegate x --key {berta} --paths x --push --format json")).await;
+    assert_eq!((own.exit, error(&own)), (1, "delegation.refused".to_owned()));
+    let text = stage.tuf("publisher", "undelegate anna --push").await.ok();
+    assert!(text.starts_with("proposed   targets/releases/anna\n"), "{text}");
+    assert!(text.contains("missing    targets/releases: 1 more of "), "{text}");
+    assert!(text.contains("next       whoever has a missing key: bulla tuf approve "), "{text}");
+    stage.by("berta", format!("tuf approve {at} --yes")).await.ok();
+    stage.by("publisher", format!("tuf commit {at} --at {at}")).await.ok();
+    assert_eq!(stage.by("deployer", format!("verify {at}:dev-1")).await.exit, 1);
+
+    // A proposal that somebody made by hand against the rules is signed by nobody.
+    let key = format!("{}/keys/anna.pub", stage.path("anna"));
+    stage.tuf("publisher", &format!("delegate ops --key {key} --paths ops-* --output {file}")).await.ok();
+    let text =
+        std::fs::read_to_string(&file).unwrap().replace(":ops-*", "@sha256:*").replace("releases/ops", "ops");
+    std::fs::write(&file, text).unwrap();
+    let refused = stage.by("berta", format!("tuf approve {file} --yes --format json")).await;
+    assert_eq!((refused.exit, error(&refused)), (1, "delegation.refused".to_owned()), "{refused:#?}");
+}

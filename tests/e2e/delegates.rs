@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bulla::client::delegation::{Desk, Edit, change};
+use bulla::client::ceremony::Desk;
+use bulla::client::delegation::{Edit, change};
 use bulla::client::publish::{self, Published, Status, Wanted, publish};
 use bulla::client::renew;
 use bulla::oci::{Content, Selector};
@@ -24,8 +25,8 @@ fn seed(who: u8) -> u8 {
 async fn grant(c: &Collection, who: u8) {
     let store = c.store(&c.owner);
     let desk = Desk {
-        collection: c.name.clone(),
-        anchor: c.root.clone(),
+        collection: &c.name,
+        anchor: &c.root,
         store: &store,
         memories: std::slice::from_ref(&c.owner.memory),
         without_memory: false,
@@ -37,7 +38,7 @@ async fn grant(c: &Collection, who: u8) {
         signers: Signers { keys: vec![key(seed(who)).public_key().clone()], threshold: 1 },
         paths: c.name.scope(&format!("d{who}-*")).unwrap(),
         terminating: false,
-        terms: Terms { at: c.time.now(), lifetime: 90 * 86_400, vetting: None },
+        terms: Terms { at: c.time.now(), lifetime: 90 * 86_400, delegates: false, vetting: None },
     };
     let done = change(&desk, &RoleName::releases(), Edit::Grant(grant)).await.unwrap();
     assert!(done.committed);

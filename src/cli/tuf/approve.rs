@@ -56,6 +56,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     let first = copies.first().ok_or_else(|| CliError::new(Exit::No, "proposal.absent", "no proposal"))?;
     let ground = ground(first, now, args.discard_newer, cx)?;
     let mut proposal = together(&copies, &ground.base, cx)?;
+    proposal.check_rules(&ground.base)?;
     let difference = proposal.difference(&ground.base);
     let before = proposal.signers(&ground.base).map_err(CeremonyError::from)?;
     let mut done =

@@ -95,6 +95,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     // Who must sign is judged by what it stands on; whether that is still published, by the commit.
     let base = stands_on(&first, &desk.anchor, cx.now())?;
     let proposal = together(&copies, &base, cx)?;
+    proposal.check_rules(&base)?;
     let needed = proposal.signers(&base).map_err(CeremonyError::from)?;
     let group = proposal.complete(&base)?;
     let stores = args.registry.places(cx, &[&place])?;

@@ -1,20 +1,21 @@
 //! `bulla tuf delegate`.
 
-use super::desk::{SignArgs, changed, public_key};
+use super::change::{ChangeArgs, OfferArgs};
+use super::desk::public_key;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::render::Outcome;
-use crate::client::delegation::{Edit, role_under};
+use crate::client::delegation::Edit;
 use crate::keys::KeyRef;
 use crate::oci::Reference;
-use crate::trust::Duration;
-use crate::tuf::grant::{Grant, GrantError, Terms};
-use crate::tuf::{RoleName, Signers};
+use crate::tuf::Signers;
+use crate::tuf::grant::{GrantError, role_under};
 
 /// Let keys of others sign a part of the collection
 ///
 /// Below targets/releases a scope must be the delegator's own and no sibling's. Below targets it lies behind
-/// targets/releases, and is read only where a policy names the role as a source that must agree.
+/// targets/releases, and is read only where a policy names the role as a source that must agree. Where keys of the
+/// delegator are missing here, a proposal is left for those who have them.
 #[derive(Debug, clap::Args)]
 #[command(
     after_long_help = "Examples:\n  bulla tuf delegate registry.example.com/team/app dev --key anna.pub --paths 'dev-*'\n  bulla tuf delegate registry.example.com/team/app security --under targets --key security.pub --paths example.com/team/app"
@@ -34,39 +35,20 @@ pub(super) struct Args {
     /// What it may speak for: tags as in 'dev-*', @sha256:*, or the collection's name for all of it (can be repeated)
     #[arg(long, value_name = "PATTERN", required = true, num_args = 1..)]
     paths: Vec<String>,
-    /// No role that comes later is asked for what this one may speak for
-    #[arg(long)]
-    terminating: bool,
-    /// For how long a file that the role signs may be valid
-    #[arg(long, value_name = "TIME", default_value = "90d")]
-    expires: Duration,
-    /// The role that delegates
-    #[arg(long, value_name = "ROLE", default_value = "targets/releases", value_parser = super::role_name)]
-    under: RoleName,
     #[command(flatten)]
-    sign: SignArgs,
+    offer: OfferArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     let keys = args.key.iter().map(|k| public_key(cx, k)).collect::<Result<Vec<_>, _>>()?;
-    let role = role_under(&args.under, &args.role)?;
-    let done = args.sign.at(cx, &args.place, async |found, store| {
+    let role = role_under(&args.change.under, &args.role)?;
+    args.change.run(cx, &args.place, async |found, _| {
         let collection = &found.desk.anchor.collection;
         let paths = args.paths.iter().map(|p| collection.scope(p)).collect::<Result<Vec<_>, GrantError>>()?;
-        let terms = Terms { at: found.clock.now(), lifetime: seconds(args.expires), vetting: None };
-        let grant = Grant {
-            role,
-            signers: Signers { keys, threshold: args.threshold },
-            paths: paths.into_iter().flatten().collect(),
-            terminating: args.terminating,
-            terms,
-        };
-        changed(found, store, &args.under, Edit::Grant(grant)).await
-    })?;
-    Ok(Box::new(done))
-}
-
-/// A span of time in seconds.
-pub(super) fn seconds(span: Duration) -> u64 {
-    span.secs().unsigned_abs()
+        let paths = paths.into_iter().flatten().collect();
+        let signers = Signers { keys, threshold: args.threshold };
+        Ok(Edit::Grant(args.offer.grant(role, signers, paths, found.clock.now(), None)))
+    })
 }

@@ -1,6 +1,5 @@
-//! What the subcommands share: the collection of a place, its state, the keys at hand; and how a change is told.
+//! What the subcommands share: the collection of a place, its state, the keys at hand.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,9 +8,9 @@ use serde_json::{Value, json};
 use crate::cli::context::{Context, block_on_and_tidy};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::{KeyedRegistryArgs, RegistryArgs};
-use crate::cli::render::{Outcome, clean};
-use crate::cli::signing::{self, SigningArgs, pending_json, reason, state_place};
-use crate::client::delegation::{Changed, Desk, Edit, Row, change};
+use crate::cli::signing::{self, SigningArgs, state_place};
+use crate::client::ceremony::Desk;
+use crate::client::delegation::Row;
 use crate::client::places::Places as _;
 use crate::client::requests::AnswerError;
 use crate::client::stores::Stores;
@@ -20,7 +19,6 @@ use crate::oci::Reference;
 use crate::sig::PublicKey;
 use crate::store::Manage;
 use crate::time::Clock;
-use crate::tuf::RoleName;
 use crate::tuf::request::RequestError;
 
 /// Where the collection is, for subcommands that sign.
@@ -58,8 +56,8 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn desk<'a>(&'a self, store: &'a dyn Manage) -> Desk<'a> {
         Desk {
-            collection: self.desk.anchor.collection.clone(),
-            anchor: self.desk.anchor.root.bytes().clone(),
+            collection: &self.desk.anchor.collection,
+            anchor: self.desk.anchor.root.bytes(),
             store,
             memories: &self.desk.memories,
             without_memory: self.desk.without_memory,
@@ -134,72 +132,6 @@ pub(super) fn public_key(cx: &mut Context<'_, '_>, key: &KeyRef) -> Result<Publi
     let opened = keys::open(key, &cx.keys(), &passwords)?;
     opened.warnings.iter().for_each(|w| cx.note(w.code(), w));
     Ok(opened.signer.public_key().clone())
-}
-
-/// Make a change, and tell how it ended.
-pub(super) async fn changed(
-    found: &Found,
-    store: &dyn Manage,
-    by: &RoleName,
-    edit: Edit,
-) -> Result<Done, CliError> {
-    let verb = match edit {
-        Edit::Grant(_) => "delegated",
-        Edit::TakeBack(_) => "taken back",
-    };
-    let role = match &edit {
-        Edit::Grant(grant) => grant.role.clone(),
-        Edit::TakeBack(role) => role.clone(),
-    };
-    let paths = match &edit {
-        Edit::Grant(grant) => grant.paths.iter().map(ToString::to_string).collect(),
-        Edit::TakeBack(_) => Vec::new(),
-    };
-    let changed = change(&found.desk(store), by, edit).await?;
-    Ok(Done { verb, role, paths, changed })
-}
-
-/// A change that was made.
-pub(super) struct Done {
-    verb: &'static str,
-    role: RoleName,
-    paths: Vec<String>,
-    changed: Changed,
-}
-
-impl Outcome for Done {
-    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let c = &self.changed;
-        let verb = if c.committed { self.verb } else { "submitted" };
-        let line = format!("{verb:<10} {}   {}", clean(self.role.as_str()), clean(&self.paths.join("  ")));
-        writeln!(out, "{}", line.trim_end())?;
-        let version = c.version.map_or_else(String::new, |v| format!(" {v}"));
-        match c.committed {
-            true => writeln!(out, "           {}{version} says so now", c.by)?,
-            false => {
-                for tag in &c.submitted {
-                    writeln!(out, "           waits at {tag} for bulla renew by who holds the online key")?;
-                }
-            }
-        }
-        for p in &c.pending {
-            writeln!(out, "pending    {}  {}", clean(p.tag.as_str()), reason(p))?;
-        }
-        Ok(())
-    }
-
-    fn json(&self) -> Value {
-        let c = &self.changed;
-        json!({
-            "status": if c.committed { "committed" } else { "submitted" },
-            "role": self.role,
-            "by": c.by,
-            "paths": self.paths,
-            "version": c.version,
-            "submitted": c.submitted,
-            "pending": pending_json(&c.pending),
-        })
-    }
 }
 
 /// A delegation, for machines.

@@ -1,17 +1,15 @@
 //! `bulla tuf grant`.
 
-use super::delegate::seconds;
-use super::desk::{SignArgs, changed};
+use super::change::{ChangeArgs, OfferArgs};
 use super::requests::{as_file, read_file};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::Outcome;
-use crate::client::delegation::{Edit, role_under};
+use crate::client::delegation::Edit;
 use crate::client::requests::{asked_for, find, read};
 use crate::oci::Reference;
-use crate::trust::Duration;
-use crate::tuf::grant::{Grant, GrantError, Terms, Vetting};
-use crate::tuf::{RoleName, Signers};
+use crate::tuf::Signers;
+use crate::tuf::grant::{GrantError, Vetting, role_under};
 
 /// Grant a request: what it asks for, or less, is delegated to its key; who vetted whom stays in the signed metadata
 #[derive(Debug, clap::Args)]
@@ -37,22 +35,16 @@ pub(super) struct Args {
     /// Grant this only; it must lie within what was asked for (can be repeated)
     #[arg(long, value_name = "PATTERN", num_args = 1..)]
     paths: Vec<String>,
-    /// No role that comes later is asked for what this one may speak for
-    #[arg(long)]
-    terminating: bool,
-    /// For how long a file that the role signs may be valid
-    #[arg(long, value_name = "TIME", default_value = "90d")]
-    expires: Duration,
-    /// The role that delegates
-    #[arg(long, value_name = "ROLE", default_value = "targets/releases", value_parser = super::role_name)]
-    under: RoleName,
     #[command(flatten)]
-    sign: SignArgs,
+    offer: OfferArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     let document = as_file(&args.request).map(|path| read_file(&path)).transpose()?;
-    let done = args.sign.at(cx, &args.place, async |found, store| {
+    let under = args.change.under.clone();
+    args.change.run(cx, &args.place, async |found, store| {
         let collection = &found.desk.anchor.collection;
         let (id, request) = match &document {
             Some(document) => read(collection, document)?,
@@ -78,15 +70,8 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             vetted_by: args.vetted_by.clone(),
             note: args.note.clone(),
         };
-        let terms = Terms { at: found.clock.now(), lifetime: seconds(args.expires), vetting: Some(vetting) };
-        let grant = Grant {
-            role: role_under(&args.under, &named)?,
-            signers: Signers { keys: vec![request.key.clone()], threshold: 1 },
-            paths,
-            terminating: args.terminating,
-            terms,
-        };
-        changed(found, store, &args.under, Edit::Grant(grant)).await
-    })?;
-    Ok(Box::new(done))
+        let (role, at) = (role_under(&under, &named)?, found.clock.now());
+        let signers = Signers { keys: vec![request.key.clone()], threshold: 1 };
+        Ok(Edit::Grant(args.offer.grant(role, signers, paths, at, Some(vetting))))
+    })
 }

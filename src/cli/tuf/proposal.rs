@@ -55,6 +55,28 @@ impl std::fmt::Display for Source {
     }
 }
 
+/// Where a proposal is left.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct LeaveArgs {
+    /// Write the proposal to FILE, or into an OCI layout: oci:DIR; otherwise to proposal-ID.json
+    #[arg(long, value_name = "FILE|oci:DIR", conflicts_with = "push")]
+    output: Option<Source>,
+    /// Push the proposal beside the state
+    #[arg(long)]
+    push: bool,
+}
+
+impl LeaveArgs {
+    /// Where `proposal` goes, of a collection whose state lies at `place`.
+    pub(super) fn to(&self, place: &Reference, proposal: &Proposal) -> Source {
+        match (&self.output, self.push) {
+            (Some(output), _) => output.clone(),
+            (None, true) => Source::Place(place.clone()),
+            (None, false) => Source::File(format!("proposal-{}.json", &proposal.id()[..8]).into()),
+        }
+    }
+}
+
 /// Read every copy that the sources hold: of exactly one proposal.
 pub(super) fn read(
     sources: &[Source],
@@ -364,6 +386,21 @@ impl From<CeremonyError> for CliError {
 impl From<EditError> for CliError {
     fn from(e: EditError) -> Self {
         let next = match &e {
+            EditError::Rule(rule) => return rule.clone().into(),
+            EditError::Delegation { .. } => {
+                return Self::new(
+                    Exit::No,
+                    "delegation.refused",
+                    "this is not delegated; nothing was signed",
+                )
+                .reason(e)
+                .next("bulla tuf list shows who may speak for what");
+            }
+            EditError::NoRole(_) => {
+                return Self::new(Exit::Usage, "role.unknown", "there is no such role")
+                    .reason(e)
+                    .next("bulla tuf list shows the roles of the collection");
+            }
             EditError::NothingChanges => "see what is published: bulla status",
             EditError::SharedKey { .. } => "use a key of its own for each of them: bulla key generate",
             EditError::Threshold { .. } => "add keys first, or in the same proposal: --add-key",

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::proposal::{Source, role, signers_json, signers_text, write};
+use super::proposal::{LeaveArgs, role, signers_json, signers_text, write};
 use super::recovery::{Discarded, GoodState};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::CliError;
@@ -57,12 +57,8 @@ pub(in crate::cli) struct Args {
     /// Who proposes it, in your words
     #[arg(long, value_name = "NAME", default_value = "")]
     by: String,
-    /// Write it to FILE, or into an OCI layout: oci:DIR; otherwise to proposal-ID.json
-    #[arg(long, value_name = "FILE|oci:DIR", conflicts_with = "push")]
-    output: Option<Source>,
-    /// Push it beside the state
-    #[arg(long)]
-    push: bool,
+    #[command(flatten)]
+    leave: LeaveArgs,
     #[command(flatten)]
     signing: SigningArgs,
     #[command(flatten)]
@@ -119,11 +115,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
         Ok::<_, CliError>((proposal, base, Some(discarded)))
     });
     let (proposal, base, discards) = proposed??;
-    let to = match (&args.output, args.push) {
-        (Some(output), _) => output.clone(),
-        (None, true) => Source::Place(args.place.clone()),
-        (None, false) => Source::File(format!("proposal-{}.json", &proposal.id()[..8]).into()),
-    };
+    let to = args.leave.to(&args.place, &proposal);
     let difference = proposal.difference(&base);
     let needed = proposal.signers(&base).map_err(crate::client::ceremony::CeremonyError::from)?;
     let at = write(&proposal, &to, &args.registry, cx)?;

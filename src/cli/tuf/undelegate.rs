@@ -1,12 +1,12 @@
 //! `bulla tuf undelegate`.
 
-use super::desk::{SignArgs, changed};
+use super::change::ChangeArgs;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::render::Outcome;
-use crate::client::delegation::{Edit, role_under};
+use crate::client::delegation::Edit;
 use crate::oci::Reference;
-use crate::tuf::RoleName;
+use crate::tuf::grant::role_under;
 
 /// Take a delegation back: what the role lists counts no longer
 #[derive(Debug, clap::Args)]
@@ -17,17 +17,11 @@ pub(super) struct Args {
     place: Reference,
     /// Name of the role: `dev` means targets/releases/dev
     role: String,
-    /// The role that delegates
-    #[arg(long, value_name = "ROLE", default_value = "targets/releases", value_parser = super::role_name)]
-    under: RoleName,
     #[command(flatten)]
-    sign: SignArgs,
+    change: ChangeArgs,
 }
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
-    let role = role_under(&args.under, &args.role)?;
-    let done = args.sign.at(cx, &args.place, async |found, store| {
-        changed(found, store, &args.under, Edit::TakeBack(role)).await
-    })?;
-    Ok(Box::new(done))
+    let role = role_under(&args.change.under, &args.role)?;
+    args.change.run(cx, &args.place, async |_, _| Ok(Edit::TakeBack(role)))
 }

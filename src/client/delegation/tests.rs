@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, json};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::client::commit::Reason;
+use crate::client::commit::{Reason, Refusal};
 use crate::client::fixture::{DAY, Home, World, image, key, name};
+use crate::client::memory::Memory;
 use crate::client::publish::{PublishError, Published, Request, Status, Wanted, publish};
 use crate::client::renew;
 use crate::client::signing::SignError;
@@ -14,8 +16,11 @@ use crate::client::submission::Submission;
 use crate::oci::{Content, Selector};
 use crate::sig::PublicKey;
 use crate::store::memory::MemoryStore;
+use crate::time::Clock as _;
 use crate::trust::Verdict;
-use crate::tuf::lineage::{RoleFile, genesis, next};
+use crate::tuf::grant::GrantError;
+use crate::tuf::lineage::{Change, RoleFile, View, genesis, next};
+use crate::tuf::proposal::EditError;
 use crate::tuf::{Draft, Extra, Files, Heading, RoleKeys, Signers};
 
 const DEV: u8 = 21;
@@ -39,20 +44,30 @@ fn wanted(last: &str, seeds: &[u8], threshold: u32, scopes: &[&str]) -> Grant {
         signers: Signers { keys: seeds.iter().map(|s| public(*s)).collect(), threshold },
         paths: scopes.iter().flat_map(|s| name().scope(s).unwrap()).collect(),
         terminating: false,
-        terms: Terms { at: crate::client::fixture::NOW, lifetime: 90 * 86_400, vetting: None },
+        terms: Terms {
+            at: crate::client::fixture::NOW,
+            lifetime: 90 * 86_400,
+            delegates: false,
+            vetting: None,
+        },
     }
 }
 
 impl World {
-    async fn change(&self, home: &Home, by: &str, edit: Edit) -> Result<Changed, WorkError> {
-        let memories = [home.memory()];
-        change(&self.desk(home, &memories), &by.parse().unwrap(), edit).await
+    async fn change(&self, home: &Home, by: &str, edit: Edit) -> Result<Changed, CeremonyError> {
+        let (collection, memories) = (name(), [home.memory()]);
+        change(&self.desk(home, &collection, &memories), &by.parse().unwrap(), edit).await
     }
 
-    fn desk<'a>(&'a self, home: &'a Home, memories: &'a [Memory]) -> Desk<'a> {
+    fn desk<'a>(
+        &'a self,
+        home: &'a Home,
+        collection: &'a CollectionName,
+        memories: &'a [Memory],
+    ) -> Desk<'a> {
         Desk {
-            collection: name(),
-            anchor: self.root.clone(),
+            collection,
+            anchor: &self.root,
             store: &*self.store,
             memories,
             without_memory: false,
@@ -68,9 +83,9 @@ impl World {
     }
 
     async fn overview(&self) -> Overview {
-        let home = self.home(&[]);
+        let (collection, home) = (name(), self.home(&[]));
         let memories = [home.memory()];
-        overview(&self.desk(&home, &memories)).await.unwrap()
+        overview(&self.desk(&home, &collection, &memories)).await.unwrap()
     }
 
     async fn publish_as(
@@ -315,7 +330,7 @@ async fn who_was_taken_back_is_refused_everywhere_and_the_name_is_spent() {
     let e = world
         .change(&world.owner, "targets/releases", Edit::Grant(wanted("dev", &[RC], 1, &["dev-*"])))
         .await;
-    assert!(matches!(e, Err(WorkError::Refused(Refusal::Grant(GrantError::Taken(_))))));
+    assert!(matches!(e, Err(CeremonyError::Edit(EditError::Rule(GrantError::Taken(_))))));
     world.grant("dev2", &[RC], &["dev-*"]).await;
     assert_eq!(world.renew(&job, &[]).await.unwrap().commits, 0);
 }
@@ -369,7 +384,10 @@ async fn siblings_do_not_overlap_unless_no_search_reaches_them() {
     for (scope, by) in [("*-1", "targets/releases"), ("dev-1", "targets/releases"), ("*", "targets/releases")]
     {
         let e = world.change(&world.owner, by, Edit::Grant(wanted("x", &[RC], 1, &[scope]))).await;
-        assert!(matches!(e, Err(WorkError::Refused(Refusal::Grant(GrantError::Overlap { .. })))), "{scope}");
+        assert!(
+            matches!(e, Err(CeremonyError::Edit(EditError::Rule(GrantError::Overlap { .. })))),
+            "{scope}"
+        );
     }
     let owner = world.home(&[Home::TARGETS, Home::ONLINE]);
     let security = |paths: Vec<crate::tuf::PathPattern>| {
@@ -565,4 +583,137 @@ async fn the_speaker_of_a_path_is_whom_a_search_finds() {
         let found = live.trusted().find(&path, live.files()).unwrap().target.map(|(role, _)| role);
         assert_eq!(live.speaker(&path), found.as_ref(), "{tag}");
     }
+}
+
+const SECOND: u8 = 31;
+
+/// Releases needs two keys from now on; who holds the first and the online one, and who holds the second.
+async fn two_for_releases(world: &World) -> (Home, Home) {
+    let all = world.home(&[Home::TARGETS, Home::RELEASES, Home::ONLINE, SECOND]);
+    let edits = [
+        proposal::Edit::AddKey { role: RoleName::releases(), key: public(SECOND) },
+        proposal::Edit::Threshold { role: RoleName::releases(), threshold: 2 },
+    ];
+    let (collection, memories) = (name(), [all.memory()]);
+    let about = About { description: String::new(), by: String::new(), at: world.clock.now() };
+    let done = world.desk(&all, &collection, &memories).at_once(|_| Ok(edits.to_vec()), &about).await;
+    assert!(done.unwrap().worked.unwrap().installed);
+    (world.home(&[Home::RELEASES, Home::ONLINE]), world.home(&[SECOND]))
+}
+
+impl World {
+    /// The other one signs what was left, and it is committed.
+    async fn countersign(&self, open: Open, by: &Home, commits: &Home) {
+        let (collection, memories) = (name(), [commits.memory()]);
+        let mut p = Proposal::parse(&open.proposal.to_bytes()).unwrap();
+        let (_, carried) =
+            crate::client::ceremony::carried_by(&p, &self.root, None, self.clock.now()).unwrap();
+        let base = carried.base(&collection);
+        p.check_base(&base).unwrap();
+        p.check_rules(&base).unwrap();
+        crate::client::ceremony::sign(&mut p, &base, &by.keys, None).await.unwrap();
+        let group = p.complete(&base).unwrap();
+        let done = self.desk(commits, &collection, &memories).commit(&group).await.unwrap();
+        assert!(done.installed);
+    }
+}
+
+#[tokio::test]
+async fn a_delegator_whose_keys_lie_on_two_machines_delegates_through_a_proposal() {
+    let world = world().await;
+    let (first, second) = two_for_releases(&world).await;
+    let two = wanted("dev", &[DEV, RC], 2, &["dev-*"]);
+    let left = world.change(&first, "targets/releases", Edit::Grant(two.clone())).await.unwrap();
+    let open = left.open.expect("a key is missing");
+    assert!(!left.committed && left.submitted.is_empty());
+    assert_eq!((open.needed.len(), open.needed[0].lacking()), (1, 1));
+    assert_eq!(open.needed[0].count.missing, [public(SECOND).key_id()]);
+    let before = world.submissions().await;
+    assert!(!world.live().await.vacant().contains_key(&role("dev")));
+    world.countersign(open, &second, &first).await;
+    assert!(world.submissions().await > before);
+    let row = world.overview().await.rows.into_iter().find(|r| r.role == role("dev")).unwrap();
+    assert_eq!((row.threshold, row.keys.len(), row.terms), (2, 2, Some(two.terms)));
+    // Its first file needs both keys of the delegate.
+    let a = image(&*world.store, "a").await;
+    let e = world.publish_as(&world.home(&[DEV]), None, &a, &["dev-1"]).await.unwrap_err();
+    assert!(matches!(e, PublishError::Work(WorkError::Sign(SignError::Missing { have: 1, need: 2, .. }))));
+    world.publish_as(&world.home(&[DEV, RC]), None, &a, &["dev-1"]).await.unwrap();
+    world.renew(&world.home(&[Home::ONLINE]), &[]).await.unwrap();
+    assert!(world.trusts(":dev-1").await);
+    // The rules hold whoever signs, and before anybody does.
+    let e = world.change(&first, "targets/releases", Edit::Grant(wanted("x", &[40], 1, &["dev-1"]))).await;
+    assert!(matches!(e, Err(CeremonyError::Edit(EditError::Rule(GrantError::Overlap { .. })))));
+    let open = world.change(&first, "targets/releases", Edit::TakeBack(role("dev"))).await.unwrap().open;
+    world.countersign(open.unwrap(), &second, &first).await;
+    assert_eq!(world.because(":dev-1").await, "bundle.tag.unlisted");
+}
+
+#[tokio::test]
+async fn a_delegate_with_the_right_to_it_passes_a_part_of_its_scope_on() {
+    let world = world().await;
+    world.grant("rc", &[RC], &["rc-*"]).await;
+    let mut lead = wanted("dev", &[DEV], 1, &["dev-*"]);
+    lead.terms.delegates = true;
+    assert!(world.change(&world.owner, "targets/releases", Edit::Grant(lead)).await.unwrap().committed);
+    let nested = |to: &str, scope: &str| {
+        let role = format!("targets/releases/{to}").parse().unwrap();
+        Edit::Grant(Grant { role, ..wanted("x", &[41], 1, &[scope]) })
+    };
+    // A role without a file delegates nothing yet.
+    let dev = world.home(&[DEV]);
+    let e = world.change(&dev, "targets/releases/dev", nested("dev/web", "dev-web-*")).await;
+    assert!(matches!(e, Err(CeremonyError::Edit(EditError::NoRole(_)))), "{e:?}");
+    let (a, b) = (image(&*world.store, "a").await, image(&*world.store, "b").await);
+    world.publish_as(&dev, None, &a, &["dev-1"]).await.unwrap();
+    world.publish_as(&world.home(&[RC]), None, &a, &["rc-1"]).await.unwrap();
+    let job = world.home(&[Home::ONLINE]);
+    world.renew(&job, &[]).await.unwrap();
+    let dev = world.home(&[DEV]);
+    let done = world.change(&dev, "targets/releases/dev", nested("dev/web", "dev-web-*")).await.unwrap();
+    assert!(!done.committed && done.open.is_none() && done.submitted.len() == 1);
+    let renewed = world.renew(&job, &[]).await.unwrap();
+    assert_eq!(renewed.pending, vec![]);
+    world.publish_as(&world.home(&[41]), None, &b, &["dev-web-1"]).await.unwrap();
+    let renewed = world.renew(&job, &[]).await.unwrap();
+    assert_eq!((renewed.admitted.len(), renewed.pending), (1, vec![]));
+    assert!(world.trusts(":dev-web-1").await && world.trusts(":dev-1").await);
+    let e = world.change(&dev, "targets/releases/dev", nested("dev/rc", "rc-1")).await;
+    assert!(matches!(e, Err(CeremonyError::Edit(EditError::Rule(_)))), "{e:?}");
+    // Who has no right to it is refused before anything is signed, and at admission.
+    let rc = world.home(&[RC]);
+    let e = world.change(&rc, "targets/releases/rc", nested("rc/web", "rc-web")).await;
+    assert!(matches!(e, Err(CeremonyError::Edit(EditError::Rule(GrantError::MayNot(_))))), "{e:?}");
+    // What the lead took back is gone.
+    let web = Edit::TakeBack("targets/releases/dev/web".parse().unwrap());
+    world.change(&dev, "targets/releases/dev", web).await.unwrap();
+    world.renew(&job, &[]).await.unwrap();
+    assert_eq!(world.because(":dev-web-1").await, "bundle.tag.unlisted");
+}
+
+#[tokio::test]
+async fn a_role_may_be_started_with_a_file_that_others_can_join() {
+    let world = world().await;
+    let mut edits = vec![proposal::Edit::grant(RoleName::releases(), wanted("dev", &[DEV], 1, &["dev-*"]))];
+    edits.push(proposal::Edit::Start { role: role("dev") });
+    let all = world.home(&[Home::RELEASES, Home::ONLINE, DEV]);
+    let (collection, memories) = (name(), [all.memory()]);
+    let about = About { description: String::new(), by: String::new(), at: world.clock.now() };
+    let desk = world.desk(&all, &collection, &memories);
+    let done = desk.at_once(|_| Ok(edits.clone()), &about).await.unwrap();
+    assert!(done.worked.unwrap().installed);
+    let live = world.live().await;
+    let file = live.role(&role("dev")).unwrap();
+    assert_eq!((file.version().get(), file.expires()), (2, world.clock.now().plus(90 * DAY)));
+    // Somebody who had not seen it signs a first file, too: they have an ancestor in common, and both stay.
+    let a = image(&*world.store, "a").await;
+    let start = genesis(&name().to_string(), &role("dev")).unwrap();
+    let value = entry(&a);
+    let change = Change::Set { path: name().tag_path(&"dev-9".parse().unwrap()), value };
+    let (view, now) = (View::of(&RoleFile::of(&start).unwrap()), world.clock.now());
+    let draft = next(&view, None, &[change], &name().to_string(), now, now.plus(30 * DAY));
+    world.put(&role("dev"), &draft, &[DEV]).await;
+    let renewed = world.renew(&world.home(&[DEV, Home::ONLINE]), &[]).await.unwrap();
+    assert_eq!((renewed.admitted.len(), renewed.pending), (1, vec![]));
+    assert_eq!(world.live().await.role(&role("dev")).unwrap().role().targets().len(), 1);
 }

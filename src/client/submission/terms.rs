@@ -2,7 +2,7 @@
 //! unusable, since a state is verified as a whole before it is put.
 
 use crate::time::UnixTime;
-use crate::tuf::proposal::Seat;
+use crate::tuf::proposal::{Seat, sound};
 use crate::tuf::{CollectionName, Limits, Metadata, RoleName, Targets, bundles};
 
 /// Largest file of a role below `targets/releases`, bytes: many of them must fit into a state.
@@ -30,13 +30,10 @@ pub(super) fn check(
         let days = terms.lifetime / 86_400;
         return Err(format!("it expires at {}, later than {days} days from now", file.expires()));
     }
-    match file.role().delegations().is_empty() {
-        true => Ok(()),
-        false => Err(format!("it delegates, which {role} may not")),
-    }
+    sound(role, seat, file.role()).map_err(|e| e.to_string())
 }
 
-/// Whether a role is one of those below releases: they sign bundles, and delegate nothing.
+/// Whether a role is one of those below releases.
 fn is_delegate(role: &RoleName) -> bool {
     role.as_str().strip_prefix(RoleName::releases().as_str()).is_some_and(|rest| rest.starts_with('/'))
 }

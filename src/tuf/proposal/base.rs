@@ -45,6 +45,7 @@ pub struct Base {
     collection: CollectionName,
     root: Option<Metadata<Root>>,
     roles: BTreeMap<RoleName, RoleAt>,
+    listed: BTreeSet<RoleName>,
 }
 
 /// One way to a targets role: who delegates to it, to whom, and for what.
@@ -117,12 +118,24 @@ pub(super) fn within(role: &RoleName, paths: Option<&Paths>, content: &Targets) 
 impl Base {
     /// The published files of a collection: its root, and every targets role that can be reached.
     pub fn new(collection: CollectionName, root: Metadata<Root>, roles: BTreeMap<RoleName, RoleAt>) -> Self {
-        Self { collection, root: Some(root), roles }
+        Self { collection, root: Some(root), roles, listed: BTreeSet::new() }
     }
 
     /// A collection in the making: nothing is published.
     pub fn nothing(collection: CollectionName) -> Self {
-        Self { collection, root: None, roles: BTreeMap::new() }
+        Self { collection, root: None, roles: BTreeMap::new(), listed: BTreeSet::new() }
+    }
+
+    /// The same, with the names of all roles that the snapshot lists, those that were taken back among them.
+    #[must_use]
+    pub fn listing(mut self, names: impl IntoIterator<Item = RoleName>) -> Self {
+        self.listed.extend(names);
+        self
+    }
+
+    /// Whether the state lists a file of this role, or did.
+    pub fn lists(&self, role: &RoleName) -> bool {
+        self.listed.contains(role) || self.roles.contains_key(role)
     }
 
     /// The collection.

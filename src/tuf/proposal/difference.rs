@@ -12,7 +12,7 @@ use super::leaves::{Leaf, leaves, named};
 use super::{Base, Drafted, Proposal};
 use crate::oci::Digest;
 use crate::sig::PublicKey;
-use crate::tuf::{Ancestor, RoleName};
+use crate::tuf::{AGREEMENT, Agreement, Ancestor, RoleName};
 
 /// Longest value that is shown in words, characters.
 const SHOWN: usize = 300;
@@ -108,6 +108,8 @@ pub enum ItemKind {
     TargetChanged,
     /// Which files it descends from, which withdrawals it knows.
     Lineage,
+    /// Which roles must list a bundle alike.
+    Agreement,
     /// Any other member.
     Other,
 }
@@ -133,6 +135,7 @@ impl ItemKind {
             Self::TargetRemoved => "target-removed",
             Self::TargetChanged => "target-changed",
             Self::Lineage => "lineage",
+            Self::Agreement => "agreement",
             Self::Other => "other",
         }
     }
@@ -259,6 +262,7 @@ pub(super) fn items(old: Option<&Value>, new: &Value) -> Vec<Item> {
     let (a, b) = (&old["delegations"], &new["delegations"]);
     delegations(a, b, &mut out);
     targets(&old["targets"], &new["targets"], &mut out);
+    agreement(old, new, &mut out);
     // Whatever no item above says: nothing changes in silence.
     let said: BTreeSet<Vec<String>> =
         out.iter().filter(|i| i.kind != ItemKind::Order).flat_map(|i| i.at.clone()).collect();
@@ -502,6 +506,28 @@ fn targets(old: &Value, new: &Value, out: &mut Vec<Item>) {
         let at = vec![vec!["targets".to_owned(), path.clone()]];
         out.push(Item { kind, subject: path.clone(), at, old: from.cloned(), new: to.cloned(), text });
     }
+}
+
+/// What is demanded in its own terms; what cannot be read as a demand is told like any other member.
+fn agreement(old: &Value, new: &Value, out: &mut Vec<Item>) {
+    let (a, b) = (old.get(AGREEMENT), new.get(AGREEMENT));
+    if a == b {
+        return;
+    }
+    let (Ok(before), Ok(after)) = (Agreement::read(old), Agreement::read(new)) else { return };
+    let words = |demand: &Agreement| {
+        let roles: Vec<String> = demand.roles().iter().map(|r| plain(r.as_str())).collect();
+        format!("{} of {} must list a bundle alike", demand.min(), roles.join(", "))
+    };
+    let text = match (&before, &after) {
+        (None, Some(after)) => words(after),
+        (Some(before), Some(after)) => format!("{}, it was: {}", words(after), words(before)),
+        (Some(before), None) => format!("no agreement is demanded any more, it was: {}", words(before)),
+        (None, None) => return,
+    };
+    let at = vec![vec![AGREEMENT.to_owned()]];
+    let (kind, subject) = (ItemKind::Agreement, "agreement".to_owned());
+    out.push(Item { kind, subject, at, old: a.cloned(), new: b.cloned(), text });
 }
 
 fn target_text(target: &Value) -> String {

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! Base (published, verified) + [Edit]  -> Proposal::new         drafts: next versions, unknown members survive
+//! proposal.check_rules(&base)          -> GrantError            what may be delegated, whatever way it was drafted
 //! Proposal::parse / to_bytes                                    strict, bounded; deterministic
 //! proposal.check_base(&base)           -> Stale                 nothing is installed over a file that moved on
 //! proposal.difference(&base)           -> Difference            every member that changed, of the bytes that are signed
@@ -28,6 +29,7 @@ mod edit;
 mod install;
 mod leaves;
 mod read;
+mod rules;
 mod sign;
 
 #[cfg(test)]
@@ -37,6 +39,7 @@ pub use base::{Base, RoleAt, Seat};
 pub use difference::{Difference, FileDifference, Item, ItemKind, plain};
 pub use edit::{Edit, EditError, Place};
 pub use install::{Group, Installed, install};
+pub use rules::sound;
 pub use sign::{BadSignature, Incomplete, MergeError, Merged, Needed, SignedBy, merge};
 
 use std::collections::BTreeMap;
@@ -215,7 +218,9 @@ impl Proposal {
     /// An edit that cannot be made, or that changes nothing.
     pub fn new(base: &Base, edits: &[Edit], about: About) -> Result<Self, EditError> {
         let (drafts, files) = edit::draft(base, edits, about.at)?;
-        Self::of(base, drafts, files, about)
+        let proposal = Self::of(base, drafts, files, about)?;
+        proposal.check_rules(base)?;
+        Ok(proposal)
     }
 
     /// A proposal of drafts that were made by other means: the first files of a collection, say.

@@ -3,11 +3,12 @@ use serde_json::json;
 
 use super::difference::items;
 use super::*;
-use crate::tuf::sim::{COLLECTION, DAY, NOW, Sim, SimKey, signers};
+use crate::tuf::grant::GrantError;
+use crate::tuf::sim::{COLLECTION, DAY, NOW, Sim, SimKey, resigned, signers};
 use crate::tuf::{Expiry, PathPattern, Paths, Trusted};
 
 /// The roles of a sim's state, verified.
-fn base(sim: &Sim) -> Base {
+pub(super) fn base(sim: &Sim) -> Base {
     let files = sim.files();
     let chain = sim.walk(&files).unwrap();
     let limits = Limits::default();
@@ -15,11 +16,15 @@ fn base(sim: &Sim) -> Base {
         Trusted::judge(chain.last(), &files, Some(COLLECTION), None, Expiry::Collect, NOW, &limits).unwrap();
     let keys = chain.last().role().targets_keys().clone();
     let top = RoleAt { keys, paths: None, by: None, terms: None, file: trusted.targets().clone() };
+    let mut open = vec![(RoleName::targets(), top.file.clone())];
     let mut roles = BTreeMap::from([(RoleName::targets(), top)]);
-    for d in trusted.targets().role().delegations() {
-        let Some(file) = trusted.load(d, &files).unwrap() else { continue };
-        let (keys, paths, by) = (d.keys.clone(), Some(d.paths.clone()), Some(RoleName::targets()));
-        roles.insert(d.name.clone(), RoleAt { keys, paths, by, terms: None, file });
+    while let Some((by, at)) = open.pop() {
+        for d in at.role().delegations() {
+            let Some(file) = trusted.load(d, &files).unwrap() else { continue };
+            let (keys, paths, terms) = (d.keys.clone(), Some(d.paths.clone()), d.terms.clone());
+            open.push((d.name.clone(), file.clone()));
+            roles.insert(d.name.clone(), RoleAt { keys, paths, by: Some(by.clone()), terms, file });
+        }
     }
     Base::new(Sim::name(), chain.last().clone(), roles)
 }
@@ -45,7 +50,7 @@ fn kinds(p: &Proposal, base: &Base, role: &RoleName) -> Vec<ItemKind> {
     file.items.iter().map(|i| i.kind).filter(|k| !k.is_routine()).collect()
 }
 
-fn patterns(paths: &[&str]) -> Paths {
+pub(super) fn patterns(paths: &[&str]) -> Paths {
     Paths::Patterns(paths.iter().map(|p| PathPattern::parse(p).unwrap()).collect())
 }
 
@@ -157,7 +162,10 @@ fn edits_that_cannot_be_are_refused() {
     assert!(matches!(refused(&[remove(root.clone(), &SimKey::new(50))]), EditError::NoKey { .. }));
     assert!(matches!(refused(&[add(root.clone(), &sim.root_keys[0])]), EditError::KeyThere { .. }));
     assert!(matches!(refused(&[add(root.clone(), &sim.online_key)]), EditError::SharedKey { .. }));
-    assert!(matches!(refused(&[add(releases.clone(), &sim.targets_key)]), EditError::SharedKey { .. }));
+    assert!(matches!(
+        refused(&[add(releases.clone(), &sim.targets_key)]),
+        EditError::Rule(GrantError::OwnKey { .. })
+    ));
     assert!(matches!(
         refused(&[add("targets/none".parse().unwrap(), &SimKey::new(50))]),
         EditError::NoRole(_)
@@ -190,7 +198,7 @@ fn delegations_are_named_with_scope_and_order() {
         signers: signers(&[&key], 1),
         paths: patterns(&["ex.com/org/app:dev-*"]),
         terminating: false,
-        place: Place::First,
+        place: Place::Last,
         note: Some(json!({"vettedBy": "bob"})),
     };
     let p = propose(&base, std::slice::from_ref(&delegate));
@@ -208,6 +216,11 @@ fn delegations_are_named_with_scope_and_order() {
     assert!(installed.vacant.contains_key(&dev));
     let started = propose(&base, &[delegate, Edit::Start { role: dev.clone() }]);
     assert_eq!(started.signers(&base).unwrap().len(), 2);
+    // What every first file descends from, so that of two made at once none is lost.
+    let start = crate::tuf::lineage::genesis(COLLECTION, &dev).unwrap();
+    let first = &started.drafts()[&dev];
+    assert_eq!(first.version().get(), 2);
+    assert_eq!(first.signed()["x-bulla"]["ancestors"], json!([[1, start.digest().hex()]]));
     // A role that nothing leads to.
     let mut lost = started.clone();
     lost.drafts.remove(&targets);
@@ -234,6 +247,34 @@ fn what_is_not_known_survives_an_edit() {
     let signed = p.drafts()[&RoleName::targets()].signed();
     assert_eq!((&signed["x-other"]["kept"], &signed["x-bulla"]["unknown"]), (&json!(1), &json!("kept too")));
     assert_eq!(kinds(&p, &base, &RoleName::targets()), [ItemKind::Expires, ItemKind::KeyAdded]);
+}
+
+#[test]
+fn what_a_collection_demands_is_proposed_and_shown() {
+    use crate::tuf::{AGREEMENT, Agreement};
+    let mut sim = Sim::new();
+    let here = base(&sim);
+    let roles = vec![RoleName::releases(), RoleName::revocations()];
+    let demand = Agreement::new(2, roles).unwrap();
+    let p = propose(&here, &[Edit::Demand(Some(demand.clone()))]);
+    let targets = RoleName::targets();
+    assert_eq!(p.drafts()[&targets].signed()[AGREEMENT], demand.to_json());
+    assert!(kinds(&p, &here, &targets).contains(&ItemKind::Agreement));
+    let text = p.difference(&here).to_string();
+    assert!(text.contains("2 of targets/releases, targets/revocations must list a bundle alike"), "{text}");
+    // The next edit of the role keeps it; asked for again it changes nothing; taken away it is gone.
+    let stands = demand.to_json();
+    let signer = sim.targets_key.again();
+    let edit = move |file| resigned(&file, |part| part[AGREEMENT] = stands.clone(), &[&signer]);
+    sim.edits.insert(RoleName::targets(), Box::new(edit));
+    let here = base(&sim);
+    let drafted = |edits: &[Edit]| propose(&here, edits).drafts()[&targets].signed().clone();
+    assert_eq!(drafted(&[Edit::Resign { role: targets.clone(), life: None }])[AGREEMENT], demand.to_json());
+    assert!(drafted(&[Edit::Demand(None)]).get(AGREEMENT).is_none());
+    let gone = propose(&here, &[Edit::Demand(None)]).difference(&here).to_string();
+    assert!(gone.contains("no agreement is demanded any more"), "{gone}");
+    let again = Proposal::new(&here, &[Edit::Demand(Some(demand))], about());
+    assert!(matches!(again, Err(EditError::NothingChanges)));
 }
 
 #[test]

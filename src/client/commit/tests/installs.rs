@@ -390,6 +390,22 @@ async fn submissions_that_make_the_state_too_large_are_refused_alone() {
     assert_eq!(world.live().await.role(&role).unwrap().role().targets().len(), 1, "the first one fits");
 }
 
+/// Releases delegates to a name that is spent, past what proposals let through.
+async fn again(world: &World, role: &RoleName, seed: u8) -> Group {
+    let (live, by, now) = (world.live().await, RoleName::releases(), world.clock.now());
+    let to = json!({
+        "name": role, "keyids": [key(seed).public_key().key_id()], "threshold": 1, "terminating": false,
+        "paths": [format!("{}:dev-*", name())],
+    });
+    let public = key(seed).public_key().clone();
+    let all = json!({"keys": {public.key_id().to_string(): public.to_tuf()}, "roles": [to]});
+    let view = View::of(&RoleFile::of(live.role(&by).unwrap()).unwrap());
+    let draft = next(&view, None, &[Change::Delegate(all)], &name().to_string(), now, now.plus(30 * DAY));
+    let home = Home::new(&[Home::RELEASES]);
+    let bytes = crate::client::signing::sign(&home.keys, &by, live.keys(&by).unwrap(), &draft).await.unwrap();
+    Group { roles: BTreeMap::from([(by, bytes)]), ..Group::default() }
+}
+
 /// `dev` is delegated to, publishes versions 1 to 3, and is taken out again. Its file of version 1.
 async fn taken_out(world: &World, dev: &RoleName) -> Bytes {
     let by = RoleName::releases;
@@ -422,13 +438,13 @@ async fn a_role_delegated_again_does_not_fall_below_its_version() {
     let world = world().await;
     let dev: RoleName = "targets/releases/dev".parse().unwrap();
     let first = taken_out(&world, &dev).await;
-    let mut group = finished(&world, &[Home::RELEASES], &[delegate(RoleName::releases(), &dev, 20)]).await;
+    let mut group = again(&world, &dev, 20).await;
     group.roles.insert(dev.clone(), first);
     push_group(&world, &group).await;
     disturbs_nobody(&world, "Stale").await;
     assert_eq!(world.live().await.trusted().pin(&dev).unwrap().version.get(), 3);
     // Delegated to again, with the same key, its last file counts.
-    at_once(&world, &world.owner, &[delegate(RoleName::releases(), &dev, 20)]).await.unwrap();
+    commit(&world, &world.owner, &again(&world, &dev, 20).await).await.unwrap();
     assert_eq!(world.live().await.role(&dev).unwrap().version().get(), 3);
 }
 
@@ -437,13 +453,13 @@ async fn a_role_delegated_again_to_another_key_brings_a_file_or_is_refused() {
     let world = world().await;
     let dev: RoleName = "targets/releases/dev".parse().unwrap();
     taken_out(&world, &dev).await;
-    let mut group = finished(&world, &[Home::RELEASES], &[delegate(RoleName::releases(), &dev, 21)]).await;
+    let mut group = again(&world, &dev, 21).await;
     push_group(&world, &group).await;
     disturbs_nobody(&world, "targets/releases/dev").await;
     let at_once = at_once(&world, &world.owner, &[delegate(RoleName::releases(), &dev, 21)]).await;
     assert!(at_once.unwrap_err().to_string().contains("targets/releases/dev"));
     // With a file above the last one it goes in.
-    group = finished(&world, &[Home::RELEASES], &[delegate(RoleName::releases(), &dev, 21)]).await;
+    group = again(&world, &dev, 21).await;
     group.roles.insert(dev.clone(), file(&world, &dev, 4, 21).await);
     assert!(commit(&world, &world.owner, &group).await.unwrap().installed);
     assert_eq!(world.live().await.role(&dev).unwrap().version().get(), 4);

@@ -1,0 +1,127 @@
+//! Keys and thresholds, wherever a role's are named: in the root, or in each role that delegates to it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::EditError;
+use super::apply::Work;
+use super::delegations::{prune, take_roles};
+use crate::sig::{KeyId, PublicKey};
+use crate::tuf::{RoleKeys, RoleName, Root};
+
+impl Work<'_> {
+    /// Edit keys and threshold of a role wherever it is named: in the root, or in each role that delegates to it.
+    pub(super) fn keys_of(
+        &mut self,
+        role: &RoleName,
+        edit: impl Fn(&mut Map<String, Value>, &mut Map<String, Value>) -> Result<(), EditError>,
+    ) -> Result<(), EditError> {
+        if role.is_top_level() {
+            let signed = self.root()?;
+            let mut table = signed["keys"].as_object().cloned().unwrap_or_default();
+            let object = signed["roles"][role.as_str()].as_object_mut();
+            edit(&mut table, object.ok_or_else(|| EditError::NoRole(role.clone()))?)?;
+            signed["keys"] = Value::Object(table);
+            let used: BTreeSet<String> =
+                signed["roles"].as_object().into_iter().flatten().flat_map(|(_, r)| ids(r)).collect();
+            let Some(table) = signed["keys"].as_object_mut() else { return Ok(()) };
+            table.retain(|id, _| used.contains(id));
+            return Ok(());
+        }
+        let delegators: BTreeSet<RoleName> =
+            self.base.roles().keys().chain(self.roles.keys()).cloned().collect();
+        let mut found = false;
+        for by in delegators {
+            let Ok(mut all) = self.delegations(&by) else { continue };
+            let mut table = all["keys"].as_object().cloned().unwrap_or_default();
+            let mut list = take_roles(&mut all);
+            let object = list.iter_mut().find(|d| d["name"] == role.as_str());
+            let Some(object) = object.and_then(Value::as_object_mut) else { continue };
+            edit(&mut table, object)?;
+            all["roles"] = list.into();
+            all["keys"] = Value::Object(table);
+            prune(&mut all);
+            self.set_delegations(&by, all);
+            found = true;
+        }
+        if found { Ok(()) } else { Err(EditError::NoRole(role.clone())) }
+    }
+}
+
+pub(super) fn ids(role: &Value) -> Vec<String> {
+    let list = role["keyids"].as_array().into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The id under which a table lists a key, whatever it is called.
+pub(super) fn id_of(table: &Map<String, Value>, key: &PublicKey) -> Option<String> {
+    table.iter().find(|(_, v)| PublicKey::from_tuf(v).as_ref() == Ok(key)).map(|(id, _)| id.clone())
+}
+
+pub(super) fn add_key(
+    table: &mut Map<String, Value>,
+    object: &mut Map<String, Value>,
+    role: &RoleName,
+    key: &PublicKey,
+) -> Result<(), EditError> {
+    let id = id_of(table, key).unwrap_or_else(|| key.key_id().to_string());
+    table.entry(id.clone()).or_insert_with(|| key.to_tuf());
+    let list = object.entry("keyids").or_insert_with(|| json!([]));
+    let there = list.as_array().into_iter().flatten().any(|i| *i == id);
+    match list.as_array_mut() {
+        Some(list) if !there => list.push(json!(id)),
+        _ => return Err(EditError::KeyThere { role: role.clone(), key: key.key_id() }),
+    }
+    Ok(())
+}
+
+pub(super) fn remove_key(
+    object: &mut Map<String, Value>,
+    role: &RoleName,
+    key: &KeyId,
+) -> Result<(), EditError> {
+    let list = object.get_mut("keyids").and_then(Value::as_array_mut);
+    let before = list.as_ref().map_or(0, |l| l.len());
+    let after = list.map_or(0, |list| {
+        list.retain(|id| *id != key.as_str());
+        list.len()
+    });
+    if after == before {
+        return Err(EditError::NoKey { role: role.clone(), key: key.clone() });
+    }
+    Ok(())
+}
+
+pub(super) fn check_threshold(role: &RoleName, keys: Option<&RoleKeys>) -> Result<(), EditError> {
+    let Some(keys) = keys else { return Err(EditError::NoRole(role.clone())) };
+    let distinct = keys.distinct();
+    if keys.threshold == 0 || keys.threshold as usize > distinct {
+        return Err(EditError::Threshold { role: role.clone(), threshold: keys.threshold, keys: distinct });
+    }
+    Ok(())
+}
+
+/// That two roles have no key in common, unless the published root already says so.
+pub(super) fn apart_from(
+    role: &RoleName,
+    keys: &RoleKeys,
+    other: &RoleName,
+    others: Option<&RoleKeys>,
+    published: &Root,
+) -> Result<(), EditError> {
+    let material =
+        |keys: &RoleKeys| -> BTreeSet<PublicKey> { keys.keys.values().flatten().cloned().collect() };
+    let Some(others) = others else { return Ok(()) };
+    let was = match (published.keys(role), published.keys(other)) {
+        (Some(a), Some(b)) => material(a).intersection(&material(b)).cloned().collect(),
+        _ => BTreeSet::new(),
+    };
+    let shared = material(keys).intersection(&material(others)).find(|k| !was.contains(*k)).cloned();
+    match shared {
+        Some(key) => {
+            Err(EditError::SharedKey { key: key.key_id(), role: role.clone(), other: other.clone() })
+        }
+        None => Ok(()),
+    }
+}
