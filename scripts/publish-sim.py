@@ -4,7 +4,8 @@
 Publishers, withdrawers and renewal jobs interleave at every registry request; some crash, some sleep, an
 attacker puts old submissions back, a registry may serve an old state. The rules under test are those of
 docs/adr/0003-publishing-without-compare-and-swap.md; `classify`, `merge`, `fold`, `sign` and `work` below are
-the reference for the implementation and keep the names of that page.
+the reference for the implementation and keep the names of that page. A group (docs/adr/0009) is finished files of
+several roles in one submission: `stand` says whether it follows, as a whole or not at all.
 
     python3 scripts/publish-sim.py                      every scenario, 2,000 runs each
     python3 scripts/publish-sim.py --self-test          a small fixed set (CI); exit 1 on a violation
@@ -26,7 +27,9 @@ MAX_SUBMISSIONS = 256 # files fetched and judged in one round
 READ_TO_PUT = 600     # seconds: older reads are not committed on
 SETTLED = 3600        # seconds: a submission may go once a live state signed that long ago holds it
 PUT_TIMEOUT = 300     # seconds: a PUT has landed, or never will
-ROLES = ("releases", "revocations")
+ROLES = ("releases", "revocations", "targets")
+KEYS = ("releases", "revocations")     # whoever commits may hold these; targets is signed offline and comes in groups
+GROUP = "group"
 
 READ, PUT_SUBMISSION, PUT_STATE, DELETE = "read", "put submission", "put state", "delete"     # requests
 IN, FORWARD, FORK, STALE = "already-in", "fast-forward", "fork", "stale"
@@ -45,6 +48,8 @@ RULES = {
     "no-clock-version": "timestamp version = known + 1, without the signing time",
     "no-version-in-tag": "the tag of a submission names its hash only",
     "sign-on-live": "a publisher signs on the live file without folding what is pending first",
+    "delegations-by-content": "judge the delegations of targets like entries: one of two values is 'in' or 'newer'",
+    "no-whole-groups": "take the files of a group one by one, as far as each follows",
     "no-look-before-put": "do not look at the state once more just before its PUT",
 }
 
@@ -85,6 +90,18 @@ class Op:
     path: str
     value: str         # None: withdraw the path
     past: frozenset    # ops that the signer knew
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished files of several roles, signed offline: `top`, of targets, and what goes with it."""
+    hash: str
+    files: tuple
+    ops: tuple         # (role, op) that each file adds
+
+    @property
+    def tag(self):
+        return GROUP, self.files[0].version, self.hash
 
 
 class View:
@@ -161,6 +178,8 @@ def classify(base, file):
         return STALE, 0
     if base.file and base.file.hash in file.ancestors:
         return FORWARD, common
+    if file.role not in KEYS and not RULE["delegations-by-content"] and file.entries != base.entries:
+        return FORK, common                     # one value that nobody merges: only a descendant replaces it
     if not RULE["no-cover"]:
         entries, withdrawn, _ = merge(base, file, common)
         if content(entries, withdrawn) == base.content() and file.version <= base.version:
@@ -227,6 +246,33 @@ def sign(world, view, highest, changes=()):
     return RoleFile(view.role, world.new_hash(), version, entries, withdrawn, ancestors, view.parent, frozenset(ops))
 
 
+def stand(group, at, taken, live, memory, seen, keys):
+    """How a group stands: (IN, seen), (FORWARD, what is seen with it) or (STALE, seen). `at`: the files as the groups before it
+    have left them, `taken`: what they brought."""
+    if RULE["no-whole-groups"]:
+        with_it = {role: list(files) for role, files in seen.items()}
+        for file in group.files:
+            with_it[file.role].append(file)
+        missing = any(classify(View(live.roles[file.role]), file)[0] != IN for file in group.files)
+        return (FORWARD if missing else IN), with_it
+    rest = []
+    for file in group.files:
+        verdict, _ = classify(View(at[file.role]), file)
+        if verdict == STALE or verdict == FORK and file.role not in KEYS:
+            return STALE, seen
+        if verdict != IN:
+            rest.append(file)
+    if not rest:
+        return IN, seen
+    with_it = {role: seen[role] + [file for file in rest if file.role == role] for role in ROLES}
+    for file in rest + taken:                   # what groups before it brought stays in
+        remembered = memory.roles[file.role] if memory else None
+        view, _, _ = fold(live.roles[file.role], remembered, with_it[file.role], file.role in keys)
+        if classify(view, file)[0] != IN:
+            return STALE, seen
+    return FORWARD, with_it
+
+
 # ---------------------------------------------------------------------------------------------------------
 # The registry and the people
 
@@ -245,6 +291,7 @@ class World:
         self.state = State(roles, self.now, self.now)
         self.history = [self.state]             # every state that was served
         self.every_file = []                    # every submission that was ever PUT
+        self.every_group, self.installed, self.bad = [], [], set()
         self.count = Counter()
         self.readers = [self.state] * 3
         self.finished_on = set()                # timestamps whose committer has finished its read-back
@@ -263,6 +310,15 @@ class World:
         self.state = state
         self.history.append(state)
 
+    def look_at(self, groups, roles, before):
+        """Whoever takes the targets file of a group in takes the rest. (A later one may have come by itself, from signers who knew
+        of it; then the rest is for a holder of the key.)"""
+        for group in groups:
+            there = [op.id in roles[role].ops for role, op in group.ops]
+            newly = roles["targets"].hash == group.files[0].hash and not any(group.ops[0][1].id in state.roles["targets"].ops for state in before)
+            if newly and there[0] and not all(there):
+                self.bad.add("a group is taken in parts")
+
     def tags(self):
         """The submissions that a tag list shows: on some registries it lags behind the PUTs."""
         if self.rnd.random() < self.scenario.lag:
@@ -274,6 +330,25 @@ class World:
         self.put_at[(file.role, file.version, file.hash)] = self.now
         self.every_file.append(file)
         self.put_ops |= file.ops
+
+    def put_group(self, group):
+        self.submissions[group.tag] = group
+        self.put_at[group.tag] = self.now
+        if group not in self.every_group:
+            self.every_group.append(group)
+
+    def propose(self, name, with_releases):
+        """Offline people sign a group on the state that they see."""
+        name = f"{name}-{len(self.ops)}"        # who begins anew after a crash proposes something else
+        changes = [("targets", "", name)] + ([("releases", f"@{name}", name)] if with_releases else [])
+        files, ops = [], []
+        for role, path, value in changes:
+            view = View(self.state.roles[role])
+            op = Op(len(self.ops), role, path, value, frozenset(view.ops))
+            self.ops.append(op)
+            ops.append((role, op))
+            files.append(sign(self, view, 0, [op]))
+        return Group(self.new_hash(), tuple(files), tuple(ops))
 
 
 @dataclass
@@ -292,9 +367,9 @@ def below(state, memory):
     return state.timestamp < memory.timestamp or any(state.roles[r].version < memory.roles[r].version for r in ROLES)
 
 
-def work(world, home, intents=(), renew=False, clean=False, again=()):
-    """One run of publish, withdraw or renew. A generator: at every request others may run, and it may crash.
-    `again`: roles past half their life, signed anew without a change."""
+def work(world, home, intents=(), renew=False, clean=False, again=(), install=None):
+    """One run of publish, withdraw, renew or commit (of a group). A generator: at every request others may run, and it may
+    crash. `again`: roles past half their life, signed anew without a change."""
     first_live, unsigned, committed, again, mine = None, list(intents), False, set(again), []
     for turn in range(MAX_ROUNDS):
         world.count["rounds"] += 1
@@ -313,8 +388,12 @@ def work(world, home, intents=(), renew=False, clean=False, again=()):
         if RULE["no-relist"] and turn > 0:
             listed = {}
         seen = {role: [file for file in mine if file.role == role] for role in ROLES}
-        for tag, file in sorted(listed.items()):
+        groups = [] if not install else [install]
+        for tag, file in sorted(listed.items(), key=lambda item: item[0]):
             role, version, hash = tag
+            if role == GROUP:
+                groups += [file] if home.online and (not install or file.hash != install.hash) else []
+                continue
             known = View(live.roles[role]).family
             if hash in known:
                 continue                        # already in: known from the tag alone
@@ -330,6 +409,21 @@ def work(world, home, intents=(), renew=False, clean=False, again=()):
         if world.now - read_at > READ_TO_PUT and not RULE["no-ten-minutes"]:
             world.count["started over"] += 1
             continue                            # what is signed on an old read may be stale before it is PUT
+        # Take groups in: one's own first, then as the tags come.
+        installed, at, taken = False, dict(live.roles), []
+        for group in groups:
+            verdict, with_it = stand(group, at, taken, live, memory, seen, home.keys)
+            if group is install:
+                installed = verdict == IN
+                if verdict == STALE:
+                    world.count["groups refused"] += 1
+                    return
+                if group.tag not in listed:
+                    yield PUT_SUBMISSION
+                    world.put_group(group)
+            if verdict == FORWARD and home.online:
+                newer = [f for f in group.files if classify(View(at[f.role]), f)[0] != IN]
+                seen, at, taken = with_it, at | {file.role: file for file in newer}, taken + newer
         # Fold, sign what is missing, submit it.
         roles, signed, pending = {}, [], []
         for role in ROLES:
@@ -361,7 +455,8 @@ def work(world, home, intents=(), renew=False, clean=False, again=()):
                 world.put_submission(file)
                 mine.append(file)               # takes part from now on, listed or not
         for file in pending:
-            if (file.role, file.version, file.hash) not in listed:      # of live or memory, its submission gone
+            # Of live or memory, its submission gone. A file of targets goes with its group, or not at all.
+            if (file.role, file.version, file.hash) not in listed and file.role in KEYS:
                 yield PUT_SUBMISSION
                 world.put_submission(file)
                 world.count["submitted again"] += 1
@@ -376,6 +471,11 @@ def work(world, home, intents=(), renew=False, clean=False, again=()):
             home.memory = live
             world.count["forks left to a holder of the key"] += len(pending)
             world.finished_on.add(live.timestamp)
+            if installed:
+                world.installed.append(install)
+                if install.ops[0][1].id not in live.roles["targets"].ops:
+                    world.bad.add("said to be installed and not in")
+                world.count["groups installed"] += 1
             if clean or RULE["delete-at-once"]:
                 yield from tidy(world, world.now + home.skew, first_live, live, listed)
             return
@@ -389,6 +489,7 @@ def work(world, home, intents=(), renew=False, clean=False, again=()):
             continue
         version = known + 1 if RULE["no-clock-version"] else max(known + 1, world.now + home.skew)
         new = State(roles, version, world.now + home.skew)
+        world.look_at(groups, roles, [live] + ([memory] if memory else []))
         home.memory = new                       # before the PUT: a crash must not lose the floor
         if RULE["no-ten-minutes"]:
             yield READ                          # ... and however long the PUT takes
@@ -414,8 +515,15 @@ def tidy(world, now, first_live, live, listed):
         return
     if first_live.at > now - SETTLED and not RULE["delete-at-once"]:
         return
-    for tag, file in sorted(listed.items()):
+    for tag, file in sorted(listed.items(), key=lambda item: item[0]):
         role, version, _ = tag
+        if role == GROUP:
+            states = (first_live, live)
+            settled = all(classify(View(s.roles[f.role]), f)[0] == IN for s in states for f in file.files)
+            if settled or version <= first_live.roles["targets"].version - WINDOW:
+                yield DELETE
+                world.count["deleted"] += world.submissions.pop(tag, None) is not None
+            continue
         settled = all(classify(View(state.roles[role]), file)[0] == IN for state in (first_live, live))
         if settled or version <= first_live.roles[role].version - WINDOW:
             yield DELETE
@@ -439,6 +547,7 @@ class Scenario:
     sleep: float = .004      # at every request: up to two hours
     gap: int = 60            # seconds, at most, between the runs of a home
     lag: float = 0           # share of the tag lists that miss what was PUT in the last 30 seconds
+    owners: int = 0          # homes that commit groups which were signed offline some time before
     attacker: int = 0        # old submissions put back
     deceived: int = 0        # homes that are served old states half of the time
     deletable: bool = True
@@ -456,6 +565,10 @@ SCENARIOS = {
     "replay": Scenario("old submissions are put back all the time", attacker=30, withdraw=.35, jobs=3),
     "hours": Scenario("runs spread over days: submissions are deleted", jobs=4, gap=20_000, sleep=.03, attacker=10),
     "deceived": Scenario("a registry serves old states to two signers", deceived=2, jobs=3, gap=10_000),
+    "groups": Scenario("groups of targets and releases among publishers and withdrawers", full=2, submitters=1, owners=3,
+                       gap=600, attacker=6),
+    "rivals": Scenario("groups that were signed on one state, committed at once", full=2, submitters=0, online_only=2, owners=4,
+                       jobs=3, gap=5, crash=.02),
     "lag": Scenario("tag lists lag behind", lag=.5, gap=20),
     "keep": Scenario("nothing can be deleted", deletable=False, jobs=3),
     "long": Scenario("over a hundred publications, replays of all ages", full=3, submitters=1, jobs=30, gap=600,
@@ -470,7 +583,7 @@ SLOW = {"storm": 10, "long": 10, "long-keep": 10, "archive": 200}
 
 # The self-test leaves out each of these rules and expects a violation: a checker that finds nothing must not pass.
 SENTINELS = {"no-submit": "held", "delete-at-once": "held", "no-withdrawals": "replay", "no-set-version": "crowd",
-             "no-clock-version": "held", "no-relist": "storm"}
+             "no-clock-version": "held", "no-relist": "storm", "no-whole-groups": "groups", "delegations-by-content": "groups"}
 
 
 def simulate(scenario, seed):
@@ -480,10 +593,12 @@ def simulate(scenario, seed):
     for kind, number, keys, online in (("full", scenario.full, {"releases"}, True),
                                        ("submitter", scenario.submitters, {"releases"}, False),
                                        ("renew", scenario.online_only, set(), True),
+                                       ("owner", scenario.owners, set(), None),
                                        ("security", 1, {"revocations"}, False)):
         for i in range(number):
-            homes.append(Home(f"{kind}{i}", frozenset(keys), online, world.state, skew=rnd.randint(-120, 120)))
-    keeper = Home("keeper", frozenset(ROLES), True, world.state)   # scheduled renewal that also holds the role keys
+            online_here = i % 2 == 0 if online is None else online     # every second owner only submits
+            homes.append(Home(f"{kind}{i}", frozenset(keys), online_here, world.state, skew=rnd.randint(-120, 120)))
+    keeper = Home("keeper", frozenset(KEYS), True, world.state)   # scheduled renewal that also holds the role keys
     for home in rnd.sample([h for h in homes if h.keys], scenario.deceived):
         home.deceived = True
 
@@ -493,6 +608,10 @@ def simulate(scenario, seed):
             yield "start"
             if home.keys == {"revocations"}:
                 yield from work(world, home, [("revocations", f"revoked-{home.name}-{job}", "x")])
+            elif home.name.startswith("owner"):
+                group = world.propose(f"{home.name}-{job}", rnd.random() < .7)
+                yield "start"
+                yield from work(world, home, install=group)
             elif not home.keys:
                 yield from work(world, home, renew=True, clean=True)
             elif rnd.random() < .1:
@@ -515,8 +634,9 @@ def simulate(scenario, seed):
         for _ in range(scenario.attacker):
             yield "start"
             if world.every_file:
-                file = rnd.choice(world.every_file)
-                world.submissions[(file.role, file.version, file.hash)] = file
+                file = rnd.choice(world.every_file + world.every_group)
+                tag = file.tag if isinstance(file, Group) else (file.role, file.version, file.hash)
+                world.submissions[tag] = file
                 world.count["replayed"] += 1
 
     def keep():
@@ -571,7 +691,7 @@ def simulate(scenario, seed):
     # The end: the renewal jobs run once more, then one holder of the role keys commits.
     early = check_entries(world, ("releases",)) if scenario.whole else set()
     world.now += 300                            # clocks differ by up to two minutes
-    for home in [h for h in homes if h.online and not h.keys] + [keeper]:
+    for home in [h for h in homes if h.online and not h.keys and not h.name.startswith("owner")] + [keeper]:
         home.deceived = False
         for _ in work(world, home, renew=home is keeper):
             world.now += 1
@@ -587,17 +707,42 @@ def read(world, index):
         world.readers[index] = world.state
 
 
+def overtaken(state, memory):
+    """A rival of the targets file that a reader took came later: nobody here may sign above both. Readers keep what they have
+    until its signers go on."""
+    rival = classify(View(state.roles["targets"]), memory.roles["targets"])[0] == FORK
+    return rival and state.timestamp >= memory.timestamp
+
+
 def check(world):
     """The properties, against the truth. Returns the names of those that do not hold."""
-    bad = check_entries(world, ROLES)
+    bad = world.bad | check_entries(world, KEYS) | check_groups(world)
     if world.state.timestamp < max(s.timestamp for s in world.history):
         bad.add("timestamp below what was served")
-    if any(below(world.state, memory) for memory in world.readers):
-        bad.add("a reader cannot go on")
+    for memory in world.readers:
+        if overtaken(world.state, memory):
+            world.count["readers wait for the signers of targets"] += 1
+        elif below(world.state, memory):
+            bad.add("a reader cannot go on")
     if world.count["gave up"]:
         bad.add("a commit did not end")
     if world.count["over the cap"]:
         bad.add("more submissions than are looked at")
+    return bad
+
+
+def check_groups(world):
+    """A group is in as a whole, and one that was said to be installed is in or was beaten by a rival of its own time."""
+    bad, ops = set(), {role: world.state.roles[role].ops for role in ROLES}
+    for group in world.every_group:
+        there = [op.id in ops[role] for role, op in group.ops]
+        if there[0] and not all(there):
+            bad.add("a group is torn")
+    for group in world.installed:
+        top = group.ops[0][1]
+        rivals = (g.ops[0][1] for g in world.every_group if g.hash != group.hash and g.ops[0][1].id in ops["targets"])
+        if top.id not in ops["targets"] and all(top.id in r.past or r.id in top.past for r in rivals):
+            bad.add("an installed group is lost")
     return bad
 
 
