@@ -2,6 +2,8 @@
 
 mod terms;
 
+pub(super) use terms::check as check_terms;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -244,9 +246,6 @@ fn judge(
     let Some((at, bytes)) = seats.get(&role).zip(files.get(name).cloned()) else {
         return Fetched::Invalid(format!("{role} is no role of the collection"));
     };
-    if bytes.len() as u64 > terms::most_bytes(&role) {
-        return Fetched::Invalid(format!("a role file of {} bytes", bytes.len()));
-    }
     files.retain(|_| false);
     let submission = match Submission::of(&role, &at.keys, &bytes, files) {
         Ok(submission) => submission,

@@ -8,7 +8,7 @@ use super::joined::newest;
 use super::round::Round;
 use super::{Committer, Job, Ledger, Reason, WorkError};
 use crate::client::signing::{can_sign, require};
-use crate::client::submission::{Fetched, Submission, SubmissionTag, pack_group};
+use crate::client::submission::{Fetched, Submission, SubmissionTag, check_terms, pack_group};
 use crate::sig::json;
 use crate::tuf::lineage::{self, RoleFile, Verdict, View, genesis};
 use crate::tuf::proposal::{Base, Group, RoleAt, install};
@@ -195,8 +195,9 @@ impl Committer<'_> {
                 Ok(lineage) => lineage,
                 Err(fault) => return not(role, file.version(), Reason::Invalid(fault.to_string())),
             };
-            let verdict = match with.roles.get(role) {
-                Some(at) => lineage::classify(&view(role, &at.file)?, &lineage).verdict,
+            let there = with.roles.get(role).map(|at| view(role, &at.file)).transpose()?;
+            let verdict = match &there {
+                Some(base) => lineage::classify(base, &lineage).verdict,
                 // It was delegated to before: what the snapshot lists of it stays the floor.
                 None => match pins.get(role) {
                     Some(pin) if file.version() < pin.version => Verdict::Stale,
@@ -208,13 +209,19 @@ impl Committer<'_> {
                 },
             };
             match verdict {
+                // Beside what is there, with the same entries: it is in only if it says nothing else, as how long it is valid.
+                Verdict::AlreadyIn
+                    if there.as_ref().is_some_and(|base| {
+                        !base.knows(lineage.hash()) && !lineage::says_the_same(base, &lineage)
+                    }) =>
+                {
+                    return not(role, file.version(), Reason::Stale);
+                }
                 Verdict::AlreadyIn => continue,
                 Verdict::Stale => return not(role, file.version(), Reason::Stale),
                 Verdict::Ahead => return not(role, file.version(), Reason::Ahead),
                 // To whom a role delegates is one value, and is never merged with another one.
-                Verdict::Fork
-                    if with.roles.get(role).is_some_and(|at| delegations(&file) != delegations(&at.file)) =>
-                {
+                Verdict::Fork if there.as_ref().is_some_and(|b| lineage::delegates_beside(b, &lineage)) => {
                     return not(role, file.version(), Reason::Stale);
                 }
                 Verdict::FastForward | Verdict::Fork => {}
@@ -234,6 +241,12 @@ impl Committer<'_> {
             Ok(installed) => installed,
             Err(e) => return not(&e.role, top, Reason::Invalid(e.to_string())),
         };
+        for role in rest.roles.keys() {
+            let Some(at) = installed.roles.get(role) else { continue };
+            if let Err(why) = check_terms(self.collection, role, &at.seat(), &at.file, now) {
+                return not(role, top, Reason::Invalid(why));
+            }
+        }
         let old = std::mem::replace(&mut with.roles, installed.roles);
         with.vacant = installed.vacant;
         let mut rotated = Vec::new();
@@ -330,11 +343,7 @@ impl Committer<'_> {
 /// Whether a submission changes to whom its role delegates.
 fn delegates_anew(round: &Round, s: &Submission) -> bool {
     let Some(at) = round.roles.get(&s.role) else { return false };
-    delegations(&s.file) != delegations(&at.file)
-}
-
-fn delegations(file: &Metadata<Targets>) -> Option<&serde_json::Value> {
-    file.signed().get("delegations")
+    view(&s.role, &at.file).is_ok_and(|base| lineage::redelegates(&base, &s.lineage))
 }
 
 fn view(role: &RoleName, file: &Metadata<Targets>) -> Result<View, TufError> {

@@ -13,6 +13,7 @@ use super::{Committer, Ledger, Reason, WorkError};
 use crate::client::state::{self, Kind};
 use crate::client::submission::Submission;
 use crate::client::whole::{RoleAt, Whole, is_own_file, reach};
+use crate::trust::RevocationList;
 use crate::tuf::lineage;
 use crate::tuf::proposal::{Base, Group, install};
 use crate::tuf::{
@@ -144,7 +145,13 @@ impl Committer<'_> {
                     w.role(role).and_then(|f| f.role().targets().get(path)).is_some_and(|t| t == target)
                 };
                 match bytes {
-                    Some(bytes) => files.put_target(path.clone(), bytes),
+                    Some(bytes) => {
+                        if *path == self.collection.revocations_path() && !known.iter().any(published) {
+                            let unreadable = |why| format!("its {path} cannot be read: {why}");
+                            RevocationList::parse(&bytes).map_err(unreadable)?;
+                        }
+                        files.put_target(path.clone(), bytes);
+                    }
                     None if known.iter().any(published) => {}
                     None => return Err(format!("it lists {path}, and nobody has that file")),
                 }

@@ -11,18 +11,22 @@ const MAX_DELEGATE_FILE: u64 = 1024 * 1024;
 const CLOCKS: i64 = 600;
 
 /// Largest file of a role.
-pub(super) fn most_bytes(role: &RoleName) -> u64 {
+fn most_bytes(role: &RoleName) -> u64 {
     if is_delegate(role) { MAX_DELEGATE_FILE } else { Limits::default().targets_bytes }
 }
 
 /// That a file keeps the terms on which its role was delegated, and lists what can be read.
-pub(super) fn check(
+pub(in crate::client) fn check(
     collection: &CollectionName,
     role: &RoleName,
     seat: &Seat,
     file: &Metadata<Targets>,
     now: UnixTime,
 ) -> Result<(), String> {
+    let size = file.bytes().len() as u64;
+    if size > most_bytes(role) {
+        return Err(format!("a role file of {size} bytes"));
+    }
     let Some(terms) = &seat.terms else { return Ok(()) };
     bundles(collection, file.role().targets()).map_err(|fault| fault.to_string())?;
     let most = now.plus(CLOCKS).plus(i64::try_from(terms.lifetime).unwrap_or(i64::MAX));

@@ -187,9 +187,13 @@ impl View {
         file.demand().is_some() && file.demand() != self.demand()
     }
 
-    /// Whether both demand something, and not the same: one value, never merged with another.
-    fn contradicts(&self, file: &RoleFile) -> bool {
-        self.demand().is_some() && self.lacks_demand_of(file)
+    /// Whether both say something that is one value, never merged with another: what they demand, to whom they delegate.
+    fn contradicts(&self, file: &RoleFile, common: u64) -> bool {
+        let rivals = || {
+            let m = merge((&self.content, self.version), (&file.content, file.version), common);
+            m.losers.iter().any(|l| l.path == DELEGATIONS)
+        };
+        (self.demand().is_some() && self.lacks_demand_of(file)) || rivals()
     }
 
     fn forward(&mut self, file: &RoleFile) {
@@ -230,17 +234,59 @@ pub fn classify(base: &View, file: &RoleFile) -> Standing {
     let (ours, theirs) = ((&base.content, base.version), (&file.content, file.version));
     if file.version <= base.version && !base.lacks_demand_of(file) {
         let m = merge(ours, theirs, common);
-        if m.content.same(&base.content) {
+        if m.content.same(&base.content) && !loses_what_is_one_value(&m.losers) {
             return Standing { verdict: Verdict::AlreadyIn, common, losers: m.losers };
         }
     }
     if file.version >= base.version && (base.demand().is_none() || base.demand() == file.demand()) {
         let m = merge(theirs, ours, common);
-        if m.content.same(&file.content) {
+        if m.content.same(&file.content) && !loses_what_is_one_value(&m.losers) {
             return Standing { verdict: Verdict::FastForward, common, losers: m.losers };
         }
     }
     plain(Verdict::Fork, common)
+}
+
+/// Whether one of the values that do not stay is more than another bundle for a tag: to whom the role delegates, or a file of
+/// the whole collection. Nobody's is passed over as if it were in.
+fn loses_what_is_one_value(losers: &[Loser]) -> bool {
+    losers.iter().any(|l| l.path == DELEGATIONS || l.lost["custom"]["bulla"]["claim"].is_null())
+}
+
+/// Whether taking `file` in would change to whom the role of `base` delegates, or cannot be done because both have changed it.
+pub fn redelegates(base: &View, file: &RoleFile) -> bool {
+    let (ours, theirs) = (base.content.entry(DELEGATIONS), file.content.entry(DELEGATIONS));
+    if ours.map(Entry::value) == theirs.map(Entry::value) {
+        return false;
+    }
+    let standing = classify(base, file);
+    match standing.verdict {
+        Verdict::FastForward => true,
+        Verdict::Fork => {
+            let m = merge((&base.content, base.version), (&file.content, file.version), standing.common);
+            let kept = m.content.entry(DELEGATIONS).map(Entry::value);
+            kept != ours.map(Entry::value) || m.losers.iter().any(|l| l.path == DELEGATIONS)
+        }
+        Verdict::AlreadyIn | Verdict::Stale | Verdict::Ahead => false,
+    }
+}
+
+/// Whether both have changed to whom the role delegates, each without the other.
+pub fn delegates_beside(base: &View, file: &RoleFile) -> bool {
+    let standing = classify(base, file);
+    let ours = (&base.content, base.version);
+    let m = merge(ours, (&file.content, file.version), standing.common);
+    standing.verdict == Verdict::Fork && m.losers.iter().any(|l| l.path == DELEGATIONS)
+}
+
+/// Whether `file` says what the file of `base` says, but for its version and lineage.
+pub fn says_the_same(base: &View, file: &RoleFile) -> bool {
+    let rest = |rest: &Map<String, Value>| {
+        let mut rest = rest.clone();
+        rest.remove("version");
+        rest
+    };
+    rest(&base.rest) == rest(&file.rest)
 }
 
 /// Join the live file, the remembered one and the submissions of one role. Without the role's key (`may_merge` false) forks
@@ -266,7 +312,7 @@ pub fn fold(
                 losers.extend(standing.losers);
                 view.forward(file);
             }
-            Verdict::Fork if may_merge && !view.contradicts(file) => {
+            Verdict::Fork if may_merge && !view.contradicts(file, standing.common) => {
                 let ours = (&view.content, view.version);
                 let m = merge(ours, (&file.content, file.version), standing.common);
                 losers.extend(m.losers);

@@ -5,13 +5,13 @@ use crate::client::ceremony::{CeremonyError, Desk, Done};
 use crate::tuf::proposal::{About, Edit, EditError, Place, Proposal};
 use crate::tuf::{PathPattern, Paths, RoleKeys, Target};
 
-const ALL: &[u8] = &[Home::ROOT, Home::TARGETS, Home::RELEASES, Home::ONLINE];
+pub(super) const ALL: &[u8] = &[Home::ROOT, Home::TARGETS, Home::RELEASES, Home::ONLINE];
 
 fn about(world: &World) -> About {
     About { description: "test".into(), by: "tester".into(), at: world.clock.now() }
 }
 
-fn add(role: RoleName, seed: u8) -> Edit {
+pub(super) fn add(role: RoleName, seed: u8) -> Edit {
     Edit::AddKey { role, key: key(seed).public_key().clone() }
 }
 
@@ -23,7 +23,7 @@ fn rotate(role: RoleName, from: u8, to: u8) -> Vec<Edit> {
     vec![add(role.clone(), to), remove(role, from)]
 }
 
-async fn at_once(world: &World, home: &Home, edits: &[Edit]) -> Result<Done, CeremonyError> {
+pub(super) async fn at_once(world: &World, home: &Home, edits: &[Edit]) -> Result<Done, CeremonyError> {
     let (collection, memories) = (name(), [home.memory()]);
     let desk = desk(world, &collection, &memories, home);
     desk.at_once(|_| Ok::<_, EditError>(edits.to_vec()), &about(world)).await
@@ -47,7 +47,7 @@ fn desk<'a>(
 }
 
 /// A proposal that these keys signed, as finished files.
-async fn finished(world: &World, keys: &[u8], edits: &[Edit]) -> crate::tuf::proposal::Group {
+pub(super) async fn finished(world: &World, keys: &[u8], edits: &[Edit]) -> crate::tuf::proposal::Group {
     let (collection, home) = (name(), world.home(keys));
     let memories = [home.memory()];
     let desk = desk(world, &collection, &memories, &home);
@@ -56,7 +56,7 @@ async fn finished(world: &World, keys: &[u8], edits: &[Edit]) -> crate::tuf::pro
     p.complete(&base).unwrap()
 }
 
-async fn commit(
+pub(super) async fn commit(
     world: &World,
     home: &Home,
     group: &crate::tuf::proposal::Group,
@@ -277,9 +277,9 @@ async fn proposals_are_left_where_keys_are_missing() {
     assert_eq!(world.submissions().await, 0);
 }
 
-type Group = crate::tuf::proposal::Group;
+pub(super) type Group = crate::tuf::proposal::Group;
 
-fn delegate(by: RoleName, role: &RoleName, seed: u8) -> Edit {
+pub(super) fn delegate(by: RoleName, role: &RoleName, seed: u8) -> Edit {
     Edit::Delegate {
         by,
         role: role.clone(),
@@ -303,14 +303,14 @@ async fn file(world: &World, role: &RoleName, version: u64, seed: u8) -> Bytes {
     crate::client::signing::sign(&Home::new(&[seed]).keys, role, &keys, &draft).await.unwrap()
 }
 
-async fn push_group(world: &World, group: &Group) {
+pub(super) async fn push_group(world: &World, group: &Group) {
     let tag = SubmissionTag::of_group(group).unwrap().tag(&name()).unwrap();
     let packed = crate::client::submission::pack_group(group).unwrap();
     Known::new(&*world.store).push(&packed, Some(&tag)).await.unwrap();
 }
 
 /// What is submitted is refused for a reason that holds `why`, and everybody else goes on.
-async fn disturbs_nobody(world: &World, why: &str) {
+pub(super) async fn disturbs_nobody(world: &World, why: &str) {
     let renewed = world.renew(&world.home(&[Home::ONLINE]), &[]).await.unwrap();
     let refused = |reason: &Reason| match reason {
         Reason::Invalid(said) => said.contains(why),
