@@ -110,7 +110,9 @@ pub enum Unreadable {
     #[error("the PEM block {0} is damaged")]
     Pem(String),
     /// A PEM block of a kind that is no key bulla reads.
-    #[error("a PEM block {0} is not a key that bulla reads (PRIVATE KEY, ENCRYPTED PRIVATE KEY, PUBLIC KEY)")]
+    #[error(
+        "a PEM block {0} is not a key that bulla reads (PRIVATE KEY, ENCRYPTED PRIVATE KEY, ENCRYPTED SIGSTORE PRIVATE KEY, PUBLIC KEY)"
+    )]
     Block(String),
     /// An EC key in SEC1 form (RFC 5915), which openssl converts.
     #[error(

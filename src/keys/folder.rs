@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::cosign;
 use super::pem::{KeyBlock, key_block};
 use super::pkcs8::{self, Refused};
 use super::{
@@ -152,7 +153,7 @@ impl KeyFolder {
         let block = key_block(&text).map_err(|e| KeyError::unreadable(&path, e))?;
         let (public, private, encrypted) = match block {
             KeyBlock::Public(public) => (Some(public), false, false),
-            KeyBlock::Encrypted(_) => (public_file(&beside)?, true, true),
+            KeyBlock::Encrypted(_) | KeyBlock::Cosign(_) => (public_file(&beside)?, true, true),
             KeyBlock::Plain(der) => {
                 let key = pkcs8::read(&der).map_err(|e| KeyError::unreadable(&path, e))?;
                 (Some(key.public_key().clone()), true, false)
@@ -320,15 +321,17 @@ fn private<'a>(
     block: KeyBlock,
     password: impl FnOnce() -> Result<Password, (&'a KeyRef, super::PasswordError)>,
 ) -> Result<MemorySigner, KeyError> {
-    match block {
-        KeyBlock::Public(_) => Err(KeyError::unreadable(path, Unreadable::PublicOnly)),
-        KeyBlock::Plain(der) => pkcs8::read(&der).map_err(|e| KeyError::unreadable(path, e)),
-        KeyBlock::Encrypted(der) => match pkcs8::read_encrypted(&der, password) {
-            Ok(Ok(key)) => Ok(key),
-            Ok(Err(Refused::Password)) => Err(KeyError::WrongPassword { path: path.to_owned() }),
-            Ok(Err(Refused::File(e))) => Err(KeyError::unreadable(path, e)),
-            Err((key, reason)) => Err(no_password(key, reason)),
-        },
+    let opened = match block {
+        KeyBlock::Public(_) => return Err(KeyError::unreadable(path, Unreadable::PublicOnly)),
+        KeyBlock::Plain(der) => return pkcs8::read(&der).map_err(|e| KeyError::unreadable(path, e)),
+        KeyBlock::Encrypted(der) => pkcs8::read_encrypted(&der, password),
+        KeyBlock::Cosign(json) => cosign::read(&json, password),
+    };
+    match opened {
+        Ok(Ok(key)) => Ok(key),
+        Ok(Err(Refused::Password)) => Err(KeyError::WrongPassword { path: path.to_owned() }),
+        Ok(Err(Refused::File(e))) => Err(KeyError::unreadable(path, e)),
+        Err((key, reason)) => Err(no_password(key, reason)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A key is named by a [`KeyRef`], opened with [`open`], and used through [`Signer`] by way of [`sign_checked`].
 //! Key files are in [`KeyFolder`]; keys that a KMS holds are reached by plugins ([`KmsRef`]).
 
+mod cosign;
 mod error;
 mod folder;
 mod keyref;
@@ -12,6 +13,7 @@ mod password;
 mod pem;
 mod pkcs8;
 
+pub use cosign::cosign_key_file;
 pub use error::{KeyError, Unreadable};
 pub use folder::{KeyEntry, KeyFolder, Listed};
 pub use keyref::{KeyName, KeyRef};

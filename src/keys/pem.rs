@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::Unreadable;
+use super::{Unreadable, cosign};
 use crate::sig::PublicKey;
 
 /// The one key in a PEM file.
@@ -13,6 +13,8 @@ pub(super) enum KeyBlock {
     Plain(Zeroizing<Vec<u8>>),
     /// `ENCRYPTED PRIVATE KEY`: DER EncryptedPrivateKeyInfo.
     Encrypted(Vec<u8>),
+    /// `ENCRYPTED SIGSTORE PRIVATE KEY` and its older name: cosign's JSON.
+    Cosign(Vec<u8>),
     /// `PUBLIC KEY`.
     Public(PublicKey),
 }
@@ -50,6 +52,7 @@ fn decode(label: &str, body: &str) -> Result<KeyBlock, Unreadable> {
     match label {
         "PRIVATE KEY" => Ok(KeyBlock::Plain(Zeroizing::new(der()?))),
         "ENCRYPTED PRIVATE KEY" => Ok(KeyBlock::Encrypted(der()?)),
+        cosign::LABEL | cosign::OLD_LABEL => Ok(KeyBlock::Cosign(der()?)),
         "PUBLIC KEY" => match PublicKey::from_spki(&der()?) {
             Ok(key) => Ok(KeyBlock::Public(key)),
             Err(_) => Err(Unreadable::Algorithm("of this public key".into())),

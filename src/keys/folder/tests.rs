@@ -50,6 +50,22 @@ fn reason(text: &str) -> Unreadable {
     }
 }
 
+/// The key that cosign generated, from its file, and after `import`.
+#[test]
+fn cosigns_key_files_are_read_where_others_are() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/signatures/sigstore/generated");
+    let text = std::fs::read_to_string(format!("{file}.key")).unwrap();
+    let public = PublicKey::from_pem(&std::fs::read_to_string(format!("{file}.pub")).unwrap()).unwrap();
+    assert_eq!(opened(&text, &with("password")), Ok(public.clone()));
+    assert!(matches!(opened(&text, &with("passwort")), Err(KeyError::WrongPassword { .. })));
+    assert!(matches!(opened(&text, &none()), Err(KeyError::Password { .. })));
+    let (_dir, keys) = folder();
+    let from = PathBuf::from(format!("{file}.key"));
+    keys.import(&from, &name("app"), &with("password"), false).unwrap();
+    let entry = keys.look(&KeyRef::Name(name("app"))).unwrap();
+    assert_eq!((entry.public, entry.private, entry.encrypted), (Some(public), true, true));
+}
+
 #[tokio::test]
 async fn kept_encrypted_and_opened_again() {
     let (_dir, keys) = folder();
