@@ -45,6 +45,7 @@ interop: ## against other people's registries, copiers and TUF clients (Debian's
 	scripts/interop.py
 	cargo test --locked --manifest-path tests/differential/Cargo.toml --target-dir target/differential
 	scripts/copy-matrix.py
+	scripts/signature-peers.py
 	PATH="$${BULLA_INTEROP_CACHE:-$$HOME/.cache/bulla-interop}/ferro/bin:$$PATH" scripts/interop-registry
 
 bench: build ## copies against oras and skopeo on docker-registry; half an hour, on a quiet machine

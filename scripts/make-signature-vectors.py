@@ -9,16 +9,13 @@ script, which stands here to show where they come from.
 """
 import argparse
 import datetime
-import hashlib
+import importlib.util
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,33 +23,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
 from cryptography.x509.oid import NameOID
 
-SUBJECT = {
-    "schemaVersion": 2,
-    "mediaType": "application/vnd.oci.image.manifest.v1+json",
-    "artifactType": "application/vnd.example.app",
-    "config": {
-        "mediaType": "application/vnd.oci.empty.v1+json",
-        "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-        "size": 2,
-    },
-    "layers": [
-        {
-            "mediaType": "application/vnd.oci.empty.v1+json",
-            "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-            "size": 2,
-        }
-    ],
-}
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+HERE = pathlib.Path(__file__).resolve().parent
+spec = importlib.util.spec_from_file_location("peers", HERE / "signature-peers.py")
+peers = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(peers)
 PASSWORD = "password"
 START, END = datetime.datetime(2026, 1, 1), datetime.datetime(2120, 1, 1)
-
-
-def port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def pem_key(key):
@@ -184,47 +160,6 @@ def chains(out):
                         "basicConstraints=critical,CA:FALSE", "-out", out / "sha1.pem"], check=True)
 
 
-class Registry:
-    def __init__(self, ferro, work):
-        self.host = f"127.0.0.1:{port()}"
-        env = {**os.environ, "FERRO_OCI_LISTEN": self.host, "FERRO_OCI_STORAGE_DIR": str(work / "ferro")}
-        self.process = subprocess.Popen([ferro], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(100):
-            try:
-                socket.create_connection(self.host.split(":"), 1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        sys.exit("the registry does not start")
-
-    def request(self, path, method="GET", data=None, **headers):
-        request = urllib.request.Request(f"http://{self.host}/v2/{path}", method=method, data=data)
-        for k, v in headers.items():
-            request.add_header(k.replace("_", "-"), v)
-        with urllib.request.urlopen(request) as answer:
-            return answer.headers, answer.read()
-
-    def push(self, repository, manifest):
-        headers, _ = self.request(f"{repository}/blobs/uploads/", "POST", b"")
-        where = headers["Location"].split("/v2/", 1)[1]
-        sep = "&" if "?" in where else "?"
-        digest = SUBJECT["config"]["digest"]
-        self.request(f"{where}{sep}digest={digest}", "PUT", b"{}", Content_Type="application/octet-stream")
-        digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
-        self.request(f"{repository}/manifests/{digest}", "PUT", manifest, Content_Type=MANIFEST)
-        return digest
-
-    def manifest(self, repository, reference):
-        return json.loads(self.request(f"{repository}/manifests/{reference}", Accept=MANIFEST)[1])
-
-    def only_signature(self, repository, subject):
-        """The one layer of the one referrer."""
-        listed = json.loads(self.request(f"{repository}/referrers/{subject}")[1])["manifests"]
-        assert len(listed) == 1, listed
-        layer, = self.manifest(repository, listed[0]["digest"])["layers"]
-        return self.request(f"{repository}/blobs/{layer['digest']}")[1]
-
-
 def run(*command, **env):
     done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True)
     if done.returncode:
@@ -286,7 +221,7 @@ def notation(out, a, registry, subject, work):
             [certificate("Signer", key, ("Intermediate", mid_key), LEAF), mid, root]
         (config / "keys" / f"{kind}.key").write_bytes(pem_key(key))
         (config / "keys" / f"{kind}.crt").write_bytes(pem(certs))
-        if kind in ("p256", "p384", "rsa2048"):
+        if kind in ("p256", "p384", "rsa2048", "rsa3072", "rsa4096"):
             (out / f"{kind}.key.pem").write_bytes(pem_key(key))
             (out / f"{kind}.chain.pem").write_bytes(pem(certs))
         keys.append({"name": kind, "keyPath": str(config / "keys" / f"{kind}.key"), "certPath": str(config / "keys" / f"{kind}.crt")})
@@ -309,12 +244,12 @@ def main():
     for peer in ("ferro", "cosign2", "cosign3", "notation"):
         p.add_argument(f"--{peer}", required=True)
     a = p.parse_args()
-    subject = json.dumps(SUBJECT, separators=(",", ":")).encode()
+    subject = json.dumps(peers.SUBJECT, separators=(",", ":")).encode()
     a.out.mkdir(parents=True, exist_ok=True)
     (a.out / "subject.json").write_bytes(subject)
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
-        registry = Registry(a.ferro, work)
+        registry = peers.Registry(a.ferro, work)
         try:
             chains(a.out / "x509")
             sigstore(a.out / "sigstore", a, registry, subject, work)

@@ -43,7 +43,7 @@ pub enum SimpleSigningError {
     Form(&'static str),
 }
 
-/// The payload to sign, byte for byte as cosign writes it. `reference` is the repository's name.
+/// The payload to sign, in cosign's form and order. `reference` is the repository's name.
 pub fn payload(reference: &str, digest: &Digest, annotations: &BTreeMap<String, String>) -> Vec<u8> {
     let quoted = |text: &str| Value::from(text).to_string();
     let optional = if annotations.is_empty() {

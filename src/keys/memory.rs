@@ -6,12 +6,13 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-    KeyPair as _, RSA_PSS_SHA256, RsaKeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
+    RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
 };
 use zeroize::Zeroizing;
 
-use super::{KeyError, Signer};
-use crate::sig::{PublicKey, Scheme};
+use super::{KeyError, Signer, usual};
+use crate::sig::{Algorithm, Hash, PublicKey, Scheme};
 
 /// A private key in this process's memory: what a key file is opened into. Tests make theirs with
 /// [`MemorySigner::from_seed`] and need no file.
@@ -111,14 +112,38 @@ impl Signer for MemorySigner {
             Private::EcdsaP256(pair) | Private::EcdsaP384(pair) => {
                 pair.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec()
             }
-            Private::Rsa(pair) => {
-                // The salt is as long as the digest, as securesystemslib writes it.
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
-                signature
-            }
+            // The salt is as long as the digest, as securesystemslib writes it.
+            Private::Rsa(pair) => rsa(pair, &RSA_PSS_SHA256, message)?,
         })
     }
+
+    async fn sign_as(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        use Algorithm::{RsaPkcs1, RsaPss};
+        use Hash::{Sha256, Sha384, Sha512};
+        let encoding = match algorithm {
+            RsaPkcs1(Sha256) => &RSA_PKCS1_SHA256,
+            RsaPkcs1(Sha384) => &RSA_PKCS1_SHA384,
+            RsaPkcs1(Sha512) => &RSA_PKCS1_SHA512,
+            RsaPss(Sha256) => &RSA_PSS_SHA256,
+            RsaPss(Sha384) => &RSA_PSS_SHA384,
+            RsaPss(Sha512) => &RSA_PSS_SHA512,
+            other if other == usual(self.public.scheme()) => return self.sign(message).await,
+            _ => return Err(UNLIKE),
+        };
+        match &self.key {
+            Private::Rsa(pair) => rsa(pair, encoding, message),
+            _ => Err(UNLIKE),
+        }
+    }
+}
+
+const UNLIKE: KeyError = KeyError::Crypto("sign with an algorithm of another kind of key");
+
+fn rsa(pair: &RsaKeyPair, encoding: &'static dyn RsaEncoding, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let mut signature = vec![0; pair.public_modulus_len()];
+    pair.sign(encoding, &SystemRandom::new(), message, &mut signature)
+        .map_err(|_| KeyError::Crypto("sign"))?;
+    Ok(signature)
 }
 
 impl std::fmt::Debug for MemorySigner {

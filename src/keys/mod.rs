@@ -25,7 +25,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use crate::sig::PublicKey;
+use crate::sig::{Algorithm, Hash, PublicKey, Scheme, SubjectKey};
 
 /// Something that signs: a key file, a KMS behind a plugin. Signatures are of the form that
 /// [`PublicKey::verify`] takes: raw 64 bytes (Ed25519), DER (ECDSA), or as long as the modulus (RSA-PSS).
@@ -39,6 +39,28 @@ pub trait Signer: Send + Sync {
     /// # Errors
     /// The device, service or library failed.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+
+    /// Sign exactly `message` in the way that the form of another tool asks for (docs/signatures.md). Call [`sign_checked_as`] instead.
+    ///
+    /// # Errors
+    /// Like [`Signer::sign`]; an algorithm that this signer does not have.
+    async fn sign_as(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        if algorithm == usual(self.public_key().scheme()) {
+            self.sign(message).await
+        } else {
+            Err(KeyError::Crypto("sign in the way that this form of signature asks for"))
+        }
+    }
+}
+
+/// How [`Signer::sign`] signs.
+fn usual(scheme: Scheme) -> Algorithm {
+    match scheme {
+        Scheme::Ed25519 => Algorithm::Ed25519,
+        Scheme::EcdsaP256 => Algorithm::Ecdsa(Hash::Sha256),
+        Scheme::EcdsaP384 => Algorithm::Ecdsa(Hash::Sha384),
+        Scheme::RsaPss => Algorithm::RsaPss(Hash::Sha256),
+    }
 }
 
 /// Sign `message` and verify the fresh signature with the signer's own public key before anybody uses it.
@@ -48,6 +70,23 @@ pub trait Signer: Send + Sync {
 pub async fn sign_checked(signer: &dyn Signer, message: &[u8]) -> Result<Vec<u8>, KeyError> {
     let signature = signer.sign(message).await?;
     if signer.public_key().verify(message, &signature) {
+        Ok(signature)
+    } else {
+        Err(KeyError::BadSignature { key_id: signer.public_key().key_id() })
+    }
+}
+
+/// The same for the form of another tool: signed with `algorithm`, and verified with it.
+///
+/// # Errors
+/// The signer's own, or [`KeyError::BadSignature`].
+pub async fn sign_checked_as(
+    signer: &dyn Signer,
+    algorithm: Algorithm,
+    message: &[u8],
+) -> Result<Vec<u8>, KeyError> {
+    let signature = signer.sign_as(algorithm, message).await?;
+    if SubjectKey::from(signer.public_key()).verify(algorithm, message, &signature) {
         Ok(signature)
     } else {
         Err(KeyError::BadSignature { key_id: signer.public_key().key_id() })
@@ -120,7 +159,6 @@ pub fn open(key: &KeyRef, folder: &KeyFolder, passwords: &Passwords) -> Result<O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sig::Scheme;
 
     struct Liar(MemorySigner);
 
@@ -134,6 +172,38 @@ mod tests {
             let mut signature = self.0.sign(message).await?;
             signature[10] ^= 1;
             Ok(signature)
+        }
+    }
+
+    #[tokio::test]
+    async fn other_forms_of_signatures() {
+        use Algorithm::{Ecdsa, Ed25519, RsaPkcs1, RsaPss};
+        use Hash::{Sha256, Sha384, Sha512};
+        let every = [
+            Ed25519,
+            Ecdsa(Sha256),
+            Ecdsa(Sha384),
+            Ecdsa(Sha512),
+            RsaPkcs1(Sha256),
+            RsaPkcs1(Sha384),
+            RsaPkcs1(Sha512),
+            RsaPss(Sha256),
+            RsaPss(Sha384),
+            RsaPss(Sha512),
+        ];
+        for (scheme, has) in [
+            (Scheme::Ed25519, &every[..1]),
+            (Scheme::EcdsaP256, &every[1..2]),
+            (Scheme::EcdsaP384, &every[2..3]),
+            (Scheme::RsaPss, &every[4..]),
+        ] {
+            let key = MemorySigner::generate(scheme).unwrap();
+            for algorithm in every {
+                let signed = sign_checked_as(&key, algorithm, b"message").await;
+                assert_eq!(signed.is_ok(), has.contains(&algorithm), "{scheme} {algorithm:?}");
+            }
+            let lying = sign_checked_as(&Liar(key), usual(scheme), b"message").await;
+            assert!(matches!(lying, Err(KeyError::BadSignature { .. })));
         }
     }
 

@@ -5,7 +5,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{KeyId, SubjectKey, json};
+use super::{Algorithm, Hash, KeyId, KeyKind, SubjectKey, json};
 
 /// Largest envelope in bytes.
 pub const MAX_ENVELOPE: usize = 4 << 20;
@@ -177,15 +177,18 @@ impl Signed {
 /// Whether `signature` over `message` is the key's in the way that cosign signs: the first algorithm is that of `cosign sign`
 /// today, the second that of older versions and of `.sig` payloads. A key has one or two, whatever the document says.
 pub fn sigstore_accepts(key: &SubjectKey, message: &[u8], signature: &[u8]) -> bool {
-    use super::{Algorithm, Hash, KeyKind};
-    let algorithms: &[Algorithm] = match key.kind() {
+    sigstore_algorithms(key.kind()).iter().any(|algorithm| key.verify(*algorithm, message, signature))
+}
+
+/// The same as a list: the first is the one to sign a bundle with, the last the one for a `.sig` payload.
+pub fn sigstore_algorithms(kind: KeyKind) -> &'static [Algorithm] {
+    match kind {
         KeyKind::Ed25519 => &[Algorithm::Ed25519],
         KeyKind::P256 => &[Algorithm::Ecdsa(Hash::Sha256)],
         KeyKind::P384 => &[Algorithm::Ecdsa(Hash::Sha384), Algorithm::Ecdsa(Hash::Sha256)],
         KeyKind::P521 => &[Algorithm::Ecdsa(Hash::Sha512), Algorithm::Ecdsa(Hash::Sha256)],
         KeyKind::Rsa { .. } => &[Algorithm::RsaPkcs1(Hash::Sha256)],
-    };
-    algorithms.iter().any(|algorithm| key.verify(*algorithm, message, signature))
+    }
 }
 
 /// Base64 in the standard or the URL alphabet, not mixed.

@@ -5,6 +5,7 @@ mod der;
 pub mod dsse;
 pub mod json;
 mod key;
+pub mod lenient;
 mod rsa;
 mod spki;
 pub mod statement;

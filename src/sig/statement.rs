@@ -63,7 +63,7 @@ pub enum StatementError {
     },
 }
 
-/// The statement that `cosign sign` writes about an image, byte for byte.
+/// The statement that `cosign sign` writes about an image, in its form and order.
 pub fn cosign_signature(digest: &Digest, annotations: &BTreeMap<String, String>) -> Vec<u8> {
     let quoted = |text: &str| Value::from(text).to_string();
     let pairs: Vec<String> =

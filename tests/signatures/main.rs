@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bulla::envelope::notary::{Artifact, Request, thumbprints};
+use bulla::envelope::notary::{Artifact, Request, algorithm, thumbprints};
 use bulla::envelope::{notary_cose, notary_jws, sigstore_bundle, simple_signing};
-use bulla::keys::{KeyFolder, KeyRef, NoPrompt, Password, Passwords, Signer, open, sign_checked};
+use bulla::keys::{KeyFolder, KeyRef, NoPrompt, Password, Passwords, Signer, open, sign_checked_as};
 use bulla::oci::{Descriptor, media_type};
 use bulla::sig::SubjectKey;
+use bulla::sig::dsse::sigstore_algorithms;
 use bulla::sig::x509::{Certificate, Chain};
 use bulla::time::{Clock as _, SystemClock};
 use zeroize::Zeroizing;
@@ -30,22 +31,25 @@ async fn main() -> Result<(), Failure> {
     let subject = Descriptor::of(media_type::OCI_MANIFEST, &std::fs::read(data.join("subject.json"))?);
     let annotations: BTreeMap<String, String> = [("build".to_owned(), "17".to_owned())].into();
 
-    for kind in ["p256", "p384", "generated"] {
+    for kind in ["p256", "p384", "rsa2048", "generated"] {
         let signer = signer(&data.join(format!("sigstore/{kind}.key")))?;
         let draft = sigstore_bundle::Draft::sign(&subject.digest, &annotations);
-        let signature = sign_checked(&*signer, &draft.message()).await?;
-        let bundle = draft.finish(&SubjectKey::from(signer.public_key()), &signature)?;
+        let key = SubjectKey::from(signer.public_key());
+        let signature =
+            sign_checked_as(&*signer, sigstore_algorithms(key.kind())[0], &draft.message()).await?;
+        let bundle = draft.finish(&key, &signature)?;
         std::fs::write(out.join(format!("{kind}.sigstore.json")), bundle)?;
     }
     // cosign 2 takes SHA-256 only, whatever the curve, and P-384 keys sign with SHA-384.
-    for kind in ["p256", "ed25519"] {
+    for kind in ["p256", "rsa2048", "ed25519"] {
         let signer = signer(&data.join(format!("sigstore/{kind}.key")))?;
         let payload = simple_signing::payload("example.com/team/app", &subject.digest, &annotations);
-        let signature = sign_checked(&*signer, &payload).await?;
+        let algorithms = sigstore_algorithms(SubjectKey::from(signer.public_key()).kind());
+        let signature = sign_checked_as(&*signer, algorithms[algorithms.len() - 1], &payload).await?;
         std::fs::write(out.join(format!("{kind}.sig")), STANDARD.encode(&signature))?;
         std::fs::write(out.join(format!("{kind}.simple.json")), payload)?;
     }
-    for kind in ["p256", "p384", "rsa2048"] {
+    for kind in ["p256", "p384", "rsa2048", "rsa3072", "rsa4096"] {
         let signer = signer(&data.join(format!("notation/{kind}.key.pem")))?;
         let chain = std::fs::read_to_string(data.join(format!("notation/{kind}.chain.pem")))?;
         let chain = Chain::notary(Certificate::from_pem(&chain)?)?;
@@ -57,12 +61,13 @@ async fn main() -> Result<(), Failure> {
             chain,
             agent: "bulla".into(),
         };
+        let (algorithm, _) = algorithm(request.chain.leaf().key())?;
         let draft = notary_jws::Draft::new(request.clone())?;
-        let signature = sign_checked(&*signer, &draft.message()).await?;
+        let signature = sign_checked_as(&*signer, algorithm, &draft.message()).await?;
         std::fs::write(out.join(format!("{kind}.jws")), draft.finish(&signature)?)?;
         let thumbprints = thumbprints(&request.chain);
         let draft = notary_cose::Draft::new(request)?;
-        let signature = sign_checked(&*signer, &draft.message()).await?;
+        let signature = sign_checked_as(&*signer, algorithm, &draft.message()).await?;
         std::fs::write(out.join(format!("{kind}.cose")), draft.finish(&signature)?)?;
         std::fs::write(out.join(format!("{kind}.thumbprints")), thumbprints)?;
     }

@@ -215,6 +215,7 @@ impl Request {
     /// What has one reading only: checked before anything is signed.
     pub(super) fn checked(self) -> Result<Self, NotaryError> {
         algorithm(self.chain.leaf().key())?;
+        self.chain.valid_at(self.signed_at)?;
         if self.expires.is_some_and(|expires| expires <= self.signed_at) {
             return Err(NotaryError::Attribute { name: EXPIRY, fault: "is not later than the signing time" });
         }
@@ -279,7 +280,10 @@ impl Artifact {
 }
 
 /// The one algorithm of a signing key ("Signature Algorithm Requirements"), and its name in JWS.
-pub(super) fn algorithm(key: &SubjectKey) -> Result<(Algorithm, &'static str), NotaryError> {
+///
+/// # Errors
+/// The specification has none for this key.
+pub fn algorithm(key: &SubjectKey) -> Result<(Algorithm, &'static str), NotaryError> {
     Ok(match key.kind() {
         KeyKind::P256 => (Algorithm::Ecdsa(Hash::Sha256), "ES256"),
         KeyKind::P384 => (Algorithm::Ecdsa(Hash::Sha384), "ES384"),
@@ -329,7 +333,7 @@ pub(super) fn attributes(
     let known = [SCHEME, AUTHENTIC_TIME, EXPIRY, PLUGIN, PLUGIN_VERSION];
     let mut seen = BTreeSet::new();
     for name in critical {
-        if !known.contains(&name.as_str()) {
+        if !known.contains(&name.as_str()) && name != SIGNING_TIME {
             return Err(NotaryError::Critical(name.chars().take(100).collect()));
         }
         if !found.contains_key(name) {

@@ -51,7 +51,9 @@ impl LogEntry {
             if hashes > 64 {
                 return Err(BundleError::TooMany { what: "hashes of a proof", count: hashes });
             }
-            members(proof.get("checkpoint").unwrap_or(&Value::Object(Default::default())), &["envelope"])?;
+            if let Some(checkpoint) = proof.get("checkpoint") {
+                members(checkpoint, &["envelope"])?;
+            }
         }
         Ok(Self {
             index: number(entry.get("logIndex"))?.unwrap_or(0),

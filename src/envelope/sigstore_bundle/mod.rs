@@ -170,7 +170,9 @@ impl Bundle {
             (None, Some(message)) => {
                 let message = members(message, &["messageDigest", "signature"])?;
                 // The digest is a hint: what is verified is the artifact itself.
-                members(message.get("messageDigest").unwrap_or(&json!({})), &["algorithm", "digest"])?;
+                if let Some(digest) = message.get("messageDigest") {
+                    members(digest, &["algorithm", "digest"])?;
+                }
                 Content::Message { signature: bytes_of(message.get("signature"), "signature is not base64")? }
             }
             _ => return Err(BundleError::Form("not exactly one of dsseEnvelope and messageSignature")),
