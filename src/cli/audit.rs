@@ -121,7 +121,7 @@ fn verdict(audited: &Audited, asked: bool) -> Option<CliError> {
         let doubts = audited.places.iter().filter_map(|p| Some(format!("{}: {}", p.at, p.doubt()?)));
         let mut why: Vec<String> = doubts.collect();
         if !audited.judged {
-            why.push("no state that verifies, with a revocation list that can be read".into());
+            why.push("no state that verifies, is not older than what is remembered here, and has a list of revocations that can be read".into());
         }
         if !gaps.is_empty() {
             why.push(format!("{} versions are missing: {}", audited.gaps.len(), gaps.join(", ")));
@@ -257,6 +257,7 @@ impl From<AuditError> for CliError {
     fn from(e: AuditError) -> Self {
         match e {
             AuditError::Memory(e) => e.into(),
+            AuditError::Remembered(e) => e.into(),
             AuditError::Tuf(e) => Self::new(Exit::No, "state.invalid", "the roots do not verify").reason(e),
             AuditError::Absent { .. } => Self::failed("state.absent", "there is nothing to audit")
                 .reason(e)

@@ -321,6 +321,9 @@ impl From<WorkError> for CliError {
             WorkError::Remembered(e) => {
                 Self::failed("memory.invalid", "the remembered state does not verify").reason(e)
             }
+            WorkError::Older(_) => Self::failed("state.older", "the live state is older than what is remembered here")
+                .reason(e)
+                .next("run bulla renew where the newest state is remembered whole, and find out who moved it"),
             WorkError::Tuf(e) => Self::new(Exit::No, "state.invalid", "the state does not verify; it was not pushed").reason(e),
             WorkError::Unrelated { .. } => Self::failed("state.unrelated", "the live state and the memory have no common history; nothing was signed")
                 .reason(e)

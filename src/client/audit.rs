@@ -7,6 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use super::commit::WorkError;
+use super::commit::recalled::Beside;
 use super::genuine::genuine;
 use super::history::History;
 use super::installed::Installed;
@@ -20,8 +22,8 @@ use crate::store::{Manage, Store, StoreError};
 use crate::time::UnixTime;
 use crate::tuf::lineage::{Gap, Origin, Origins, RoleFile, SignedFile, View, origins};
 use crate::tuf::{
-    Ancestor, CollectionName, EntryName, Files, Limits, Remembered, RoleName, RootChain, Targets, TufError,
-    Unverified, Version,
+    Ancestor, CollectionName, EntryName, Files, Limits, Recall, Remembered, RoleName, RootChain, Targets,
+    TufError, Unverified, Version,
 };
 
 /// Most bundles that are looked for at each place.
@@ -132,6 +134,9 @@ pub enum AuditError {
     /// The memory cannot be read.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// What is remembered does not verify.
+    #[error(transparent)]
+    Remembered(WorkError),
     /// The trusted root fails, or two roots contest each other.
     #[error(transparent)]
     Tuf(#[from] TufError),
@@ -189,7 +194,8 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
     let collection = &request.collection;
     let looks = request.places.iter().map(|place| look(&**place, collection));
     let mut looks: Vec<Look> = stream::iter(looks.collect::<Vec<_>>()).buffered(CONCURRENCY).collect().await;
-    let remembered = request.memory.load(&request.anchor)?.unwrap_or_default();
+    let offered: Vec<&Files> = looks.iter().map(|l| &l.files).collect();
+    let remembered = request.memory.load_along(&request.anchor, &offered)?.unwrap_or_default();
     let nothing = looks.iter().all(|l| l.place.state.is_none() && l.place.unreadable.is_none());
     if nothing && remembered.verified_under.is_none() {
         let places = looks.iter().map(|l| l.place.at.to_string()).collect();
@@ -204,10 +210,13 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
             Err(e) => look.place.fault = Some(e.to_string()),
         }
     }
-    if remembered.verified_under.is_some() {
-        wholes.extend(Whole::judge(&chain, &remembered.files, collection, request.now, &limits).ok());
-    }
+    let recall = Recall::of(Some(&remembered), collection, request.now, &limits);
+    let beside = Beside::new(recall, &chain, looks.iter().map(|l| &l.files), collection, request.now);
+    let Beside { memory, floor, .. } = beside.map_err(AuditError::Remembered)?;
+    wholes.extend(memory);
     let newest = wholes.iter().max_by_key(|w| w.trusted().timestamp().version());
+    // What is remembered is newer than every state that could be judged, and lacks files: what was revoked since is not known.
+    let behind = floor.is_some_and(|f| newest.is_none_or(|w| f.fallen(w.trusted()).is_some()));
     let mut all: BTreeMap<RoleName, BTreeSet<Bytes>> = BTreeMap::new();
     let current = looks.iter().map(|l| &l.files).chain([&remembered.files]);
     for (name, bytes) in current.flat_map(Files::metadata) {
@@ -223,7 +232,7 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
     // What is outside the window is kept nowhere, and no gap.
     gaps.retain(|g| top.get(&g.role).is_none_or(|v| v.get() < g.version.get() + crate::tuf::lineage::WINDOW));
     let list = newest.map_or(Ok(None), |w| list_of(w, collection));
-    let judged = newest.is_some() && list.is_ok();
+    let judged = newest.is_some() && list.is_ok() && !behind;
     let list = list.ok().flatten();
     let mut introduced: BTreeMap<(RoleName, Version, String, Digest), Introduced> = BTreeMap::new();
     for origin in found {

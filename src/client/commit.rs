@@ -5,6 +5,7 @@ mod history;
 mod install;
 mod joined;
 mod look;
+pub mod recalled;
 mod restart;
 mod revocations;
 mod round;
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::known::Known;
-use super::memory::{Memory, MemoryError, is_newer};
+use super::memory::{Memory, MemoryError};
 use super::signing::{KeyRing, SignError, can_sign};
 use super::state::{self, Oversize, StateError};
 use super::submission::{Fetched, Submission, SubmissionTag};
@@ -33,11 +34,11 @@ use crate::trust::RevocationList;
 use crate::tuf::lineage::{Change, Loser, View};
 use crate::tuf::proposal::{Base, Group, Installed, install};
 use crate::tuf::{
-    CollectionName, Expiry, Files, Limits, Metadata, Remembered, RoleName, Root, RootChain, Trusted,
-    TufError, Version,
+    CollectionName, Files, Limits, Metadata, Recall, Remembered, RoleName, Root, RootChain, TufError, Version,
 };
 
 use damaged::{Found, not_newer};
+use recalled::Beside;
 use round::Round;
 pub(super) use round::{signed_at, timestamp_due};
 
@@ -281,6 +282,10 @@ pub enum WorkError {
     /// What is remembered does not verify.
     #[error("the remembered state: {0}")]
     Remembered(TufError),
+    /// The live state is below what is remembered, which lacks files or rests on keys that were rotated, and so cannot take its
+    /// place.
+    #[error("{0} is older in the live state than what is remembered here")]
+    Older(RoleName),
     /// The trusted root fails, or a state made here does not verify: it was not PUT.
     #[error(transparent)]
     Tuf(#[from] TufError),
@@ -452,26 +457,17 @@ impl Committer<'_> {
 
     async fn around(&self, job: &Job<'_>, ledger: &mut Ledger) -> Result<Round, WorkError> {
         let read_at = self.clock.now();
-        let remembered = self.remembered()?;
         let Found { manifest: found, files, mut fault } = self.find(job, ledger).await?;
         let limits = Limits::default();
         let sources: Vec<&Files> = files.iter().collect();
+        let remembered = Memory::load_all(self.memories, self.anchor, &sources)?;
         let known = remembered.as_ref().map(|r| &r.files);
         let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
         let judge = |files: &Files| Whole::judge(&chain, files, self.collection, read_at, &limits);
-        let memory = match remembered.as_ref().filter(|r| r.verified_under.is_some()) {
-            None => None,
-            Some(r) => match judge(&self.filled(&chain, &r.files, files.as_ref(), read_at)) {
-                Ok(whole) => Some(whole),
-                // Keys were rotated since: the floors fall with them (TUF specification 5.3.11). Role files whose own keys
-                // still stand are kept, see below.
-                Err(_) if r.verified_under < Some(chain.last().version()) => None,
-                Err(e) => return Err(WorkError::Remembered(e)),
-            },
-        };
+        let recall = Recall::of(remembered.as_ref(), self.collection, read_at, &limits);
+        let beside = Beside::new(recall, &chain, &files, self.collection, read_at)?;
         // Roots alone are no floor for a state.
-        let floor = remembered.as_ref().is_some_and(|r| r.verified_under.is_some());
-        if !floor && !self.without_memory {
+        if beside.recalled.is_none() && !self.without_memory {
             return Err(WorkError::NoMemory(self.collection.clone()));
         }
         let live = match files.as_ref().filter(|_| fault.is_none()).map(judge) {
@@ -482,6 +478,8 @@ impl Committer<'_> {
                 None
             }
         };
+        beside.check(live.as_ref())?;
+        let Beside { recalled, memory, floor, .. } = beside;
         let left = files.as_ref().filter(|_| fault.is_some());
         if let Some(fault) = fault.clone() {
             let Some(memory) = memory.as_ref().filter(|_| job.repair) else { return Err(fault) };
@@ -498,8 +496,9 @@ impl Committer<'_> {
         let single_writer = chain.last().extra().is_some_and(|x| x.single_writer);
         let listed = if single_writer { Vec::new() } else { self.list(found.is_some()).await? };
         let (mut seen, not_looked_at) = self.look(&chain, &roles, &vacant, &listed, ledger).await?;
-        let fallen = remembered.as_ref().filter(|r| memory.is_none() && r.verified_under.is_some());
-        let mut outlived = fallen.map(|r| self.outlived(&r.files, &roles)).unwrap_or_default();
+        // Role files of a memory that does not stand as a whole are kept while their own keys do.
+        let fallen = recalled.as_ref().filter(|_| memory.is_none());
+        let mut outlived = fallen.map(|r| self.outlived(r.files(), &roles)).unwrap_or_default();
         outlived.extend(
             left.iter().flat_map(|l| self.outlived(l, &roles)).filter(|s| !s.file.is_expired(read_at)),
         );
@@ -527,21 +526,8 @@ impl Committer<'_> {
             raw: files,
             not_looked_at,
             submit: None,
+            floor,
         })
-    }
-
-    /// The remembered files, with those that they pin and only the live state has: who verified a bundle had no need of every role,
-    /// and may have been shown only some.
-    fn filled(&self, chain: &RootChain, remembered: &Files, live: Option<&Files>, now: UnixTime) -> Files {
-        let mut filled = remembered.clone();
-        let (name, limits) = (self.collection.to_string(), Limits::default());
-        let Some(live) = live else { return filled };
-        let root = chain.last();
-        let trusted = Trusted::judge(root, remembered, Some(&name), None, Expiry::Collect, now, &limits);
-        if let Ok(trusted) = trusted {
-            filled.add_missing(&Remembered::pinned(&trusted, live));
-        }
-        filled
     }
 
     /// Every role in its place, under the newer of its live and its remembered file. A role that the live state has dropped is
@@ -596,18 +582,9 @@ impl Committer<'_> {
         }
     }
 
-    /// What is remembered: of several memories the newest.
+    /// What is remembered, of all memories.
     fn remembered(&self) -> Result<Option<Remembered>, MemoryError> {
-        let mut newest: Option<Remembered> = None;
-        for memory in self.memories {
-            if let Some(one) = memory.load(self.anchor)? {
-                newest = Some(match newest {
-                    Some(other) => newer(other, one),
-                    None => one,
-                });
-            }
-        }
-        Ok(newest)
+        Memory::load_all(self.memories, self.anchor, &[])
     }
 
     /// Remember a state that was verified.
@@ -640,10 +617,6 @@ impl From<StateError> for WorkError {
 /// When a file is signed again: past half its life.
 pub(super) fn half_life(at: UnixTime, expires: UnixTime) -> UnixTime {
     at.plus((expires.secs() - at.secs()) / 2)
-}
-
-fn newer(a: Remembered, b: Remembered) -> Remembered {
-    if is_newer(&a, &b) { a } else { b }
 }
 
 /// A PUT that takes too long may still land; it is given up all the same.

@@ -152,11 +152,11 @@ async fn live(request: &Request<'_>) -> Result<Whole, ExportError> {
         keys: &keys,
         clock: request.clock,
     };
-    let Survey { live, memory, .. } = committer.survey().await?;
+    let Survey { live, floor, .. } = committer.survey().await?;
     let absent =
         || WorkError::Absent { collection: request.collection.clone(), place: request.state.place() };
     let live = live.ok_or_else(absent)?;
-    if memory.is_some_and(|memory| live.is_below(&memory)) {
+    if floor.is_some_and(|floor| floor.fallen(live.trusted()).is_some()) {
         return Err(ExportError::Behind(request.collection.clone()));
     }
     Ok(live)

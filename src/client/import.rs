@@ -15,7 +15,7 @@ use crate::oci::{Content, Digest, Reference, Selector};
 use crate::store::{Manage, StoreError};
 use crate::time::UnixTime;
 use crate::tuf::{
-    CollectionName, Expiry, Fault, FileName, Files, Limits, Refresh, Remembered, RoleName, RootChain,
+    CollectionName, Expiry, Fault, FileName, Files, Limits, Recall, Refresh, Remembered, RoleName, RootChain,
     RootStep, RootWalk, Step, TufError, Version,
 };
 
@@ -107,6 +107,9 @@ pub enum ImportError {
     /// The memory failed.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// What is remembered does not verify, so that nothing can be compared with it.
+    #[error("the remembered state: {0}")]
+    Remembered(TufError),
     /// More than a state holds.
     #[error("the state would have {0}")]
     Oversize(#[from] Oversize),
@@ -118,14 +121,9 @@ pub enum ImportError {
 /// See [`ImportError`]. The state at the destination stays as it is.
 pub async fn import(request: Request<'_>) -> Result<Imported, ImportError> {
     let limits = Limits::default();
-    let mut remembered: Option<Remembered> = None;
-    for memory in request.memories {
-        let one = memory.load(&request.anchor)?;
-        remembered = match (remembered, one) {
-            (Some(a), Some(b)) if super::memory::is_newer(&a, &b) => Some(a),
-            (a, b) => b.or(a),
-        };
-    }
+    let remembered = Memory::load_all(request.memories, &request.anchor, &[])?;
+    let recalled = Recall::of(remembered.as_ref(), &request.collection, request.now, &limits).state();
+    let recalled = recalled.map_err(ImportError::Remembered)?;
     let known = remembered.as_ref().map(|r| &r.files);
     let (chain, files) = fetch(&request, known, &limits).await.map_err(foreign)?;
     let mut whole =
@@ -136,10 +134,9 @@ pub async fn import(request: Request<'_>) -> Result<Imported, ImportError> {
         let bytes = bytes.ok_or_else(|| ImportError::TargetFile(path.clone()))?;
         whole = whole.with_target(path, bytes);
     }
-    if let Some(old) = remembered.as_ref().filter(|r| r.verified_under.is_some())
-        && let Ok(old) = Whole::judge(&chain, &old.files, &request.collection, request.now, &limits)
-    {
-        not_below(&whole, &old, "what is remembered here")?;
+    let floor = recalled.and_then(|r| r.floor(chain.last().role()));
+    if let Some(role) = floor.and_then(|floor| floor.fallen(whole.trusted())) {
+        return Err(ImportError::Older { place: "what is remembered here".into(), role });
     }
     let (digest, written) = put(&request, &chain, &whole, &limits).await?;
     let kept = Remembered::of(&chain, whole.trusted(), whole.files(), remembered.as_ref());

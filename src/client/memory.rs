@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::lock;
 use crate::oci::Digest;
-use crate::tuf::{CollectionName, FileName, Files, Remembered, Version};
+use crate::trust::RevocationList;
+use crate::tuf::{CollectionName, Fault, FileName, Files, Limits, Remembered, RoleName, Version};
 
 /// Largest memory file that is read, bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -86,38 +87,100 @@ impl Memory {
         &self.path
     }
 
-    /// What is remembered of the chain to which `anchor` (a root file) belongs: the one that holds it byte for byte.
+    /// What is remembered of the chain to which `anchor` (a root file) belongs: the one that holds it, or that it continues.
     ///
     /// # Errors
     /// The file is there but cannot be read, or is malformed.
     pub fn load(&self, anchor: &Bytes) -> Result<Option<Remembered>, MemoryError> {
-        Ok(self.chains()?.into_iter().find(|c| holds_root(&c.files, anchor)))
+        self.load_along(anchor, &[])
     }
 
-    /// Remember `new` for the chain of `anchor`. What another process remembered meanwhile is kept when it is newer.
+    /// The same where other places offer roots, which may lie between those that are remembered and `anchor`.
     ///
     /// # Errors
-    /// The file cannot be read or written.
+    /// As [`Memory::load`].
+    pub fn load_along(&self, anchor: &Bytes, offered: &[&Files]) -> Result<Option<Remembered>, MemoryError> {
+        let mut chains = self.chains()?;
+        chains.retain(|chain| chain.is_of_chain(anchor, offered, &self.collection, &Limits::default()));
+        let Some((first, more)) = chains.split_first() else { return Ok(None) };
+        more.iter().try_fold(first.clone(), |all, more| self.join(&all, more)).map(Some)
+    }
+
+    /// What several memories hold of the chain of `anchor`, taken together.
+    ///
+    /// # Errors
+    /// As [`Memory::load`]; or they contradict each other.
+    pub fn load_all(
+        memories: &[Self],
+        anchor: &Bytes,
+        offered: &[&Files],
+    ) -> Result<Option<Remembered>, MemoryError> {
+        let mut all: Option<Remembered> = None;
+        for memory in memories {
+            all = match (all, memory.load_along(anchor, offered)?) {
+                (Some(all), Some(more)) => Some(memory.join(&all, &more)?),
+                (all, more) => all.or(more),
+            };
+        }
+        Ok(all)
+    }
+
+    /// Every chain of the collection that is remembered.
+    ///
+    /// # Errors
+    /// As [`Memory::load`].
+    pub fn chains(&self) -> Result<Vec<Remembered>, MemoryError> {
+        self.read()
+    }
+
+    /// Remember `new` for the chain of `anchor`. Nothing falls by it: what was remembered before, perhaps by another process
+    /// meanwhile, is joined with it ([`Remembered::joined`]). Chains that it shows to be one are one from then on.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or what is there contradicts `new` or is damaged.
     pub fn save(&self, anchor: &Bytes, new: &Remembered) -> Result<(), MemoryError> {
         let dir = self.path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(dir).map_err(|e| self.io(&e))?;
         let _lock = self.lock()?;
-        let mut chains = self.chains()?;
-        match chains.iter_mut().find(|c| holds_root(&c.files, anchor)) {
-            Some(old) if is_newer(old, new) => {
-                old.files.add_missing(&roots_of(&new.files));
-            }
-            Some(old) => {
-                let roots = roots_of(&old.files);
-                *old = new.clone();
-                old.files.add_missing(&roots);
-            }
-            None => chains.push(new.clone()),
+        let chains = self.chains()?;
+        let limits = Limits::default();
+        let is_of = |chain: &Remembered, root: &Bytes| {
+            chain.is_of_chain(root, &[&new.files], &self.collection, &limits)
+        };
+        let roots = || new.files.metadata().iter().filter(|(name, _)| *name.role() == RoleName::root());
+        let (same, mut others): (Vec<_>, Vec<_>) = chains
+            .into_iter()
+            .partition(|chain| is_of(chain, anchor) || roots().any(|(_, root)| is_of(chain, root)));
+        // The chain of the anchor comes first, and what contradicts it is another one.
+        let (mut kept, rest): (Vec<_>, Vec<_>) = same.into_iter().partition(|chain| is_of(chain, anchor));
+        kept.extend(rest);
+        let mut all: Option<Remembered> = None;
+        for chain in kept {
+            all = Some(match all {
+                None => chain,
+                Some(all) => match all.joined(&chain, &self.collection, &limits, understood) {
+                    Ok(joined) => joined,
+                    Err(e) if matches!(e.fault, Fault::RootFork(_)) => {
+                        others.push(chain);
+                        all
+                    }
+                    Err(e) => return Err(self.invalid(e.to_string())),
+                },
+            });
         }
-        self.write(dir, &chains)
+        others.push(match all {
+            Some(all) => self.join(&all, new)?,
+            None => new.clone(),
+        });
+        self.write(dir, &others)
     }
 
-    /// Forget the chains that hold any of these roots; says how many there were.
+    fn join(&self, old: &Remembered, new: &Remembered) -> Result<Remembered, MemoryError> {
+        old.joined(new, &self.collection, &Limits::default(), understood)
+            .map_err(|e| self.invalid(e.to_string()))
+    }
+
+    /// Forget the chains of any of these roots; says how many there were.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -129,7 +192,11 @@ impl Memory {
         let _lock = self.lock()?;
         let mut chains = self.chains()?;
         let before = chains.len();
-        chains.retain(|c| !roots.iter().any(|root| holds_root(&c.files, root)));
+        let limits = Limits::default();
+        let is_of = |c: &Remembered, root: &Bytes| {
+            holds_root(&c.files, root) || c.is_of_chain(root, &[], &self.collection, &limits)
+        };
+        chains.retain(|c| !roots.iter().any(|root| is_of(c, root)));
         let forgotten = before - chains.len();
         if forgotten > 0 {
             self.write(dir, &chains)?;
@@ -137,7 +204,7 @@ impl Memory {
         Ok(forgotten)
     }
 
-    fn chains(&self) -> Result<Vec<Remembered>, MemoryError> {
+    fn read(&self) -> Result<Vec<Remembered>, MemoryError> {
         let mut bytes = Vec::new();
         match File::open(&self.path) {
             Ok(file) => file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| self.io(&e))?,
@@ -223,34 +290,14 @@ fn holds_root(files: &Files, anchor: &Bytes) -> bool {
     files.metadata().iter().any(|(name, bytes)| name.role().as_str() == "root" && bytes == anchor)
 }
 
-fn roots_of(files: &Files) -> Files {
-    let mut roots = files.clone();
-    roots.retain(|name| name.role().as_str() == "root");
-    roots.drop_targets();
-    roots
-}
-
-/// Whether `old` must stay: verified under no older root, with a newer timestamp. Both were verified before they
-/// came here, so their own words count.
-pub(super) fn is_newer(old: &Remembered, new: &Remembered) -> bool {
-    match (old.verified_under, new.verified_under) {
-        (Some(_), None) => true,
-        (Some(a), Some(b)) => {
-            a > b || (a == b && timestamp_version(&old.files) > timestamp_version(&new.files))
-        }
-        (None, _) => false,
-    }
-}
-
-fn timestamp_version(files: &Files) -> Option<u64> {
-    let doc: serde_json::Value = serde_json::from_slice(files.get(&FileName::timestamp())?).ok()?;
-    doc["signed"]["version"].as_u64()
+fn understood(list: &[u8]) -> bool {
+    RevocationList::parse(list).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tuf::sim::{DAY, NOW, Sim, heading};
+    use crate::tuf::sim::{DAY, NOW, Sim, SimKey, heading};
 
     fn remembered(sim: &Sim) -> Remembered {
         Remembered { files: sim.files(), verified_under: Some(Version::ONE) }
@@ -299,5 +346,155 @@ mod tests {
             fs::write(memory.path(), text).unwrap();
             assert!(matches!(memory.load(&Bytes::new()), Err(MemoryError::Invalid { .. })), "{text}");
         }
+    }
+
+    fn at(memory: &Memory, anchor: &Bytes) -> (u64, bool, Option<Version>) {
+        let kept = memory.load(anchor).unwrap().unwrap();
+        let text: serde_json::Value =
+            serde_json::from_slice(kept.files.get(&FileName::timestamp()).unwrap()).unwrap();
+        let list = kept.files.target(&Sim::name().revocations_path()).is_some();
+        (text["signed"]["version"].as_u64().unwrap(), list, kept.files.newest_root())
+    }
+
+    /// What the sim makes now, under its last root.
+    fn now(sim: &Sim) -> Remembered {
+        Remembered { files: sim.files(), verified_under: Version::new(sim.roots.len() as u64) }
+    }
+
+    /// The same as a registry serves it that holds the revocations back.
+    fn stripped(sim: &Sim) -> Remembered {
+        let mut all = now(sim);
+        all.files.drop_targets();
+        all.files.retain(|name| *name.role() != RoleName::revocations());
+        all
+    }
+
+    #[test]
+    fn a_readable_list_is_not_given_up_for_a_state_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::in_dir(dir.path(), &Sim::name());
+        let mut sim = Sim::new();
+        let anchor = sim.roots[0].clone();
+        let two = Version::new(2);
+        sim.at_version(6, NOW);
+        memory.save(&anchor, &now(&sim)).unwrap();
+        memory.save(&anchor, &stripped(&sim)).unwrap();
+        assert_eq!(at(&memory, &anchor), (6, true, Some(Version::ONE)), "the same state, stripped");
+        sim.at_version(7, NOW);
+        memory.save(&anchor, &stripped(&sim)).unwrap();
+        assert_eq!(at(&memory, &anchor).1, true, "a later one, stripped");
+        memory.save(&anchor, &now(&sim)).unwrap();
+        assert_eq!(at(&memory, &anchor), (7, true, Some(Version::ONE)));
+        sim.rotate(|sim| sim.online_key = SimKey::new(15));
+        sim.at_version(8, NOW);
+        memory.save(&anchor, &stripped(&sim)).unwrap();
+        assert_eq!(at(&memory, &anchor), (7, true, two), "under other online keys, stripped");
+        memory.save(&anchor, &now(&sim)).unwrap();
+        assert_eq!(at(&memory, &anchor), (8, true, two));
+        let mut junk = now(&sim);
+        sim.list = b"junk".to_vec();
+        sim.at_version(9, NOW);
+        junk.files = sim.files();
+        memory.save(&anchor, &junk).unwrap();
+        assert_eq!(at(&memory, &anchor), (8, true, two), "one that nobody can read");
+    }
+
+    #[test]
+    fn files_that_two_saw_of_one_state_are_put_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::in_dir(dir.path(), &Sim::name());
+        let sim = Sim::new();
+        let mut other = now(&sim);
+        other.files.retain(|name| *name.role() != RoleName::releases());
+        memory.save(&sim.roots[0], &stripped(&sim)).unwrap();
+        memory.save(&sim.roots[0], &other).unwrap();
+        assert_eq!(memory.load(&sim.roots[0]).unwrap(), Some(now(&sim)));
+    }
+
+    #[test]
+    fn a_later_root_lowers_no_floor_unless_the_online_keys_changed() {
+        for (change, expected) in [
+            ((|sim| sim.root_keys = vec![SimKey::new(11), SimKey::new(12)]) as fn(&mut Sim), 10),
+            (|sim| sim.targets_key = SimKey::new(13), 10),
+            (|sim| sim.online_key = SimKey::new(15), 9),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let memory = Memory::in_dir(dir.path(), &Sim::name());
+            let mut sim = Sim::new();
+            let anchor = sim.roots[0].clone();
+            sim.at_version(10, NOW);
+            let first = now(&sim);
+            sim.rotate(change);
+            sim.at_version(9, NOW);
+            let second = now(&sim);
+            for order in [[&first, &second], [&second, &first]] {
+                memory.forget(std::slice::from_ref(&anchor)).unwrap();
+                order.iter().for_each(|one| memory.save(&anchor, one).unwrap());
+                assert_eq!(at(&memory, &anchor), (expected, true, Version::new(2)));
+            }
+        }
+    }
+
+    #[test]
+    fn no_role_falls_because_two_saved_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::in_dir(dir.path(), &Sim::name());
+        let mut sim = Sim::new();
+        let anchor = sim.roots[0].clone();
+        sim.at_version(6, NOW);
+        memory.save(&anchor, &now(&sim)).unwrap();
+        sim.at_version(7, NOW);
+        sim.releases = heading(5, NOW, DAY);
+        memory.save(&anchor, &now(&sim)).unwrap();
+        assert_eq!(at(&memory, &anchor).0, 6);
+    }
+
+    #[test]
+    fn a_root_that_continues_a_chain_is_of_that_chain() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::in_dir(dir.path(), &Sim::name());
+        let mut sim = Sim::new();
+        sim.at_version(6, NOW);
+        memory.save(&sim.roots[0], &now(&sim)).unwrap();
+        for seed in [11, 12] {
+            sim.rotate(|sim| sim.root_keys = vec![SimKey::new(seed), SimKey::new(seed + 10)]);
+        }
+        // The next root is enough; past a gap the roots between must be at hand.
+        assert_eq!(at(&memory, &sim.roots[1]).0, 6);
+        assert_eq!(memory.load(&sim.roots[2]), Ok(None));
+        // Somebody pinned the third root; what he remembers and what is remembered from the first one are one.
+        let mut third = now(&sim);
+        third.files.retain(|name| name.role().as_str() != "root");
+        third
+            .files
+            .put(FileName::versioned(RoleName::root(), Version::new(3).unwrap()), sim.roots[2].clone());
+        let mut later = third.clone();
+        memory.save(&sim.roots[2], &third).unwrap();
+        sim.at_version(7, NOW);
+        for (name, bytes) in now(&sim).files.metadata() {
+            later.files.put(name.clone(), bytes.clone());
+        }
+        memory.save(&sim.roots[2], &later).unwrap();
+        for root in &sim.roots {
+            assert_eq!(at(&memory, root), (7, true, Version::new(3)));
+        }
+        assert_eq!(memory.forget(&sim.roots), Ok(1));
+    }
+
+    #[test]
+    fn another_chain_of_the_name_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::in_dir(dir.path(), &Sim::name());
+        let (mut sim, mut other) = (Sim::new(), Sim::new());
+        sim.rotate(|sim| sim.online_key = SimKey::new(15));
+        sim.at_version(6, NOW);
+        memory.save(&sim.roots[0], &now(&sim)).unwrap();
+        other.rotate(|sim| sim.online_key = SimKey::new(16));
+        assert_eq!(memory.load(&other.roots[1]), Ok(None));
+        let mut alone = now(&other);
+        alone.files.retain(|name| *name != FileName::versioned(RoleName::root(), Version::ONE));
+        memory.save(&other.roots[1], &alone).unwrap();
+        assert_eq!(at(&memory, &other.roots[1]).0, 1);
+        assert_eq!(at(&memory, &sim.roots[1]).0, 6);
     }
 }

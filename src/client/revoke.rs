@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::commit::recalled::Beside;
 use super::commit::{Committer, Concern, Intents, Job, Pending, Refusal, WorkError, Worked};
 use super::duties::{Duty, Open, hang_seals, look};
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::{KeyRing, SignError};
-use super::whole::{Whole, walk};
+use super::whole::{Whole, walk_on};
 use crate::keys::{KeyError, random_id};
 use crate::oci::{Algorithm, Digest, Reference, Selector, Tag};
 use crate::sig::KeyId;
@@ -18,7 +19,7 @@ use crate::store::{Manage, Store, StoreError};
 use crate::time::{Clock, UnixTime};
 use crate::trust::{RevocationEntry, RevocationKind, RevocationList, Revoke};
 use crate::tuf::lineage::{Change, View};
-use crate::tuf::{CollectionName, EntryName, Limits, RoleName, Version};
+use crate::tuf::{CollectionName, EntryName, Fault, Files, Limits, Listing, Recall, RoleName, Version};
 
 /// What `revoke` needs.
 pub struct Request<'a> {
@@ -157,7 +158,7 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
     let (collection, now) = (&request.collection, request.clock.now());
     let before = look(&state, collection, &request.anchor, now).await?.map(|l| l.whole);
     // An older state than the one remembered names another bundle by a tag: what is live is put right from the memory.
-    let remembered = remembered(&request, now)?;
+    let remembered = remembered(&request, before.as_ref(), now)?;
     let newest = remembered.iter().fold(before.as_ref(), |best, w| match best {
         Some(best) if !best.is_below(w) => Some(best),
         _ => Some(w),
@@ -230,7 +231,8 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
 /// The revocation lists that were signed under a root: of the live state, and of what is remembered.
 ///
 /// # Errors
-/// The place, the memory or a list cannot be read. A state that does not verify has none.
+/// The place, the memory or a list cannot be read; or a state lies there that does not verify, and none is remembered that says
+/// what was revoked.
 pub async fn list_under(
     store: &dyn Manage,
     collection: &CollectionName,
@@ -239,43 +241,65 @@ pub async fn list_under(
     now: UnixTime,
 ) -> Result<Vec<Bytes>, String> {
     let place = Known::new(store);
-    let mut wholes = Vec::new();
-    match look(&place, collection, root, now).await {
-        Ok(live) => wholes.extend(live.map(|l| l.whole)),
+    let live = match look(&place, collection, root, now).await {
+        Ok(live) => Ok(live.map(|l| l.whole)),
         Err(WorkError::Store(e)) => return Err(e.to_string()),
-        Err(_) => {}
-    }
-    for memory in memories {
-        let remembered = memory.load(root).map_err(|e| e.to_string())?;
-        let Some(files) = remembered.filter(|r| r.verified_under.is_some()).map(|r| r.files) else {
-            continue;
-        };
-        let limits = Limits::default();
-        let chain = walk(root, collection, &[&files], &limits).map_err(|e| e.to_string())?;
-        wholes.extend(Whole::judge(&chain, &files, collection, now, &limits).ok());
-    }
-    let path = collection.revocations_path();
+        Err(e) => Err(e.to_string()),
+    };
+    let offered: Vec<&Files> = live.iter().flatten().map(Whole::files).collect();
+    let known = Memory::load_all(memories, root, &offered).map_err(|e| e.to_string())?;
+    let recalled = Recall::of(known.as_ref(), collection, now, &Limits::default()).state();
+    let recalled = recalled.map_err(|e| format!("the remembered state: {e}"))?;
     let mut lists = Vec::new();
-    for whole in &wholes {
-        if list_of(whole, collection).map_err(|e| e.to_string())?.is_some() {
-            lists.extend(whole.files().target(&path).cloned());
+    // Whatever else the memory lacks, and whatever keys were rotated since.
+    let remembered = match recalled.as_ref().map(|state| (state, state.revocations(collection))) {
+        None => false,
+        Some((_, Listing::Undelegated)) => true,
+        Some((_, Listing::List(list))) => {
+            lists.push(list);
+            true
         }
+        Some((state, Listing::Missing(e))) => {
+            let floor = |live: &Whole| state.floor(live.trusted().root().role());
+            let newer = |live: &Whole| floor(live).is_none_or(|f| f.fallen(live.trusted()).is_none());
+            let unlisted = matches!(e.fault, Fault::NotListed(_));
+            if !unlisted && !live.iter().flatten().any(newer) {
+                return Err(format!("the remembered state: {e}"));
+            }
+            unlisted
+        }
+    };
+    match live {
+        Ok(Some(live)) => {
+            if list_of(&live, collection).map_err(|e| e.to_string())?.is_some() {
+                lists.extend(live.files().target(&collection.revocations_path()).cloned());
+            }
+        }
+        Ok(None) => {}
+        Err(_) if remembered => {}
+        Err(e) => return Err(e),
     }
     Ok(lists)
 }
 
-/// The states that are remembered and still verify.
-fn remembered(request: &Request<'_>, now: UnixTime) -> Result<Vec<Whole>, WorkError> {
+/// What is remembered, where it verifies: an older live state is put right from it.
+///
+/// # Errors
+/// See [`WorkError`]: what is remembered is newer than what is live, and cannot be read whole.
+fn remembered(
+    request: &Request<'_>,
+    live: Option<&Whole>,
+    now: UnixTime,
+) -> Result<Option<Whole>, WorkError> {
     let (collection, limits) = (&request.collection, Limits::default());
-    let mut wholes = Vec::new();
-    for memory in request.memories {
-        let Some(known) = memory.load(&request.anchor)?.filter(|r| r.verified_under.is_some()) else {
-            continue;
-        };
-        let chain = walk(&request.anchor, collection, &[&known.files], &limits)?;
-        wholes.extend(Whole::judge(&chain, &known.files, collection, now, &limits).ok());
-    }
-    Ok(wholes)
+    let offered: Vec<&Files> = live.iter().map(|w| w.files()).collect();
+    let known = Memory::load_all(request.memories, &request.anchor, &offered)?;
+    let roots = known.as_ref().map(|k| &k.files);
+    let chain = walk_on(&request.anchor, collection, roots, &offered, &limits)?;
+    let recall = Recall::of(known.as_ref(), collection, now, &limits);
+    let beside = Beside::new(recall, &chain, offered, collection, now)?;
+    beside.check(live)?;
+    Ok(beside.memory)
 }
 
 /// The revocation list of a state; none where none is listed.

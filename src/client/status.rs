@@ -142,11 +142,11 @@ pub async fn status(request: Request<'_>) -> Result<Status, WorkError> {
         keys: request.keys,
         clock: request.clock,
     };
-    let Survey { manifest, live, memory, waiting } = committer.survey().await?;
-    let standing = match (&live, &memory) {
+    let Survey { manifest, live, memory, floor, waiting } = committer.survey().await?;
+    let standing = match (&live, &floor) {
         (None, _) => Standing::Absent,
         (Some(_), None) => Standing::Unremembered,
-        (Some(live), Some(memory)) if live.is_below(memory) => Standing::Behind,
+        (Some(live), Some(floor)) if floor.fallen(live.trusted()).is_some() => Standing::Behind,
         (Some(_), Some(_)) => Standing::Newest,
     };
     let absent =

@@ -80,7 +80,7 @@ impl Verifier<'_> {
         let mut memories = Vec::new();
         let mut notes: Vec<Check> = Vec::new();
         for source in sources(&anchors) {
-            memories.push(Memory::in_dir(self.memory, &source.collection).load(source.root.bytes())?);
+            memories.push(Memory::in_dir(self.memory, &source.collection).chains()?);
             for place in source.state_at.iter().filter(|p| !may_ask(reference, p)) {
                 let detail = format!("{place} was not asked: {reference} is offline");
                 let note = Check::note(Code::StatePlaceSkipped, detail);
@@ -168,8 +168,8 @@ impl Verifier<'_> {
                 None => StateAnswer::Absent,
             }),
             Want::Memory { source } => Answer::Memory(match of(source) {
-                Some(source) => Memory::in_dir(self.memory, &source.collection).load(source.root.bytes())?,
-                None => None,
+                Some(source) => Memory::in_dir(self.memory, &source.collection).chains()?,
+                None => Vec::new(),
             }),
             Want::Seals { subject } => Answer::Seals(seals(store, &subject).await),
         })

@@ -62,6 +62,11 @@ pub(super) fn listed_as_revoked(subject: &Descriptor, chosen: &Candidate, court:
     out
 }
 
+/// Whether a list of revocations can be read.
+pub(super) fn understood(list: &[u8]) -> bool {
+    RevocationList::parse(list).is_ok()
+}
+
 /// That the bundle is revoked, and nothing else: what a source may say that cannot vouch any more.
 pub(super) fn revoked(subject: &Descriptor, known: &Candidate, court: &Court<'_>) -> Option<Check> {
     let mut out = Vec::new();

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use super::bundle;
 use super::report::Evidence;
 use crate::oci::Digest;
 use crate::time::UnixTime;
 use crate::tuf::{
-    CollectionName, Expiry, Fault, FileName, Files, Floor, Found, Limits, Metadata, Refresh, Remembered,
-    RoleName, Root, RootChain, RootStep, RootWalk, Top, Trusted, TufError, Version,
+    Ancestor, CollectionName, Expiry, Fault, Files, Floor, Found, Hash, Limits, Listing, Metadata, Recall,
+    Recalled, Refresh, Remembered, RoleName, Root, RootChain, RootStep, RootWalk, Top, Trusted, TufError,
+    Version,
 };
 
 /// A source that verified under the final root. Whether it is expired is for the caller to judge.
@@ -39,11 +41,16 @@ pub(super) struct Court<'a> {
 }
 
 /// What the memory holds against every source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Held {
-    floor: Floor,
+    /// None when nothing is remembered, or the keys of timestamp or snapshot changed since.
+    floor: Option<Floor>,
     /// Whether the role at the top delegated the revocations: it must not stop doing so.
     revocations: bool,
+    /// The state of the source's own chain, while its floor holds.
+    state: Option<Recalled>,
+    /// What is known to be revoked: the states that say so, each under the root it was verified under.
+    pub(super) said: Vec<Candidate>,
 }
 
 /// Who offers roots.
@@ -120,7 +127,7 @@ impl Court<'_> {
         evidence: Evidence,
     ) -> Result<Candidate, TufError> {
         self.no_root_beyond(chain, files)?;
-        let trusted = self.top_level(chain.last(), files, held.map(|h| h.floor.clone()))?;
+        let trusted = self.top_level(chain.last(), files, held.and_then(|h| h.floor.clone()))?;
         let revocations = RoleName::revocations();
         if held.is_some_and(|h| h.revocations) && trusted.targets().role().delegation(&revocations).is_none()
         {
@@ -148,30 +155,59 @@ impl Court<'_> {
         self.judge(chain, &files, None, Evidence::Memory)
     }
 
-    /// The floor that the memory makes under the final root.
+    /// What is remembered holds against every source: its floor under the final root, and what it says to be revoked. Of `others`,
+    /// chains of the name to which no walk leads, those count that may be the same but for roots that are not at hand, where the
+    /// same keys sign timestamp and snapshot: whoever keeps back roots must not make two chains of one.
     ///
     /// # Errors
-    /// The memory, which was verified when it was written, no longer verifies: it is damaged.
-    pub(super) fn held(&self, chain: &RootChain, memory: &Remembered) -> Result<Option<Held>, TufError> {
-        let Some(version) = memory.verified_under else { return Ok(None) };
-        let under = match chain.get(version) {
-            Some(root) => root.clone(),
-            None => self.own_root(memory, version)?,
-        };
-        let remembered = self.top_level(&under, &memory.files, None);
-        if self.top.is_some() {
-            // The state was remembered whatever stands at the top here: its file may not be there, nor have these keys.
-            let revocations =
-                remembered.is_ok_and(|r| r.targets().role().delegation(&RoleName::revocations()).is_some());
-            let name = self.collection.to_string();
-            let (final_root, files) = (chain.last().role(), &memory.files);
-            let floor = Floor::of_files(files, &under, final_root, Some(&name), self.now, self.limits)?;
-            return Ok(floor.map(|floor| Held { floor, revocations }));
+    /// A state is remembered, and is damaged.
+    pub(super) fn held(
+        &self,
+        chain: &RootChain,
+        memory: Option<&Remembered>,
+        others: &[Remembered],
+    ) -> Result<Held, TufError> {
+        let recall = |m: &Remembered| Recall::of(Some(m), self.collection, self.now, self.limits).state();
+        let final_root = chain.last().role();
+        let mut held = Held::default();
+        if let Some(state) = memory.map(recall).transpose()?.flatten() {
+            held.floor = state.floor(final_root);
+            let said = self.said(&state);
+            let delegates =
+                |c: &Candidate| c.trusted.targets().role().delegation(&RoleName::revocations()).is_some();
+            held.revocations = held.floor.is_some() && said.as_ref().is_some_and(delegates);
+            held.said.extend(said);
+            held.state = Some(state).filter(|_| held.floor.is_some());
         }
-        let remembered = remembered?;
-        let floor = Floor::of(&remembered, under.role(), chain.last().role());
-        let revocations = remembered.targets().role().delegation(&RoleName::revocations()).is_some();
-        Ok(floor.map(|floor| Held { floor, revocations }))
+        let anchor = chain.roots()[0].bytes();
+        for other in others.iter().filter(|other| other.may_lead_to(anchor, self.limits)) {
+            let Some(state) = recall(other)? else { continue };
+            let Some(floor) = state.floor(final_root) else { continue };
+            held.said.extend(self.said(&state));
+            match &mut held.floor {
+                Some(own) => own.raise(&floor),
+                None => held.floor = Some(floor),
+            }
+        }
+        Ok(held)
+    }
+
+    /// A remembered state as what says what is revoked. Whoever goes by another role than top-level targets may not have that
+    /// role's file there.
+    fn said(&self, state: &Recalled) -> Option<Candidate> {
+        let trusted = match self.top {
+            None => state.trusted().clone(),
+            Some(_) => self.top_level(state.trusted().root(), state.files(), None).ok()?,
+        };
+        Some(Candidate { trusted, files: state.files().clone(), evidence: Evidence::Memory })
+    }
+
+    /// Whether a state says itself what is revoked, or its role at the top has nobody say it.
+    pub(super) fn says_what_is_revoked(&self, state: &Candidate) -> bool {
+        match Listing::of(&state.trusted, &state.files, self.collection) {
+            Listing::Undelegated => true,
+            list => list.readable(bundle::understood).is_some(),
+        }
     }
 
     /// Whether anything on the way is expired.
@@ -191,18 +227,9 @@ impl Court<'_> {
     pub(super) fn is_whole(&self, chain: &RootChain, new: &Remembered, before: Option<&Remembered>) -> bool {
         let targets = RoleName::targets();
         let plain = Court { top: None, role: &targets, ..self.clone() };
-        let before = before.filter(|m| m.verified_under.is_some());
-        let Ok(held) = before.map(|m| plain.held(chain, m)).transpose() else { return false };
+        let Ok(held) = plain.held(chain, before, &[]) else { return false };
         // A seal's rules: the revocation list must lie there.
-        plain.judge(chain, &new.files, held.flatten().as_ref(), Evidence::Seal).is_ok()
-    }
-
-    /// Whether the revocation list that `memory` pins lies there too, or none is pinned.
-    pub(super) fn has_list(&self, chain: &RootChain, memory: &Remembered) -> bool {
-        let targets = RoleName::targets();
-        let plain = Court { top: None, role: &targets, ..self.clone() };
-        let trusted = plain.top_level(chain.last(), &memory.files, None);
-        trusted.and_then(|trusted| plain.carries_list(&trusted, &memory.files)).is_ok()
+        plain.judge(chain, &new.files, Some(&held), Evidence::Seal).is_ok()
     }
 
     /// Expiry of every role on the way of the paths.
@@ -218,26 +245,30 @@ impl Court<'_> {
         Ok(expiries)
     }
 
-    /// Whether `new`, of equal timestamp version, descends from `old` in every role that `old` pins.
-    pub(super) fn descends(new: &Candidate, old: &Candidate) -> Result<bool, TufError> {
-        for (role, pin) in old.trusted.snapshot().role().pins() {
+    /// Whether a state of the remembered timestamp version has other bytes, and does not descend from the remembered one in every
+    /// role that it pins.
+    pub(super) fn forked(&self, new: &Candidate, held: &Held) -> Result<bool, TufError> {
+        let Some(old) = &held.state else { return Ok(false) };
+        let (a, b) = (new.trusted.timestamp(), old.trusted().timestamp());
+        if a.version() != b.version() || a.bytes() == b.bytes() {
+            return Ok(false);
+        }
+        for (role, pin) in old.trusted().snapshot().role().pins() {
             if new.trusted.pin(role) == Some(pin) {
                 continue;
             }
-            let held = if *role == RoleName::targets() {
-                new.trusted.targets().holds(&old.trusted.targets().as_ancestor())
-            } else {
-                let loaded = |c: &Candidate| match c.trusted.targets().role().delegation(role) {
-                    Some(delegation) => c.trusted.load(delegation, &c.files),
-                    None => Ok(None),
-                };
-                matches!((loaded(new)?, loaded(old)?), (Some(n), Some(o)) if n.holds(&o.as_ancestor()))
+            let file = match new.trusted.targets().role().delegation(role) {
+                _ if role == new.trusted.top() => Some(new.trusted.targets().clone()),
+                Some(delegation) => new.trusted.load(delegation, &new.files)?,
+                None => None,
             };
-            if !held {
-                return Ok(false);
+            // What the remembered snapshot pins is known, also of a file that was never shown here.
+            let before = pin.hashes.get(&Hash::Sha256).map(|hash| Ancestor(pin.version, hash.clone()));
+            if !matches!((file, before), (Some(file), Some(before)) if file.holds(&before)) {
+                return Ok(true);
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
     fn top_level(
@@ -278,14 +309,5 @@ impl Court<'_> {
             RootWalk::start(chain.last().bytes(), Some(&self.collection.to_string()), self.limits)?;
         again.feed(vec![offered.clone()])?;
         Err(again.finish().skipped().first().cloned().unwrap_or(gap))
-    }
-
-    /// A root of the memory that lies before the anchor's: it signed itself and was verified when it was remembered.
-    fn own_root(&self, memory: &Remembered, version: Version) -> Result<Metadata<Root>, TufError> {
-        let role = RoleName::root();
-        let name = FileName::versioned(role.clone(), version);
-        let bytes = memory.files.get(&name).ok_or_else(|| TufError::new(&role, Fault::Missing(name)))?;
-        let collection = self.collection.to_string();
-        Ok(RootWalk::start(bytes, Some(&collection), self.limits)?.finish().last().clone())
     }
 }

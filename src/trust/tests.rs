@@ -4,6 +4,7 @@ mod agreement;
 mod anchors;
 mod bundles;
 mod freshness;
+mod memory;
 mod mutation;
 mod organisations;
 mod parsers;
@@ -124,6 +125,7 @@ impl Deployer {
         anchors.extend(self.others.iter().map(|p| p.anchor.clone()));
         let mut memories = vec![self.memory.clone()];
         memories.extend(self.others.iter().map(|p| p.memory.clone()));
+        let memories = memories.into_iter().map(|m| m.into_iter().collect()).collect();
         let mut verification = Verification::start(Question {
             reference: "mirror.example/app".into(),
             subject,
@@ -176,7 +178,7 @@ impl Deployer {
                 self.state_later.clone().filter(|_| later).unwrap_or_else(|| self.state.clone()),
             ),
             Want::State { source } => Answer::State(self.others[source - 1].state.clone()),
-            Want::Memory { .. } => Answer::Memory(None),
+            Want::Memory { .. } => Answer::Memory(vec![]),
             Want::Seals { .. } if self.seals_refused => Answer::Seals(SealsAnswer::Unreadable("403".into())),
             Want::Seals { .. } => {
                 Answer::Seals(SealsAnswer::Read { seals: self.seals.clone(), more: self.more_seals })

@@ -40,7 +40,10 @@ struct Line {
     source: Source,
     state: Option<StateAnswer>,
     top: Option<Top>,
+    /// What is remembered of its chain.
     memory: Option<Remembered>,
+    /// What is remembered of the collection besides: other chains, as far as can be seen yet.
+    others: Vec<Remembered>,
     needs_seals: bool,
     /// The last walk over its roots, for as long as the same is offered.
     walked: Option<Walked>,
@@ -76,9 +79,9 @@ enum Flow {
 }
 
 impl Line {
-    fn new(anchor: usize, part: Part, source: Source, memory: Option<Remembered>) -> Self {
-        let top = source.top();
-        Self { anchor, part, source, state: None, top, memory, needs_seals: false, walked: None }
+    fn new(anchor: usize, part: Part, source: Source, others: Vec<Remembered>) -> Self {
+        let (top, memory) = (source.top(), None);
+        Self { anchor, part, source, state: None, top, memory, others, needs_seals: false, walked: None }
     }
 }
 
@@ -89,11 +92,11 @@ impl Verification {
         let mut lines = Vec::new();
         for (anchor, stated) in question.anchors.iter().enumerate() {
             for source in stated.sources() {
-                let memory = memories.next().flatten();
+                let memory = memories.next().unwrap_or_default();
                 if stated.organisation {
                     let name = stated.mapped(&question.subject.repository);
                     lines.push(Line::new(anchor, Part::Organisation(name), source.clone(), memory));
-                    lines.push(Line::new(anchor, Part::Member { named: false }, source, None));
+                    lines.push(Line::new(anchor, Part::Member { named: false }, source, Vec::new()));
                 } else {
                     lines.push(Line::new(anchor, Part::Bundle, source, memory));
                 }
@@ -159,6 +162,7 @@ impl Verification {
                 }
                 continue;
             }
+            self.recall(i);
             let walked = self.walk(i);
             let flow = self.line(i, &walked, &bundle, &parts);
             self.lines[i].walked = walked.ok();
@@ -203,7 +207,7 @@ impl Verification {
             match (want, answer) {
                 (Want::Bundle, Answer::Bundle(b)) => self.bundle = Some(b),
                 (Want::State { source }, Answer::State(s)) => self.lines[source].state = Some(s),
-                (Want::Memory { source }, Answer::Memory(m)) => self.lines[source].memory = m,
+                (Want::Memory { source }, Answer::Memory(m)) => self.lines[source].others = m,
                 (Want::Seals { .. }, Answer::Seals(s)) => self.seals = Some(s),
                 // An answer to something else is none.
                 (want, _) => self.wanted.push(want),

@@ -173,6 +173,11 @@ impl<R: Role> Unverified<R> {
         self.inner.expires
     }
 
+    /// Whether both files say the same, whoever signed them.
+    pub(super) fn claims_same(&self, other: &Self) -> bool {
+        self.inner.signed == other.inner.signed
+    }
+
     /// The role's own fields, unchecked: for a root that is to be checked against itself, and for drafts.
     pub(super) fn claimed(&self) -> &R {
         &self.inner.role

@@ -88,8 +88,31 @@ impl Floor {
         }
     }
 
-    fn made_by(timestamp: &Metadata<Timestamp>, snapshot: &Metadata<Snapshot>) -> Self {
+    pub(super) fn made_by(timestamp: &Metadata<Timestamp>, snapshot: &Metadata<Snapshot>) -> Self {
         Self { timestamp: timestamp.version(), snapshot: snapshot.version(), roles: versions(snapshot) }
+    }
+
+    /// The first role of which a state is below this floor.
+    pub fn fallen(&self, state: &Trusted) -> Option<RoleName> {
+        if state.timestamp().version() < self.timestamp {
+            return Some(RoleName::timestamp());
+        }
+        if state.snapshot().version() < self.snapshot {
+            return Some(RoleName::snapshot());
+        }
+        let below =
+            |(role, floor): &(&RoleName, &Version)| state.pin(role).is_none_or(|pin| pin.version < **floor);
+        self.roles.iter().find(below).map(|(role, _)| role.clone())
+    }
+
+    /// Nothing below either floor.
+    pub fn raise(&mut self, other: &Self) {
+        self.timestamp = self.timestamp.max(other.timestamp);
+        self.snapshot = self.snapshot.max(other.snapshot);
+        for (role, version) in &other.roles {
+            let floor = self.roles.entry(role.clone()).or_insert(*version);
+            *floor = (*floor).max(*version);
+        }
     }
 }
 

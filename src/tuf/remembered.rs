@@ -1,6 +1,15 @@
 //! What an installation remembers of one chain of roots.
 
-use super::{FileName, Files, Limits, RoleName, RootChain, Target, Targets, Trusted, Unverified, Version};
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::recall::{Listing, Recall, Recalled};
+use super::{
+    CollectionName, Fault, FileName, Files, Limits, RoleName, Root, RootChain, RootStep, RootWalk, Target,
+    Targets, Trusted, TufError, Unverified, Version, same_online_keys,
+};
+use crate::time::UnixTime;
 
 /// Roots, and the newest state that was verified: a floor, and a candidate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +41,132 @@ impl Remembered {
         Self { files: kept, verified_under: Some(trusted.root().version()) }
     }
 
+    /// One memory out of two of one chain: every root, the state that nothing falls by, and of its files what either has. A list of
+    /// revocations that is `understood` is not given up for a state that came without its own. `self` was remembered first: it
+    /// stays where the two contradict each other.
+    ///
+    /// # Errors
+    /// Two different roots of one version, or a state that does not hold under its own root.
+    pub fn joined(
+        &self,
+        new: &Self,
+        collection: &CollectionName,
+        limits: &Limits,
+        understood: impl Fn(&[u8]) -> bool,
+    ) -> Result<Self, TufError> {
+        let (mut roots, more) = (self.roots(), new.roots());
+        for (name, bytes) in more.metadata() {
+            match roots.get(name) {
+                Some(settled) if !is_same_root(settled, bytes, limits) => {
+                    let version = name.version().unwrap_or(Version::ONE);
+                    return Err(TufError::new(&RoleName::root(), Fault::RootFork(version)));
+                }
+                Some(_) => {}
+                None => roots.put(name.clone(), bytes.clone()),
+            }
+        }
+        let mut kept = self.state_joined(new, &roots, collection, limits, understood)?;
+        kept.files.retain(|name| *name.role() != RoleName::root());
+        kept.files.add_missing(&roots);
+        Ok(kept)
+    }
+
+    fn state_joined(
+        &self,
+        new: &Self,
+        roots: &Files,
+        collection: &CollectionName,
+        limits: &Limits,
+        understood: impl Fn(&[u8]) -> bool,
+    ) -> Result<Self, TufError> {
+        let timestamp = FileName::timestamp();
+        let same = self.files.get(&timestamp) == new.files.get(&timestamp);
+        match (self.verified_under, new.verified_under) {
+            (_, None) => return Ok(self.clone()),
+            (None, Some(_)) => return Ok(new.clone()),
+            (a, b) if same && a == b && new.is_within(self) => return Ok(self.clone()),
+            _ => {}
+        }
+        // Expiry is judged nowhere here, so the time does not matter.
+        let judged = |memory: &Self| {
+            let mut all = memory.clone();
+            all.files.add_missing(roots);
+            Recall::of(Some(&all), collection, UnixTime::from_secs(0), limits).state()
+        };
+        let (Some(old), Some(newer)) = (judged(self)?, judged(new)?) else { return Ok(self.clone()) };
+        let under =
+            |state: &Recalled| (state.trusted().root().version(), state.trusted().root().role().clone());
+        let ((old_under, a), (new_under, b)) = (under(&old), under(&newer));
+        let floors_hold = same_online_keys(&a, &b);
+        let replaces = match floors_hold {
+            // The floors of the one under the older root fell.
+            false => new_under > old_under,
+            true => !newer.is_below(&old) && (!same || new_under >= old_under),
+        };
+        let (first, other) = if replaces { (newer, old) } else { (old, newer) };
+        let first = first.with(&other);
+        let list = |state: &Recalled| state.revocations(collection).readable(&understood).is_some();
+        let given_up = || floors_hold || first.revocations(collection) != Listing::Undelegated;
+        let kept = match replaces && list(&other) && !list(&first) && given_up() {
+            true => other.with(&first),
+            false => first,
+        };
+        Ok(Self { files: kept.files().clone(), verified_under: Some(kept.trusted().root().version()) })
+    }
+
+    /// The roots alone.
+    fn roots(&self) -> Files {
+        let mut roots = self.files.clone();
+        roots.retain(|name| *name.role() == RoleName::root());
+        roots.drop_targets();
+        roots
+    }
+
+    /// Whether `other` has every file of this one.
+    fn is_within(&self, other: &Self) -> bool {
+        let root = |name: &&FileName| *name.role() != RoleName::root();
+        let mut names = self.files.metadata().keys().filter(root);
+        names.all(|name| self.files.get(name) == other.files.get(name))
+            && self.files.targets().iter().all(|(path, bytes)| other.files.target(path) == Some(bytes))
+    }
+
+    /// Whether `root` is of this chain: it is remembered, or a walk leads from the one to the other, over what `offered` has of the
+    /// roots between. Every step of it is signed, so nobody can make two chains one.
+    pub fn is_of_chain(
+        &self,
+        root: &Bytes,
+        offered: &[&Files],
+        collection: &CollectionName,
+        limits: &Limits,
+    ) -> bool {
+        let Ok(read) = Unverified::<Root>::parse(&RoleName::root(), root, limits) else { return false };
+        let roots = self.roots();
+        if let Some(held) = roots.root(read.claimed_version()) {
+            return is_same_root(held, root, limits);
+        }
+        let known = || roots.metadata().iter().filter_map(|(name, bytes)| Some((name.version()?, bytes)));
+        let before = known().filter(|(v, _)| *v < read.claimed_version()).max();
+        let after = known().filter(|(v, _)| *v > read.claimed_version()).min();
+        let leads = |from: &Bytes, to: Version, end: &Bytes| {
+            leads(from, to, end, offered, &collection.to_string(), limits)
+        };
+        match (before, after) {
+            (Some((_, before)), _) => leads(before, read.claimed_version(), root),
+            (None, Some((version, after))) => leads(root, version, after),
+            (None, None) => false,
+        }
+    }
+
+    /// Whether `root`, to which no walk leads, may be of this chain all the same: roots between the two are not at hand.
+    pub fn may_lead_to(&self, root: &Bytes, limits: &Limits) -> bool {
+        let Ok(read) = Unverified::<Root>::parse(&RoleName::root(), root, limits) else { return false };
+        let version = read.claimed_version();
+        let roots = self.roots();
+        let held = || roots.metadata().keys().filter_map(FileName::version);
+        held().max().is_some_and(|last| last.next() < version)
+            || held().min().is_some_and(|first| version.next() < first)
+    }
+
     /// Exactly the files that a state pins. Whatever else lay beside them, or under a pinned name with other bytes, is left
     /// behind; so are the roots, which no state pins.
     pub fn pinned(trusted: &Trusted, files: &Files) -> Files {
@@ -58,6 +193,40 @@ impl Remembered {
         }
         kept
     }
+}
+
+/// Whether a walk from one root over those that are offered ends with `end`, of version `to`.
+fn leads(
+    from: &Bytes,
+    to: Version,
+    end: &Bytes,
+    offered: &[&Files],
+    collection: &str,
+    limits: &Limits,
+) -> bool {
+    let Ok(mut walk) = RootWalk::start(from, Some(collection), limits) else { return false };
+    loop {
+        match walk.step() {
+            RootStep::Need { version, .. } if version > to => return walk.finish().last().bytes() == end,
+            RootStep::Need { version, .. } => {
+                let all: BTreeSet<&Bytes> = match version == to {
+                    true => BTreeSet::from([end]),
+                    false => offered.iter().filter_map(|files| files.root(version)).collect(),
+                };
+                if walk.feed(all.into_iter().cloned().collect()).is_err() {
+                    return false;
+                }
+            }
+            RootStep::Save(..) => walk.saved(),
+            RootStep::Done => return false,
+        }
+    }
+}
+
+/// White space and further signatures make other bytes of one root.
+fn is_same_root(a: &Bytes, b: &Bytes, limits: &Limits) -> bool {
+    let read = |bytes| Unverified::<Root>::parse(&RoleName::root(), bytes, limits).ok();
+    a == b || matches!((read(a), read(b)), (Some(a), Some(b)) if a.claims_same(&b))
 }
 
 /// What the role files list. Their bytes were pinned, which is enough to say that a file belongs to this state.

@@ -24,7 +24,7 @@ pub(crate) fn judge(
         subject: Subject { repository: anchor.collection.as_repository().clone(), tag },
         digest: by_digest.then(|| bundle.digest.clone()),
         anchors: vec![anchor.clone()],
-        memories: vec![memory.cloned()],
+        memories: vec![memory.cloned().into_iter().collect()],
         statement: None,
         acknowledged: std::collections::BTreeSet::new(),
         now: UnixTime::from_secs(now),
@@ -44,7 +44,7 @@ pub(crate) fn judge(
                     }),
                     Want::State { .. } => Answer::State(state.clone()),
                     // No organisation is anchored here.
-                    Want::Memory { .. } => Answer::Memory(None),
+                    Want::Memory { .. } => Answer::Memory(vec![]),
                     Want::Seals { .. } => {
                         Answer::Seals(SealsAnswer::Read { seals: vec![seal.clone()], more: false })
                     }

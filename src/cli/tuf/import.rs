@@ -133,6 +133,9 @@ impl From<ImportError> for CliError {
                 .next("run the same command again"),
             ImportError::Store(e) => e.into(),
             ImportError::Memory(e) => e.into(),
+            ImportError::Remembered(e) => {
+                Self::failed("memory.invalid", "the remembered state does not verify; nothing was imported").reason(e)
+            }
             ImportError::Oversize(_) => {
                 Self::failed("state.too-large", "the repository is larger than a state holds").reason(e)
             }

@@ -13,11 +13,11 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::signing::anchors_of;
 use crate::client::ceremony::{CeremonyError, carried_by, travel};
+use crate::client::commit::recalled::Beside;
 use crate::client::init::is_first;
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
 use crate::client::recover::{Live, check_floors};
-use crate::client::whole::Whole;
 use crate::oci::Reference;
 use crate::time::UnixTime;
 use crate::trust::Anchor;
@@ -25,7 +25,7 @@ use crate::tuf::proposal::{
     BadSignature, Base, EditError, Incomplete, MAX_BYTES, MergeError, Needed, Proposal, SignedBy, merge,
     plain,
 };
-use crate::tuf::{Files, Limits, RoleName, TufError, Version};
+use crate::tuf::{Files, Limits, Recall, RoleName, TufError, Version};
 
 /// A place of proposals: a file, or where artifacts lie. The form decides, not what exists.
 #[derive(Debug, Clone)]
@@ -239,16 +239,18 @@ pub(super) fn ground(
         return Err(newer());
     }
     let (chain, whole) = carried_by(proposal, &root, known, now).map_err(unverified)?;
-    let limits = Limits::default();
     let mut discards = discard.then_some(Discarded::Nothing);
-    if let Some(files) = remembered.as_ref().filter(|r| r.verified_under.is_some()).map(|r| &r.files)
-        && let Ok(memory) = Whole::judge(&chain, files, &collection, now, &limits)
-        && whole.is_below(&memory)
-    {
+    let recall = Recall::of(remembered.as_ref(), &collection, now, &Limits::default());
+    let Beside { memory, floor, .. } = Beside::new(recall, &chain, [carried], &collection, now)?;
+    if floor.is_some_and(|floor| floor.fallen(whole.trusted()).is_some()) {
         if !discard {
             return Err(newer());
         }
-        discards = Some(Discarded::of(Live::State(Box::new(memory)), &whole, proposal)?);
+        let live = memory.map_or_else(
+            || Live::Fault("what is remembered lacks files, or is from before a rotation of keys".into()),
+            |memory| Live::State(Box::new(memory)),
+        );
+        discards = Some(Discarded::of(live, &whole, proposal)?);
     }
     let base = whole.base(&collection);
     if discard {

@@ -184,6 +184,7 @@ impl Committer<'_> {
             raw: files,
             not_looked_at: Vec::new(),
             submit: None,
+            floor: None,
         })
     }
 }

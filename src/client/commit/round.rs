@@ -21,8 +21,8 @@ use crate::time::UnixTime;
 use crate::tuf::lineage::{self, Change, Folded, RoleFile, Verdict, View, WINDOW};
 use crate::tuf::proposal::Seat;
 use crate::tuf::{
-    Draft, Extra, Fault, FileName, FilePin, Files, Heading, Limits, Metadata, RoleKeys, RoleName, RootChain,
-    Targets, TufError, Version,
+    Draft, Extra, Fault, FileName, FilePin, Files, Floor, Heading, Limits, Metadata, RoleKeys, RoleName,
+    RootChain, Targets, TufError, Version,
 };
 
 /// What a round starts from.
@@ -49,6 +49,8 @@ pub(super) struct Round {
     pub(super) not_looked_at: Vec<SubmissionTag>,
     /// Roles that are delegated to and have no file.
     pub(super) vacant: BTreeMap<RoleName, Seat>,
+    /// The floor that the memory makes under the last root.
+    pub(super) floor: Option<Floor>,
     /// What the job installs, while it is not in and nobody has submitted it.
     pub(super) submit: Option<(SubmissionTag, Packed)>,
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::install::Stand;
+use super::round::Round;
 use super::{Committer, Job, Ledger, Reason, WorkError};
 use crate::client::submission::Fetched;
 use crate::client::whole::Whole;
 use crate::oci::{Content, Tag};
 use crate::tuf::lineage::{RoleFile, Verdict, View, classify};
-use crate::tuf::{RoleName, TufError, Version};
+use crate::tuf::{Floor, RoleName, TufError, Version};
 
 /// What was seen.
 #[derive(Debug, Clone)]
@@ -17,8 +18,10 @@ pub struct Survey {
     pub manifest: Option<Content>,
     /// The live state; `None` when nothing lies there.
     pub live: Option<Whole>,
-    /// What is remembered, as far as it verifies under the final root.
+    /// What is remembered, where it verifies whole under the final root.
     pub memory: Option<Whole>,
+    /// The floor that it makes under the final root, whole or not. No live state is below it that the memory could not put right.
+    pub floor: Option<Floor>,
     /// Submissions that are not in.
     pub waiting: Vec<Waiting>,
 }
@@ -113,6 +116,7 @@ impl Committer<'_> {
                 }
             }
         }
-        Ok(Survey { manifest: round.manifest, live: round.live, memory: round.memory, waiting })
+        let Round { manifest, live, memory, floor, .. } = round;
+        Ok(Survey { manifest, live, memory, floor, waiting })
     }
 }

@@ -1,6 +1,7 @@
 //! What a registry may serve to those who sign.
 
 mod installs;
+mod remembered;
 mod rivals;
 
 use std::sync::Arc;

@@ -138,3 +138,32 @@ async fn junk_at_the_destination_stays() {
     let there = store.resolve(&Selector::Tag(name().state_tag())).await.unwrap().unwrap();
     assert_eq!(there.digest(), junk.digest());
 }
+
+#[tokio::test]
+async fn a_memory_that_lacks_files_is_a_floor_all_the_same() {
+    let world = world().await;
+    let old = tempfile::tempdir().unwrap();
+    tree_of(&world, old.path()).await;
+    let bundle = image(&*world.store, "a").await;
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &["v1"])]).await.unwrap();
+    let home = Home::new(&[]);
+    let mut short = world.owner.memory().load(&world.root).unwrap().unwrap();
+    short.files.retain(|name| *name.role() != RoleName::releases());
+    home.memory().save(&world.root, &short).unwrap();
+    let there = MemoryStore::new("mirror.example/x/app".parse().unwrap());
+    let e = import_from(old.path(), &world.root, &there, &home, NOW).await.unwrap_err();
+    assert!(matches!(&e, ImportError::Older { place, .. } if place.contains("remembered")), "{e:?}");
+    assert!(state::fetch_state(&there, &name()).await.unwrap().is_none());
+    assert_eq!(home.memory().load(&world.root).unwrap(), Some(short.clone()));
+    // One that is damaged is not none.
+    let mut damaged = short.clone();
+    damaged.files.retain(|name| *name.role() != RoleName::snapshot());
+    let other = Home::new(&[]);
+    other.memory().save(&world.root, &damaged).unwrap();
+    let e = import_from(old.path(), &world.root, &there, &other, NOW).await.unwrap_err();
+    assert!(matches!(e, ImportError::Remembered(_)), "{e:?}");
+    // What is newer than it is taken, and is whole.
+    let new = tempfile::tempdir().unwrap();
+    tree_of(&world, new.path()).await;
+    import_from(new.path(), &world.root, &there, &home, NOW).await.unwrap();
+}

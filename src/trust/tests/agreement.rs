@@ -75,7 +75,7 @@ impl Panel {
             subject: "mirror.example/app:v1".parse().unwrap(),
             digest: None,
             anchors: vec![anchor],
-            memories: self.memories.clone(),
+            memories: self.memories.iter().map(|m| m.iter().cloned().collect()).collect(),
             statement: self.d.statement.clone(),
             acknowledged: self.d.acknowledged.clone(),
             now: self.d.now,

@@ -20,6 +20,8 @@ struct World {
     memories: BTreeMap<String, Vec<Remembered>>,
     /// What the organisation serves instead of its state.
     instead: Option<StateAnswer>,
+    /// Files that nobody serves.
+    hidden: Vec<FileName>,
 }
 
 fn named(name: &str) -> CollectionName {
@@ -40,6 +42,7 @@ impl World {
             bundle,
             memories: BTreeMap::new(),
             instead: None,
+            hidden: vec![],
         };
         (0..30).for_each(|i| world.join(&format!("{ORGANISATION}/app{i}"), vec![], 40 + i));
         world
@@ -82,10 +85,8 @@ impl World {
         Anchor::tuf(self.scope.parse().unwrap(), named(ORGANISATION), root, vec![]).of_organisation()
     }
 
-    fn remembered(&self, source: &Source) -> Option<Remembered> {
-        let chains = self.memories.get(&source.collection.to_string())?;
-        let holds = |r: &&Remembered| r.files.metadata().values().any(|b| b == source.root.bytes());
-        chains.iter().find(holds).cloned()
+    fn remembered(&self, source: &Source) -> Vec<Remembered> {
+        self.memories.get(&source.collection.to_string()).cloned().unwrap_or_default()
     }
 
     fn verify(&mut self, reference: &str) -> Report {
@@ -116,9 +117,17 @@ impl World {
                 Step::Save { source, remembered } => {
                     let source = verification.source(source).unwrap().clone();
                     let chains = self.memories.entry(source.collection.to_string()).or_default();
-                    let holds =
-                        |r: &Remembered| r.files.metadata().values().any(|b| b == source.root.bytes());
-                    chains.retain(|r| !holds(r));
+                    let shared = |r: &Remembered| {
+                        let roots = |f: &Files| -> Vec<_> {
+                            f.metadata()
+                                .iter()
+                                .filter(|(n, _)| *n.role() == RoleName::root())
+                                .map(|(_, b)| b.clone())
+                                .collect()
+                        };
+                        roots(&r.files).iter().any(|b| roots(&remembered.files).contains(b))
+                    };
+                    chains.retain(|r| !shared(r));
                     chains.push(remembered);
                     verification.saved();
                 }
@@ -138,7 +147,11 @@ impl World {
             Want::State { source } => {
                 let name = verification.source(source).unwrap().collection.to_string();
                 Answer::State(match self.members.get(&name) {
-                    Some(sim) => StateAnswer::Found(sim.files()),
+                    Some(sim) => {
+                        let mut files = sim.files();
+                        files.retain(|name| !self.hidden.contains(name));
+                        StateAnswer::Found(files)
+                    }
                     None if name == ORGANISATION => {
                         self.instead.clone().unwrap_or_else(|| StateAnswer::Found(self.organisation_files()))
                     }
@@ -267,6 +280,43 @@ fn a_member_whose_root_rotates_is_followed_and_not_rolled_back() {
     assert_eq!(world.says("mirror.example/org/app7:v1").split_once(':').unwrap().0, "no");
     world.members.insert(name.into(), fresh);
     assert_eq!(world.says("mirror.example/org/app7:v1"), "trusted");
+}
+
+#[test]
+fn a_listed_root_that_was_not_seen_yet_brings_no_rollback() {
+    type Change = fn(&mut Sim);
+    let root_keys: Change = |sim| sim.root_keys = vec![SimKey::new(200), SimKey::new(201)];
+    let online_key: Change = |sim| sim.online_key = SimKey::new(202);
+    let name = "ex.com/org/app7";
+    for (rotations, hidden, expected) in [
+        (vec![root_keys], None, "no: tuf.timestamp.rollback"),
+        (vec![root_keys, root_keys], None, "no: tuf.timestamp.rollback"),
+        (vec![root_keys, root_keys, root_keys], None, "no: tuf.timestamp.rollback"),
+        // Whoever keeps back the roots between makes no other chain of it while the online keys are the same.
+        (vec![root_keys, root_keys], Some(2), "no: tuf.timestamp.rollback"),
+        (vec![root_keys, online_key], None, "trusted"),
+    ] {
+        let mut world = World::new();
+        let member = world.members.get_mut(name).unwrap();
+        member.at_version(9, NOW);
+        assert_eq!(world.says("mirror.example/org/app7:v1"), "trusted");
+        let member = world.members.get_mut(name).unwrap();
+        for rotate in &rotations {
+            member.rotate(rotate);
+        }
+        member.at_version(8, NOW);
+        let last = member.roots.last().unwrap().clone();
+        world.listed.iter_mut().filter(|l| l.0 == named(name)).for_each(|l| l.2 = last.clone());
+        world.organisation.at_version(6, NOW);
+        world.hidden.extend(hidden.map(|version| file(&RoleName::root(), version)));
+        let what = format!("{} rotations, {hidden:?}", rotations.len());
+        assert_eq!(world.says("mirror.example/org/app7:v1"), expected, "{what}");
+        if hidden.is_none() {
+            assert_eq!(world.memories[name].len(), 1, "{what}");
+        }
+        world.members.get_mut(name).unwrap().at_version(10, NOW);
+        assert_eq!(world.says("mirror.example/org/app7:v1"), "trusted", "{what}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn listing(entries: &serde_json::Value) -> Vec<u8> {
     serde_json::to_vec(&json!({"schemaVersion": 1, "entries": entries})).unwrap()
 }
 
-fn revoking(digest: &Digest) -> Vec<u8> {
+pub(super) fn revoking(digest: &Digest) -> Vec<u8> {
     listing(&json!([{
         "id": "a1", "kind": "bundle", "subject": digest.to_string(), "at": NOW.to_string(),
         "by": "security", "reason": "CVE"

@@ -26,9 +26,9 @@ pub struct Question {
     pub digest: Option<Digest>,
     /// The anchors that cover the subject.
     pub anchors: Vec<Anchor>,
-    /// What is remembered of the chain of each of their sources, in order ([`sources`]); members of organisations are asked for
-    /// once they are known.
-    pub memories: Vec<Option<Remembered>>,
+    /// Every chain that is remembered of the collection of each of their sources, in order ([`sources`]); members of
+    /// organisations are asked for once they are known. Which chain is the source's is found out here.
+    pub memories: Vec<Vec<Remembered>>,
     /// The statement that counts for the subject.
     pub statement: Option<Statement>,
     /// Ids of the collections' advisories that were acknowledged here.
@@ -69,7 +69,7 @@ pub enum Want {
         /// Its number; see [`Verification::source`].
         source: usize,
     },
-    /// What is remembered of the chain of a source that an organisation named.
+    /// Every chain that is remembered of the collection of a source that an organisation named.
     Memory {
         /// Its number; see [`Verification::source`].
         source: usize,
@@ -89,7 +89,7 @@ pub enum Answer {
     /// To [`Want::State`].
     State(StateAnswer),
     /// To [`Want::Memory`].
-    Memory(Option<Remembered>),
+    Memory(Vec<Remembered>),
     /// To [`Want::Seals`].
     Seals(SealsAnswer),
 }

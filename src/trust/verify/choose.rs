@@ -25,25 +25,22 @@ impl Verification {
         checks: &mut Vec<Check>,
     ) -> Choice {
         let memory = self.lines[i].memory.as_ref().filter(|m| m.verified_under.is_some());
-        let held = match memory.map(|m| court.held(chain, m)).transpose() {
-            Ok(held) => held.flatten(),
+        let held = match court.held(chain, self.lines[i].memory.as_ref(), &self.lines[i].others) {
+            Ok(held) => held,
             Err(e) => {
                 checks.push(Check::fail(Code::MemoryInvalid, e.to_string()));
                 return Choice::Nothing;
             }
         };
-        let remembered = memory.and_then(|m| court.remembered(chain, m, &[]).ok());
         let state = self.lines[i].state.as_ref();
         let live = match state {
-            Some(StateAnswer::Found(files)) => {
-                Some(court.judge(chain, files, held.as_ref(), Evidence::State))
-            }
+            Some(StateAnswer::Found(files)) => Some(court.judge(chain, files, Some(&held), Evidence::State)),
             _ => None,
         };
         let mut candidates = Vec::new();
         let mut failure = None;
         match live {
-            Some(Ok(live)) => match forked(&live, remembered.as_ref()) {
+            Some(Ok(live)) => match court.forked(&live, &held) {
                 Ok(false) => {
                     // An expired state is no reason to stop looking: a seal may be fresher.
                     match court.is_expired(&live) {
@@ -54,11 +51,19 @@ impl Verification {
                 }
                 Ok(true) => {
                     let detail = Fault::Fork(live.trusted.timestamp().version()).to_string();
-                    let alone = self.lines[i].source.at.is_some();
-                    let say = if alone { Check::fail } else { Check::note };
+                    // Equal version, other bytes, and no descent: the remembered one is kept (specification 5.4.3).
+                    let kept = memory.filter(|_| self.lines[i].source.at.is_none());
+                    let kept = kept.map(|m| court.remembered(chain, m, &[&live.files]));
+                    let say = if matches!(kept, Some(Ok(_))) { Check::note } else { Check::fail };
                     checks.push(say(Code::TufFork, detail));
-                    let kept = remembered.filter(|_| self.lines[i].source.at.is_none());
-                    return kept.map_or(Choice::Nothing, |c| Choice::Use(Box::new(c)));
+                    return match kept {
+                        Some(Ok(kept)) => Choice::Use(Box::new(kept)),
+                        Some(Err(e)) => {
+                            checks.push(not_judged(&e));
+                            Choice::Nothing
+                        }
+                        None => Choice::Nothing,
+                    };
                 }
                 Err(e) => failure = Some(Check::failed(&e)),
             },
@@ -96,7 +101,7 @@ impl Verification {
         for seal in seals {
             let judged = match seal {
                 Ok(files) => {
-                    court.judge(chain, files, held.as_ref(), Evidence::Seal).map_err(|e| e.to_string())
+                    court.judge(chain, files, Some(&held), Evidence::Seal).map_err(|e| e.to_string())
                 }
                 Err(why) => Err(why.clone()),
             };
@@ -150,16 +155,6 @@ pub(super) fn not_judged(e: &TufError) -> Check {
 
 fn is_rollback(e: &TufError) -> bool {
     matches!(e.fault, Fault::Rollback { .. } | Fault::Dropped(_))
-}
-
-/// Equal timestamp version, other bytes, and no descent: the remembered one is kept (specification 5.4.3).
-fn forked(live: &Candidate, remembered: Option<&Candidate>) -> Result<bool, TufError> {
-    let Some(old) = remembered else { return Ok(false) };
-    let (a, b) = (live.trusted.timestamp(), old.trusted.timestamp());
-    if a.version() != b.version() || a.bytes() == b.bytes() {
-        return Ok(false);
-    }
-    Court::descends(live, old).map(|descends| !descends)
 }
 
 fn used(best: &Candidate) -> Option<Check> {

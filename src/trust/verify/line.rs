@@ -10,13 +10,12 @@ use crate::trust::code::Code;
 use crate::trust::metadata;
 use crate::trust::organisation;
 use crate::trust::report::{AnchorReport, Check, Verdict};
-use crate::tuf::{Fault, FileName, Files, Remembered, RoleName, RootChain, TufError};
+use crate::tuf::{Fault, FileName, Files, Recall, Remembered, RoleName, RootChain, TufError};
 
 impl Verification {
-    /// The walk over the roots of a source, as far as anything offers them.
-    pub(super) fn walk(&mut self, i: usize) -> Result<Walked, TufError> {
-        let before = self.lines[i].walked.take();
-        let Line { source, memory, needs_seals, .. } = &self.lines[i];
+    /// The files that offer roots to a source.
+    fn offering(&self, i: usize) -> Vec<&Files> {
+        let Line { source, needs_seals, .. } = &self.lines[i];
         // Whatever place of the same collection offers a root: it is one walk.
         let same =
             |line: &&Line| line.source.collection == source.collection && line.source.root == source.root;
@@ -25,6 +24,49 @@ impl Verification {
         if let Some(SealsAnswer::Read { seals, .. }) = self.seals.as_ref().filter(|_| *needs_seals) {
             offering.extend(seals.iter().flatten());
         }
+        offering
+    }
+
+    /// Take what is remembered of the source's chain together: every chain that holds its root, or that a walk joins to it.
+    pub(super) fn recall(&mut self, i: usize) {
+        let Line { source, memory, others, .. } = &self.lines[i];
+        if others.is_empty() {
+            return;
+        }
+        let (limits, offering) = (&self.question.limits, self.offering(i));
+        let (mut all, mut rest) = (memory.clone(), Vec::new());
+        for chain in others {
+            if !chain.is_of_chain(source.root.bytes(), &offering, &source.collection, limits) {
+                rest.push(chain.clone());
+                continue;
+            }
+            all = Some(match all {
+                None => chain.clone(),
+                Some(all) => match all.joined(chain, &source.collection, limits, bundle::understood) {
+                    Ok(joined) => joined,
+                    Err(e) if matches!(e.fault, Fault::RootFork(_)) => {
+                        rest.push(chain.clone());
+                        all
+                    }
+                    // One of them is damaged, which is said when it is judged.
+                    Err(_)
+                        if Recall::of(Some(&all), &source.collection, self.question.now, limits)
+                            .is_damaged() =>
+                    {
+                        all
+                    }
+                    Err(_) => chain.clone(),
+                },
+            });
+        }
+        (self.lines[i].memory, self.lines[i].others) = (all, rest);
+    }
+
+    /// The walk over the roots of a source, as far as anything offers them.
+    pub(super) fn walk(&mut self, i: usize) -> Result<Walked, TufError> {
+        let before = self.lines[i].walked.take();
+        let Line { source, memory, .. } = &self.lines[i];
+        let offering = self.offering(i);
         let offer = Offer { memory: memory.as_ref().map(|m| &m.files), sources: &offering };
         match before.filter(|walked| walked.is_of(&offer)) {
             Some(walked) => Ok(walked),
@@ -90,7 +132,7 @@ impl Verification {
                 }
                 if known_roots.and_then(Files::newest_root).is_some_and(|v| v > chain.last().version()) {
                     report.checks.push(Check::fail(Code::MemoryInvalid, "a remembered root does not verify"));
-                    return Flow::Finished(report, None);
+                    return self.without_vouching(i, subject, &court, chain, report);
                 }
                 chain
             }
@@ -121,6 +163,9 @@ impl Verification {
         if let Part::Organisation(name) = part {
             let remembered = self.worth(i, sound, &court, chain, &chosen);
             report.checks.extend(bundle::listed_as_revoked(subject, &chosen, &court));
+            if !court.says_what_is_revoked(&chosen) {
+                self.known_revocation(i, subject, &court, chain, &mut report);
+            }
             let none =
                 || (vec![Check::fail(Code::OrganisationNone, "it has no name for the reference")], None);
             let named = name.as_ref().map(|name| organisation::member_for(name, &source.collection, &chosen));
@@ -134,7 +179,7 @@ impl Verification {
         let (checks, by) = bundle::checks(&self.question, subject, &chosen, &court);
         report.checks.extend(checks);
         report.by = by;
-        if top.is_none() && court.carries_list(&chosen.trusted, &chosen.files).is_err() {
+        if !court.says_what_is_revoked(&chosen) {
             // The list that is known still says what it said.
             self.known_revocation(i, subject, &court, chain, &mut report);
         }
@@ -148,8 +193,7 @@ impl Verification {
         Flow::Finished(report, self.worth(i, sound, &court, chain, &chosen))
     }
 
-    /// What a source is remembered by: sound, and no less than before. A list of revocations that is known is not given up for a
-    /// state that came without its own.
+    /// What a source is remembered by: what was chosen, where it is sound, joined with what was remembered before.
     fn worth(
         &self,
         i: usize,
@@ -163,12 +207,13 @@ impl Verification {
         if !sound || memory == Some(&new) {
             return None;
         }
-        let known = memory.filter(|m| m.verified_under.is_some() && court.has_list(chain, m));
-        let holds = match self.lines[i].top {
-            Some(_) => court.is_whole(chain, &new, memory),
-            None => known.is_none() || court.has_list(chain, &new),
-        };
-        holds.then_some(new)
+        if self.lines[i].top.is_some() && !court.is_whole(chain, &new, memory) {
+            return None;
+        }
+        let Some(old) = memory else { return Some(new) };
+        // A memory with which nothing can be joined is damaged: nothing is chosen beside it, and it is not written over.
+        let joined = old.joined(&new, court.collection, court.limits, bundle::understood).ok()?;
+        (joined != *old).then_some(joined)
     }
 
     fn roots_to_save(&self, i: usize, chain: &RootChain) -> Option<Flow> {
@@ -195,7 +240,8 @@ impl Verification {
         Flow::Finished(report, None)
     }
 
-    /// What is remembered may know of a revocation; where it does not hold under the last root, that is said.
+    /// What is remembered may know of a revocation, whatever was rotated since; where it vouches for nothing under the last root,
+    /// that is said.
     fn known_revocation(
         &self,
         i: usize,
@@ -204,13 +250,15 @@ impl Verification {
         chain: &RootChain,
         report: &mut AnchorReport,
     ) {
-        let Some(memory) = self.lines[i].memory.as_ref().filter(|m| m.verified_under.is_some()) else {
-            return;
+        let Line { memory, others, .. } = &self.lines[i];
+        let said = match court.held(chain, memory.as_ref(), others) {
+            Ok(held) => held.said.iter().find_map(|known| bundle::revoked(subject, known, court)),
+            Err(e) => Some(Check::fail(Code::MemoryInvalid, e.to_string())),
         };
-        let said = match court.remembered(chain, memory, &[]) {
-            Ok(known) => bundle::revoked(subject, &known, court),
-            Err(e) => Some(not_judged(&e)),
-        };
+        let said = said.or_else(|| {
+            let memory = memory.as_ref().filter(|m| m.verified_under.is_some())?;
+            court.remembered(chain, memory, &[]).err().map(|e| not_judged(&e))
+        });
         report.checks.extend(said.filter(|check| !report.checks.contains(check)));
     }
 }

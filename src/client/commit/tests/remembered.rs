@@ -1,0 +1,122 @@
+//! A memory that cannot stand in for a state is a floor all the same, and what it says to be revoked stays said.
+
+use super::*;
+use crate::client::audit;
+use crate::client::export::{self, ExportError, export};
+use crate::client::memory::Memory;
+use crate::client::revoke::list_under;
+use crate::client::status::{self, Standing, status};
+
+/// What a verifier remembers who was shown no file of releases.
+fn shown_some(home: &Home, root: &Bytes) -> Remembered {
+    let mut short = home.memory().load(root).unwrap().unwrap();
+    short.files.retain(|name| *name.role() != RoleName::releases());
+    short
+}
+
+async fn standing(world: &World, memories: &[Memory]) -> Result<Standing, WorkError> {
+    let request = status::Request {
+        collection: name(),
+        anchor: world.root.clone(),
+        store: &*world.store,
+        memories,
+        keys: &crate::client::signing::OpenKeys::default(),
+        clock: &world.clock,
+        within: DAY,
+    };
+    status(request).await.map(|s| s.standing)
+}
+
+async fn exported(world: &World, memories: &[Memory]) -> Result<export::Exported, ExportError> {
+    let dir = tempfile::tempdir().unwrap();
+    let request = export::Request {
+        collection: name(),
+        anchor: world.root.clone(),
+        state: &*world.store,
+        bundles: &*world.store,
+        memories,
+        dir: dir.path(),
+        clock: &world.clock,
+    };
+    export(request).await
+}
+
+async fn judged(world: &World, memory: &Memory) -> bool {
+    let request = audit::Request {
+        collection: name(),
+        anchor: world.root.clone(),
+        places: vec![world.store.clone()],
+        memory,
+        key: None,
+        since: None,
+        installed: &[],
+        unread: 0,
+        now: world.clock.now(),
+    };
+    audit::audit(request).await.unwrap().judged
+}
+
+#[tokio::test]
+async fn an_older_state_is_refused_whatever_the_memory_lacks() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    let old = world.live().await.files().clone();
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &["v1"])]).await.unwrap();
+    let short = shown_some(&world.owner, &world.root);
+    let all = world.home(&[Home::ROOT, Home::ONLINE]);
+    world.clock.forward(1);
+    world.renew(&all, &["root"]).await.unwrap();
+    let newest = world.live().await.files().clone();
+    let job = Home::new(&[Home::ONLINE]);
+    job.memory().save(&world.root, &short).unwrap();
+    let memories = [job.memory()];
+    // The root says that some other key was rotated; what is shown is from before the release.
+    let mut under_second = old.clone();
+    under_second.put(root(2), newest.get(&root(2)).unwrap().clone());
+    for files in [&old, &under_second] {
+        put(&world, files).await;
+        let older = |e: &WorkError| matches!(e, WorkError::Older(_));
+        let e = world.renew(&job, &[]).await.unwrap_err();
+        assert!(older(&e), "{e:?}");
+        let e = standing(&world, &memories).await.unwrap_err();
+        assert!(older(&e), "{e:?}");
+        let e = exported(&world, &memories).await.unwrap_err();
+        assert!(matches!(&e, ExportError::Work(e) if older(e)), "{e:?}");
+        assert!(!judged(&world, &memories[0]).await);
+        assert_eq!(job.memory().load(&world.root).unwrap(), Some(short.clone()));
+    }
+    // What is not below it needs nothing of it.
+    put(&world, &newest).await;
+    assert_eq!(standing(&world, &memories).await, Ok(Standing::Newest));
+    exported(&world, &memories).await.unwrap();
+    assert!(judged(&world, &memories[0]).await);
+    assert_eq!(world.renew(&job, &[]).await.unwrap().status, Status::Current);
+    assert!(world.has(bundle.digest()).await);
+}
+
+#[tokio::test]
+async fn a_memory_that_lacks_files_still_says_what_is_revoked() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    revoke(&world, bundle.digest()).await;
+    let (whole, short) = (world.live().await, shown_some(&world.owner, &world.root));
+    let path = name().revocations_path();
+    let home = Home::new(&[]);
+    home.memory().save(&world.root, &short).unwrap();
+    let lists = async |memories: &[Memory]| {
+        list_under(&*world.store, &name(), &world.root, memories, world.clock.now()).await
+    };
+    let list = whole.files().target(&path).cloned();
+    assert_eq!(lists(&[home.memory()]).await.unwrap().first(), list.as_ref());
+    assert!(world.store.delete(&Selector::Tag(name().state_tag())).await.unwrap());
+    assert_eq!(lists(&[home.memory()]).await.unwrap().first(), list.as_ref(), "nothing is live");
+    put(&world, &Files::new()).await;
+    assert_eq!(lists(&[home.memory()]).await.unwrap().first(), list.as_ref(), "junk is live");
+    // What nobody can say is no empty list.
+    lists(&[]).await.unwrap_err();
+    let mut without = short.clone();
+    without.files.drop_targets();
+    let other = Home::new(&[]);
+    other.memory().save(&world.root, &without).unwrap();
+    lists(&[other.memory()]).await.unwrap_err();
+}
