@@ -142,6 +142,11 @@ impl Envelope {
         self.signatures.iter().filter_map(|s| s.keyid.as_deref())
     }
 
+    /// The signatures' bytes, for comparison: nothing is verified.
+    pub fn signatures(&self) -> impl Iterator<Item = &[u8]> {
+        self.signatures.iter().map(|s| &s.bytes[..])
+    }
+
     /// The payload, once a signature over it is the key's and the payload type is `wanted`. `accepts` says whether bytes
     /// are the key's signature over a message; key ids decide nothing.
     ///

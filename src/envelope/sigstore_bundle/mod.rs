@@ -1,5 +1,6 @@
 //! Sigstore bundles (sigstore/protobuf-specs `sigstore_bundle.proto`, in proto3 JSON): v0.3 read and written, v0.1 and v0.2 read.
 
+mod body;
 mod log;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use body::{Claim, Made};
 pub use log::LogEntry;
 
 use crate::oci::Digest;
@@ -97,6 +99,17 @@ pub enum BundleError {
     /// A message signature where a statement is wanted, or the other way round.
     #[error("the bundle holds no {0}")]
     Content(&'static str),
+    /// A log entry of a kind, version or form that is not read.
+    #[error("a log entry of kind {kind} {version} cannot be compared with the signature")]
+    Entry {
+        /// Kind.
+        kind: String,
+        /// Its version.
+        version: String,
+    },
+    /// A log entry is about another signature.
+    #[error("the log entry {0} in the bundle is not about its signature")]
+    ForeignEntry(u64),
     /// The message signature is not the key's.
     #[error("the signature in the bundle is not this key's")]
     NotSigned,
@@ -246,6 +259,35 @@ impl Bundle {
             return Err(BundleError::Content("message signature"));
         };
         if sigstore_accepts(key, artifact, signature) { Ok(()) } else { Err(BundleError::NotSigned) }
+    }
+
+    /// Whether every log entry is about the very signature in the bundle, which is verified first: same bytes, same key, same
+    /// message. `artifact` is needed for message signatures. Says nothing of whether a log holds the entry.
+    ///
+    /// # Errors
+    /// Not signed by the key; an entry that is about another signature, or that cannot be compared.
+    pub fn check_log_entries(&self, key: &SubjectKey, artifact: Option<&[u8]>) -> Result<(), BundleError> {
+        let (message, payload, signature) = match &self.content {
+            Content::Dsse(envelope) => {
+                let signed = self.signed(key)?;
+                let message = pae(signed.payload_type(), signed.payload());
+                let signature = envelope.signatures().next().unwrap_or_default();
+                (message, Some(signed), signature)
+            }
+            Content::Message { signature } => {
+                let artifact = artifact.ok_or(BundleError::Content("statement"))?;
+                self.verify_message(key, artifact)?;
+                (artifact.to_vec(), None, &signature[..])
+            }
+        };
+        let payload = payload.as_ref().map(Signed::payload);
+        let made = Made { key, message: &message, payload, signature };
+        for entry in &self.log_entries {
+            if !Claim::read(entry.kind(), entry.body())?.is_about(&made) {
+                return Err(BundleError::ForeignEntry(entry.index()));
+            }
+        }
+        Ok(())
     }
 }
 

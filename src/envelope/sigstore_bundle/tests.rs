@@ -5,6 +5,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use proptest::prelude::*;
 
 use super::*;
+use crate::sig::x509::Certificate;
 use crate::sig::{PublicKey, Scheme};
 
 fn testdata(name: &str) -> Vec<u8> {
@@ -207,6 +208,72 @@ fn no_changed_byte_changes_what_was_signed() {
                 assert_eq!(read, whole, "bit {bit} of byte {at}");
             }
         }
+    }
+}
+
+/// A bundle of sigstore's public services, the key that its material names, and that key's kind of log entry.
+fn public(name: &str) -> (Bundle, SubjectKey) {
+    let read = Bundle::parse(&testdata(&format!("sigstore-rust/{name}"))).unwrap();
+    let key = match read.material() {
+        Material::Certificates(der) => Certificate::from_der(&der[0]).unwrap().key().clone(),
+        Material::PublicKey { .. } => {
+            SubjectKey::from_pem(&String::from_utf8(testdata("sigstore-rust/managed-key.pub")).unwrap())
+                .unwrap()
+        }
+    };
+    (read, key)
+}
+
+#[test]
+fn bundles_of_the_public_services_are_read() {
+    for (name, version, kind, stamps) in [
+        ("managed-key.sigstore.json", Version::V03, Some(("hashedrekord", "0.0.1")), 1),
+        ("cosign-v3-blob.sigstore.json", Version::V03, Some(("hashedrekord", "0.0.1")), 1),
+        ("staging-rekor-v2.txt.sigstore.json", Version::V03, Some(("hashedrekord", "0.0.2")), 1),
+        ("conda-attestation.sigstore.json", Version::V03, Some(("dsse", "0.0.1")), 0),
+        ("conda-attestation-rekor2.sigstore.json", Version::V03, Some(("hashedrekord", "0.0.2")), 1),
+        ("github-private-attestation.sigstore.json", Version::V03, None, 1),
+        ("bundle_v3_github.whl.sigstore", Version::V02, Some(("hashedrekord", "0.0.1")), 0),
+        ("dsse.sigstore.json", Version::V01, Some(("intoto", "0.0.2")), 0),
+    ] {
+        let (read, _) = public(name);
+        let kinds: Vec<_> = read.log_entries().iter().map(LogEntry::kind).collect();
+        assert_eq!((read.version(), &kinds[..]), (version, kind.as_slice()), "{name}");
+        assert_eq!(read.timestamps().len(), stamps, "{name}");
+    }
+    let two = Bundle::parse(&testdata("sigstore-rust/dsse-2sigs.sigstore.json"));
+    assert_eq!(two, Err(BundleError::Dsse(DsseError::NotOne(2))));
+    let other = Bundle::parse(&testdata("sigstore-rust/bundle_invalid_version.txt.sigstore"));
+    assert!(matches!(other, Err(BundleError::Version(_))));
+}
+
+#[test]
+fn log_entries_are_about_the_signature_in_the_bundle() {
+    let blobs = [
+        ("managed-key.sigstore.json", "managed-key.txt"),
+        ("cosign-v3-blob.sigstore.json", "cosign-v3-blob.txt"),
+        ("staging-rekor-v2.txt.sigstore.json", "staging-rekor-v2.txt"),
+    ];
+    let attestations =
+        ["conda-attestation.sigstore.json", "conda-attestation-rekor2.sigstore.json", "dsse.sigstore.json"];
+    let files = blobs.map(|(name, file)| (name, Some(testdata(&format!("sigstore-rust/{file}")))));
+    let all: Vec<_> = files.into_iter().chain(attestations.map(|name| (name, None))).collect();
+    for (name, artifact) in &all {
+        let (read, key) = public(name);
+        assert_eq!(read.check_log_entries(&key, artifact.as_deref()), Ok(()), "{name}");
+        // With the entry of every other bundle.
+        for (foreign, _) in all.iter().filter(|(foreign, _)| foreign != name) {
+            let (other, _) = public(foreign);
+            let index = other.log_entries()[0].index();
+            let mixed = Bundle { log_entries: other.log_entries, ..read.clone() };
+            let is = Err(BundleError::ForeignEntry(index));
+            assert_eq!(
+                mixed.check_log_entries(&key, artifact.as_deref()),
+                is,
+                "{name} with the entry of {foreign}"
+            );
+        }
+        assert!(read.check_log_entries(&self::key("generated"), artifact.as_deref()).is_err());
     }
 }
 
