@@ -18,8 +18,8 @@ demo: ## publish, copy, verify offline, and attacks refused; the same on docker-
 	cargo build --locked
 	scripts/demo.sh
 
-demo-ceremony: ## a two-of-three root over three homes with a directory between them, a lying proposal, a rotation
-	cargo build --locked
+demo-ceremony: ## two-of-three root over three homes with a directory between them, a lying proposal, a rotation, three recoveries
+	cargo build --locked --bin bulla --example thief
 	scripts/demo-ceremony
 
 test: ## all tests that need nothing but Rust and a C compiler

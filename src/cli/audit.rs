@@ -1,5 +1,6 @@
 //! `bulla audit`: which key brought which bundle, and is any of them here?
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
 use super::signing::anchor;
 use crate::client::audit::{AuditError, Audited, Introduced, Place, Request, audit};
+use crate::client::installed::Log;
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
 use crate::oci::Reference;
@@ -58,8 +60,15 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     let first = args.places.iter().find(|p| anchor(&cx.trust(), p, args.named.as_ref()).is_ok());
     let anchor = anchor(&cx.trust(), first.unwrap_or(&args.places[0]), args.named.as_ref())?;
     let places = args.registry.places(cx, &args.places.iter().collect::<Vec<_>>())?;
-    let (installed, unread) =
+    let Log { lines: installed, unread, torn } =
         cx.installed().load_counted().map_err(|e| CliError::io("read", cx.installed().path(), e))?;
+    if torn {
+        let path = cx.installed().path().display().to_string();
+        cx.note(
+            "installed.torn",
+            format!("the last line of {path} is cut off: a crash; it is set aside with the next one"),
+        );
+    }
     let memory = Memory::in_dir(cx.memory(), &anchor.collection);
     let asked = key.is_some() || args.since.is_some();
     let now = cx.now();
@@ -115,13 +124,41 @@ fn verdict(audited: &Audited, asked: bool) -> Option<CliError> {
             .next("take them out of use where they run, and take another release"),
         );
     }
+    let undated: BTreeSet<String> = audited.undated().map(|i| i.digest.to_string()).collect();
+    if !undated.is_empty() {
+        let some: Vec<String> = undated.iter().take(LINES).cloned().collect();
+        return Some(
+            CliError::failed(
+                "audit.undated",
+                "when bundles came that were verified or copied here, only their signer says",
+            )
+            .reason(format!(
+                "{} here are dated before that time, and no other key bears it out: {}",
+                undated.len(),
+                some.join(", ")
+            ))
+            .next("name a mirror or an OCI layout from before that time, or ask by key: --signed-by"),
+        );
+    }
     if !audited.is_whole() {
         let gaps: Vec<String> =
             audited.gaps.iter().take(LINES).map(|g| format!("{} {}", g.role, g.version)).collect();
         let doubts = audited.places.iter().filter_map(|p| Some(format!("{}: {}", p.at, p.doubt()?)));
         let mut why: Vec<String> = doubts.collect();
-        if !audited.judged {
-            why.push("no state that verifies, is not older than what is remembered here, and has a list of revocations that can be read".into());
+        match &audited.list_fault {
+            Some(list) => why.push(format!("the revocation list cannot be read: {list}")),
+            None if !audited.judged && audited.memory_fault.is_none() => {
+                why.push("no state that verifies under the newest root".into());
+            }
+            None => {}
+        }
+        if let Some(fault) = &audited.memory_fault {
+            why.push(format!("what is remembered here: {fault}"));
+        }
+        for role in &audited.crowded {
+            why.push(format!(
+                "as many versions of {role} beside the live line as are kept: there may have been more"
+            ));
         }
         if !gaps.is_empty() {
             why.push(format!("{} versions are missing: {}", audited.gaps.len(), gaps.join(", ")));
@@ -177,7 +214,7 @@ impl Outcome for Done {
         let a = &self.audited;
         let places = a.places.iter().map(|p| {
             json!({
-                "place": p.at.to_string(), "state": p.state, "fault": p.fault, "history": p.history,
+                "place": p.at.to_string(), "state": p.state, "fault": p.fault, "underRoot": p.under, "history": p.history,
                 "missing": p.missing, "unreadable": p.unreadable,
             })
         });
@@ -190,10 +227,13 @@ impl Outcome for Done {
             "foreign": a.foreign,
             "whole": a.is_whole(),
             "judged": a.judged,
+            "listFault": a.list_fault,
+            "memoryFault": a.memory_fault,
+            "crowded": a.crowded,
             "unreadLines": a.unread,
             "gaps": gaps.collect::<Vec<_>>(),
             "introduced": a.introduced.iter().map(as_json).collect::<Vec<_>>(),
-            "affected": a.affected(self.asked).map(|i| i.digest.to_string()).collect::<std::collections::BTreeSet<_>>(),
+            "affected": a.affected(self.asked).map(|i| i.digest.to_string()).collect::<BTreeSet<_>>(),
         })
     }
 }
@@ -208,7 +248,8 @@ impl Done {
             (false, false) => "  not in the live line; or in a version before that is missing",
         };
         let (role, version, keys) = (&i.role, i.version, keys.join(" "));
-        writeln!(out, "brought   {}  {role} {version}  signed by {keys}  {}{how}", i.digest, i.at)?;
+        let undated = if i.undated { "  as only its signer says" } else { "" };
+        writeln!(out, "brought   {}  {role} {version}  signed by {keys}  {}{undated}{how}", i.digest, i.at)?;
         let part = if i.part { "  as a part" } else { "" };
         let paths: Vec<&str> = i.paths.iter().map(String::as_str).collect();
         writeln!(out, "          {}{part}", clean(&paths.join("  ")))?;
@@ -239,15 +280,16 @@ fn said(place: &Place) -> String {
         0 => String::new(),
         n => format!(", {n} named and not there"),
     };
+    let under = place.under.map(|v| format!(", of before, under root {v}")).unwrap_or_default();
     let fault = place.fault.as_ref().map(|why| format!(", does not verify: {why}")).unwrap_or_default();
-    format!("state {state}, {} earlier versions{missing}{fault}", place.history)
+    format!("state {state}, {} earlier versions{missing}{under}{fault}", place.history)
 }
 
 fn as_json(i: &Introduced) -> Value {
     let places = |all: &[Reference]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
     json!({
         "digest": i.digest, "paths": i.paths, "part": i.part, "role": i.role, "version": i.version,
-        "file": format!("sha256:{}", i.file), "keys": i.keys, "at": i.at, "certain": i.certain,
+        "file": format!("sha256:{}", i.file), "keys": i.keys, "at": i.at, "certain": i.certain, "undated": i.undated,
         "inLine": i.in_line, "revoked": i.revoked, "listedAt": places(&i.listed_at),
         "presentAt": places(&i.present_at), "installed": i.installed,
     })
@@ -259,6 +301,11 @@ impl From<AuditError> for CliError {
             AuditError::Memory(e) => e.into(),
             AuditError::Remembered(e) => e.into(),
             AuditError::Tuf(e) => Self::new(Exit::No, "state.invalid", "the roots do not verify").reason(e),
+            AuditError::NoKey { .. } | AuditError::SeveralKeys { .. } => {
+                Self::new(Exit::Usage, "audit.key", "--signed-by names no key of the collection, or several")
+                    .reason(e)
+                    .next("bulla status and bulla inspect show the keys of every role, by role and version")
+            }
             AuditError::Absent { .. } => Self::failed("state.absent", "there is nothing to audit")
                 .reason(e)
                 .next("name the place that was given to bulla init --at, or a mirror"),

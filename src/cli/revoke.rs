@@ -12,7 +12,7 @@ use super::signing::{SigningArgs, open_line, pending_json, reason as why_pending
 use crate::client::places::Places as _;
 use crate::client::revoke::{Request, RevokeError, Revoked, Status, What, revoke};
 use crate::keys::KeyRef;
-use crate::oci::Reference;
+use crate::oci::{Reference, Selector};
 
 /// Take back a bundle: its entries go, and a signed tombstone says by whom, when and why
 ///
@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// Undo the entry with this id
     #[arg(long, value_name = "ID")]
     undo: Option<String>,
+    /// Replace a revocation list that cannot be read with what can be read of those before it: whatever else it takes back is forgotten
+    #[arg(long)]
+    dangerously_replace_unreadable_list: bool,
     /// Sign the revocation list with this key; otherwise with the one of the key folder that the role lists
     #[arg(long, value_name = "KEY")]
     revocations_key: Option<KeyRef>,
@@ -64,6 +67,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             store: &*store,
             what,
             reason: args.reason.trim().to_owned(),
+            replace_unreadable: args.dangerously_replace_unreadable_list,
             memories: &desk.memories,
             without_memory: desk.without_memory,
             keys: &desk.ring,
@@ -75,6 +79,14 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     let revoked = revoked??;
     if revoked.repaired {
         cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
+    }
+    if let Some(kept) = revoked.replaced {
+        cx.note(
+            "revocation.replaced",
+            format!(
+                "the list that could not be read was replaced; {kept} entries of lists before it were kept"
+            ),
+        );
     }
     if let Some(digest) = revoked.bundle.as_ref().filter(|_| revoked.absent) {
         cx.note("revoke.absent", format!("{digest} is not here: no seal was hung on it"));
@@ -90,9 +102,10 @@ fn what(args: &Args) -> Result<What, CliError> {
         )));
     }
     match (args.reference.selector(), &args.undo, args.advisory) {
-        (None, Some(id), _) => Ok(What::Undo(id.clone())),
-        (Some(_), Some(_), _) => Err(CliError::usage(format!("{} names a bundle", args.reference))
-            .next("an entry is undone by its id: write the repository alone")),
+        (None, Some(id), _) => Ok(What::Undo(id.clone(), None)),
+        (Some(Selector::Digest(digest)), Some(id), _) => Ok(What::Undo(id.clone(), Some(digest.clone()))),
+        (Some(_), Some(_), _) => Err(CliError::usage(format!("{} names a tag", args.reference))
+            .next("an entry is undone by its id: write the repository alone, or with the digest that the entry names")),
         (selector, None, true) => Ok(What::Advisory(selector.cloned())),
         (Some(selector), None, false) => Ok(What::Bundle(selector.clone())),
         (None, None, false) => Err(CliError::no_selector(&args.reference)),
@@ -227,6 +240,16 @@ impl From<RevokeError> for CliError {
             RevokeError::NoEntry { .. } => Self::new(Exit::No, "revoke.no-entry", "there is nothing to undo")
                 .reason(e)
                 .next("bulla verify shows the id of the entry that takes a bundle back"),
+            RevokeError::SeveralBundles { .. } => {
+                Self::new(Exit::No, "revoke.ambiguous", "the tag names several bundles; nothing was signed")
+                    .reason(e)
+                    .next("name the one that is meant by its digest")
+            }
+            RevokeError::SeveralEntries { .. } => {
+                Self::new(Exit::No, "revoke.ambiguous", "several entries bear this id; nothing was signed")
+                    .reason(e)
+                    .next("name the bundle, too: bulla revoke REPO@sha256:… --undo ID")
+            }
             RevokeError::Undone(_) => Self::new(Exit::No, "revoke.undone", "an undoing is not undone")
                 .reason(e)
                 .next("take the bundle back again: bulla revoke with its reference"),

@@ -340,6 +340,11 @@ impl From<WorkError> for CliError {
             WorkError::Refused(Refusal::Revocations(_)) => {
                 Self::failed("revocation.unreadable", "whether the bundle is revoked cannot be told").reason(e)
             }
+            WorkError::Refused(Refusal::ListFull(_)) => {
+                Self::new(Exit::No, "revocation.full", "the revocation list is full; nothing was signed")
+                    .reason(e)
+                    .next("if a thief filled it, go back to a state from before: docs/recovery.md, case 3; otherwise begin the collection anew: bulla init --replace")
+            }
             WorkError::Refused(Refusal::NoRole(_)) => Self::new(Exit::Usage, "role.unknown", "there is no such role")
                 .reason(e)
                 .next("bulla tuf list shows the roles of the collection"),

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
-use super::commit::WorkError;
 use super::commit::recalled::Beside;
-use super::genuine::genuine;
-use super::history::History;
-use super::installed::Installed;
+use super::commit::{Refusal, WorkError, signed_at};
+use super::genuine::{Genuine, genuine, named_keys};
+use super::history::{History, MAX_BESIDE};
+use super::installed::{Done, Installed};
 use super::memory::{Memory, MemoryError};
 use super::revoke::list_of;
 use super::state::{self, StateError};
-use super::whole::{Whole, walk_on};
+use super::whole::{Whole, walk, walk_on};
 use crate::oci::{Digest, Manifest, Reference, Selector};
-use crate::sig::KeyId;
+use crate::sig::{KeyId, PublicKey};
 use crate::store::{Manage, Store, StoreError};
 use crate::time::UnixTime;
 use crate::tuf::lineage::{Gap, Origin, Origins, RoleFile, SignedFile, View, origins};
@@ -43,7 +43,7 @@ pub struct Request<'a> {
     pub memory: &'a Memory,
     /// Only what this key signed: its id, or the beginning of it.
     pub key: Option<String>,
-    /// Only what was signed since then.
+    /// Only what may have been signed since then.
     pub since: Option<UnixTime>,
     /// What was verified or copied here.
     pub installed: &'a [Installed],
@@ -74,6 +74,12 @@ pub struct Audited {
     pub cut: bool,
     /// Whether any state, at a place or remembered, verifies, and its revocation list can be read.
     pub judged: bool,
+    /// Which revocation list cannot be read, and why.
+    pub list_fault: Option<String>,
+    /// Why what is remembered here does not verify.
+    pub memory_fault: Option<String>,
+    /// Roles of which as many files beside the live line are at hand as a state keeps: there may have been more.
+    pub crowded: BTreeSet<RoleName>,
     /// Lines of the log of this installation that could not be read.
     pub unread: usize,
 }
@@ -87,6 +93,8 @@ pub struct Place {
     pub state: Option<Digest>,
     /// Why the state there does not verify, if it does not.
     pub fault: Option<String>,
+    /// The root under which it verifies, where that is not the newest one: it is from before keys were replaced.
+    pub under: Option<Version>,
     /// Number of earlier versions that it keeps.
     pub history: usize,
     /// Number of those that it names and that are not there.
@@ -116,6 +124,8 @@ pub struct Introduced {
     pub at: UnixTime,
     /// Whether the version before it is at hand.
     pub certain: bool,
+    /// Of an audit by time: it is dated before, and nobody but who signed it says so.
+    pub undated: bool,
     /// Whether the live file descends from it.
     pub in_line: bool,
     /// Whether the revocation list takes it back.
@@ -140,6 +150,22 @@ pub enum AuditError {
     /// The trusted root fails, or two roots contest each other.
     #[error(transparent)]
     Tuf(#[from] TufError),
+    /// No role of the collection was ever to be signed by such a key.
+    #[error("no key of {collection} begins with {id}")]
+    NoKey {
+        /// The collection.
+        collection: CollectionName,
+        /// What was asked for.
+        id: String,
+    },
+    /// Several keys begin so.
+    #[error("{} begin with {id}", keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))]
+    SeveralKeys {
+        /// What was asked for.
+        id: String,
+        /// Their ids.
+        keys: BTreeSet<KeyId>,
+    },
     /// No state at any place, and none is remembered.
     #[error("no state of {collection} at {}", places.join(", "))]
     Absent {
@@ -168,6 +194,8 @@ impl Audited {
         self.judged
             && self.places.iter().all(|p| p.unreadable.is_none() && p.doubt().is_none())
             && self.gaps.is_empty()
+            && self.memory_fault.is_none()
+            && self.crowded.is_empty()
             && self.unread == 0
             && !self.cut
     }
@@ -175,7 +203,14 @@ impl Audited {
     /// Bundles that were verified or copied here and must be looked after: all that were asked for by key or time, otherwise
     /// those that are revoked.
     pub fn affected(&self, asked: bool) -> impl Iterator<Item = &Introduced> {
-        self.introduced.iter().filter(move |i| !i.installed.is_empty() && (asked || i.revoked))
+        self.introduced
+            .iter()
+            .filter(move |i| !i.installed.is_empty() && ((asked && !i.undated) || i.revoked))
+    }
+
+    /// Bundles that were verified or copied here and came before the time that was asked for, as only those say who signed them.
+    pub fn undated(&self) -> impl Iterator<Item = &Introduced> {
+        self.introduced.iter().filter(|i| !i.installed.is_empty() && i.undated && !i.revoked)
     }
 }
 
@@ -203,20 +238,47 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
     }
     let chain = roots(&request, &remembered, &looks)?;
     let limits = Limits::default();
-    let mut wholes: Vec<Whole> = Vec::new();
+    // Those that stand under the newest root; and those from before keys were replaced, which only tell of the past.
+    let (mut wholes, mut earlier): (Vec<(String, Whole)>, Vec<Whole>) = (Vec::new(), Vec::new());
     for look in looks.iter_mut().filter(|l| l.place.state.is_some()) {
-        match Whole::judge(&chain, &look.files, collection, request.now, &limits) {
-            Ok(whole) => wholes.push(whole),
-            Err(e) => look.place.fault = Some(e.to_string()),
+        match judge(&chain, &look.files, &request) {
+            Ok(whole) => wholes.push((look.place.at.to_string(), whole)),
+            Err(e) => {
+                let own = walk(&request.anchor, collection, &[&look.files], &limits)
+                    .and_then(|own| judge(&own, &look.files, &request));
+                match own {
+                    Ok(whole) => {
+                        look.place.under = Some(whole.trusted().root().version());
+                        earlier.push(whole);
+                    }
+                    Err(_) => look.place.fault = Some(e.to_string()),
+                }
+            }
         }
     }
     let recall = Recall::of(Some(&remembered), collection, request.now, &limits);
     let beside = Beside::new(recall, &chain, looks.iter().map(|l| &l.files), collection, request.now);
     let Beside { memory, floor, .. } = beside.map_err(AuditError::Remembered)?;
-    wholes.extend(memory);
-    let newest = wholes.iter().max_by_key(|w| w.trusted().timestamp().version());
+    wholes.extend(memory.map(|whole| ("what is remembered here".to_owned(), whole)));
+    let newest = wholes.iter().max_by_key(|(_, w)| w.trusted().timestamp().version());
+    let (list, list_fault) = match newest.map(|(at, w)| (at, w, list_of(w, collection))) {
+        None => (None, None),
+        Some((_, _, Ok(list))) => (list, None),
+        Some((at, whole, Err(why))) => {
+            let role = RoleName::revocations();
+            let version = whole.role(&role).map(|f| f.version().to_string()).unwrap_or_default();
+            let why = match why {
+                Refusal::Revocations(why) => why,
+                other => other.to_string(),
+            };
+            (None, Some(format!("{} of {role} {version}, {at}: {why}", collection.revocations_path())))
+        }
+    };
+    let newest = newest.map(|(_, whole)| whole);
     // What is remembered is newer than every state that could be judged, and lacks files: what was revoked since is not known.
     let behind = floor.is_some_and(|f| newest.is_none_or(|w| f.fallen(w.trusted()).is_some()));
+    let memory_fault =
+        behind.then(|| "it is newer than every state that could be judged, and lacks files".to_owned());
     let mut all: BTreeMap<RoleName, BTreeSet<Bytes>> = BTreeMap::new();
     let current = looks.iter().map(|l| &l.files).chain([&remembered.files]);
     for (name, bytes) in current.flat_map(Files::metadata) {
@@ -225,30 +287,51 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
     for (role, bytes) in looks.iter().flat_map(|l| &l.past) {
         all.entry(role.clone()).or_default().insert(bytes.clone());
     }
-    let (signed, foreign) = signed(collection, &chain, &all, newest);
+    let done = genuine(collection, &chain, &all);
+    let key_ids =
+        request.key.as_ref().map(|id| ids_of(id, collection, &named_keys(&chain, &done))).transpose()?;
+    let (signed, foreign) = signed(done, &all, newest);
     let Origins { found, mut gaps, from } = origins(&signed);
     let top: BTreeMap<&RoleName, Version> =
         newest.iter().flat_map(|w| w.roles().iter().map(|(role, at)| (role, at.file.version()))).collect();
     // What is outside the window is kept nowhere, and no gap.
     gaps.retain(|g| top.get(&g.role).is_none_or(|v| v.get() < g.version.get() + crate::tuf::lineage::WINDOW));
-    let list = newest.map_or(Ok(None), |w| list_of(w, collection));
-    let judged = newest.is_some() && list.is_ok() && !behind;
-    let list = list.ok().flatten();
+    let judged = newest.is_some() && list_fault.is_none() && !behind;
+    let mut beside: BTreeMap<&RoleName, usize> = BTreeMap::new();
+    signed.iter().filter(|f| !f.in_line).for_each(|f| *beside.entry(&f.role).or_default() += 1);
+    let crowded =
+        beside.into_iter().filter(|(_, n)| *n >= MAX_BESIDE).map(|(role, _)| role.clone()).collect();
+    let seen: Vec<&Whole> = wholes.iter().map(|(_, w)| w).chain(&earlier).collect();
+    let mut first: BTreeMap<String, Version> = BTreeMap::new();
+    for origin in &found {
+        let version = first.entry(origin.sha256.clone()).or_insert(origin.version);
+        *version = origin.version.min(*version);
+    }
     let mut introduced: BTreeMap<(RoleName, Version, String, Digest), Introduced> = BTreeMap::new();
     for origin in found {
         let Ok(digest) = format!("sha256:{}", origin.sha256).parse::<Digest>() else { continue };
         if collection.entry(&origin.path).is_none() {
             continue;
         }
-        let by_key = |k: &String| origin.signers.iter().any(|id| id.as_str().starts_with(&k[..]));
-        let early = |since| origin.at < since && latest(&origin, &signed, request.now) <= since;
-        if request.key.as_ref().is_some_and(|k| !by_key(k)) || request.since.is_some_and(early) {
+        let by_key = |ids: &BTreeSet<KeyId>| !origin.signers.is_disjoint(ids);
+        if key_ids.as_ref().is_some_and(|ids| !by_key(ids)) {
+            continue;
+        }
+        let here: Vec<Installed> = request.installed.iter().filter(|i| i.digest == digest).cloned().collect();
+        // Whoever verified it then had it from the first version that lists it, or one before.
+        let is_first = first.get(&origin.sha256) == Some(&origin.version);
+        let verified = |since: UnixTime| {
+            let then = |i: &Installed| i.done == Done::Verified && i.at < since;
+            is_first && here.iter().any(|i| then(i) && i.collection.as_ref() == Some(collection))
+        };
+        let early = request.since.filter(|since| origin.at < *since);
+        if early.is_some_and(|since| was_there(&origin, &signed, &seen, since) || verified(since)) {
             continue;
         }
         let key = (origin.role.clone(), origin.version, origin.hash.clone(), digest.clone());
         let one = introduced.entry(key).or_insert_with(|| Introduced {
             revoked: list.as_ref().is_some_and(|l| l.revokes(&digest).is_some()),
-            installed: request.installed.iter().filter(|i| i.digest == digest).cloned().collect(),
+            installed: here,
             digest,
             paths: BTreeSet::new(),
             part: true,
@@ -258,6 +341,7 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
             keys: origin.signers.clone(),
             at: origin.at,
             certain: origin.certain,
+            undated: early.is_some(),
             in_line: origin.in_line,
             listed_at: Vec::new(),
             present_at: Vec::new(),
@@ -292,6 +376,9 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
         foreign,
         cut,
         judged,
+        list_fault,
+        memory_fault,
+        crowded,
         unread: request.unread,
     })
 }
@@ -302,6 +389,7 @@ async fn look(store: &dyn Manage, collection: &CollectionName) -> Look {
         at: store.place().at(None),
         state: None,
         fault: None,
+        under: None,
         history: 0,
         missing: 0,
         unreadable: None,
@@ -342,14 +430,38 @@ fn roots(request: &Request<'_>, memory: &Remembered, looks: &[Look]) -> Result<R
     walk_on(&request.anchor, &request.collection, Some(&memory.files), &sources, &Limits::default())
 }
 
+fn judge(chain: &RootChain, files: &Files, request: &Request<'_>) -> Result<Whole, TufError> {
+    Whole::judge(chain, files, &request.collection, request.now, &Limits::default())
+}
+
+/// The ids under which the one key is named whose id, or the id of whose material, begins so.
+fn ids_of(
+    wanted: &str,
+    collection: &CollectionName,
+    named: &BTreeMap<KeyId, Option<PublicKey>>,
+) -> Result<BTreeSet<KeyId>, AuditError> {
+    let own =
+        |id: &KeyId, key: &Option<PublicKey>| key.as_ref().map_or_else(|| id.clone(), PublicKey::key_id);
+    let begins = |id: &KeyId, key: &Option<PublicKey>| {
+        id.as_str().starts_with(wanted) || own(id, key).as_str().starts_with(wanted)
+    };
+    let found = named.iter().filter(|(id, key)| begins(id, key)).map(|(id, key)| own(id, key));
+    let found: BTreeSet<KeyId> = found.collect();
+    match found.first() {
+        None => Err(AuditError::NoKey { collection: collection.clone(), id: wanted.to_owned() }),
+        Some(one) if found.len() == 1 => {
+            Ok(named.iter().filter(|(id, key)| own(id, key) == *one).map(|(id, _)| id.clone()).collect())
+        }
+        Some(_) => Err(AuditError::SeveralKeys { id: wanted.to_owned(), keys: found }),
+    }
+}
+
 /// The role files that keys signed which held the role at some time, and the number of the others.
 fn signed(
-    collection: &CollectionName,
-    chain: &RootChain,
+    done: Genuine,
     all: &BTreeMap<RoleName, BTreeSet<Bytes>>,
     newest: Option<&Whole>,
 ) -> (Vec<SignedFile>, usize) {
-    let done = genuine(collection, chain, all);
     let is_targets = |role: &RoleName| *role == RoleName::targets() || !role.is_top_level();
     let offered: usize = all.iter().filter(|(role, _)| is_targets(role)).map(|(_, files)| files.len()).sum();
     let foreign = offered - done.len();
@@ -364,17 +476,23 @@ fn signed(
     (out, foreign)
 }
 
-/// When a version was there at the latest: before the first in the live line that follows it. What it says of itself may
-/// be dated back by whoever holds the key.
-fn latest(origin: &Origin, signed: &[SignedFile], now: UnixTime) -> UnixTime {
-    let follows = |f: &&SignedFile| {
-        f.in_line
-            && f.role == origin.role
+/// Whether somebody else than who signed a version says that it was there before `since`: the timestamp of a state that holds
+/// it, or a version that follows it under other keys. What a file says of its own time may be
+/// dated back by whoever holds the key, and so may every further one that he signs.
+fn was_there(origin: &Origin, signed: &[SignedFile], seen: &[&Whole], since: UnixTime) -> bool {
+    let file = Ancestor(origin.version, origin.hash.clone());
+    let stamped = seen.iter().any(|w| {
+        let holds = w.role(&origin.role).is_some_and(|live| live.holds(&file));
+        holds && signed_at(w.trusted().timestamp()) < since
+    });
+    let followed = signed.iter().any(|f| {
+        f.role == origin.role
+            && f.at < since
+            && f.signers.is_disjoint(&origin.signers)
             && f.file.hash() != origin.hash
-            && f.file.version() > origin.version
             && View::of(&f.file).knows(&origin.hash)
-    };
-    signed.iter().filter(follows).map(|f| f.at).min().unwrap_or(now)
+    });
+    stamped || followed
 }
 
 /// The bundles that the role files of a state name.

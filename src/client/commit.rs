@@ -105,6 +105,11 @@ pub trait Intents: Send + Sync {
         Vec::new()
     }
 
+    /// Whether a list that stands and cannot be read is replaced: whatever it takes back is forgotten.
+    fn replaces_unreadable(&self) -> bool {
+        false
+    }
+
     /// Look at the roles there are before [`Intents::role`] is asked. Asked once.
     ///
     /// # Errors
@@ -151,6 +156,9 @@ pub enum Refusal {
     /// Whether it is revoked cannot be told.
     #[error("the revocation list cannot be read: {0}")]
     Revocations(String),
+    /// The revocation list has no room left.
+    #[error("the revocation list has {0} entries, and takes no more of these")]
+    ListFull(usize),
     /// The role that was named is not delegated.
     #[error("{0} is no role of the collection that signs bundles")]
     NoRole(RoleName),

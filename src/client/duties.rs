@@ -16,7 +16,7 @@ use crate::time::UnixTime;
 use crate::tuf::lineage::{RoleFile, View, WINDOW};
 use crate::tuf::{
     Bundle, Claim, CollectionName, EntryName, Expiry, FileName, Files, Limits, Paths, RoleName, Trusted,
-    TufError, Version, bundles,
+    TufError, Version,
 };
 
 /// Seconds: a submission may go once a live state signed that long ago holds it.
@@ -180,16 +180,17 @@ pub(super) async fn reseal(
     collection: &CollectionName,
 ) -> Result<Finished, WorkError> {
     let mut finished = Finished::default();
-    let sealing: Vec<BoxFuture<'_, _>> = releases(whole, collection)?
+    let sealing: Vec<BoxFuture<'_, _>> = releases(whole, collection)
         .into_iter()
-        .map(|entry| {
+        .map(|(digest, tags)| {
             async move {
                 let sealed = async {
-                    let Some(content) = bundle(place, &entry.digest).await? else { return Ok(false) };
+                    let Some(content) = bundle(place, &digest).await? else { return Ok(false) };
                     let subject = content.descriptor().bare();
-                    hang_seal(place, whole, collection, &subject, &entry.about.tags).await.map(|_| true)
+                    hang_seal(place, whole, collection, &subject, &tags).await.map(|_| true)
                 };
-                (entry.digest.clone(), sealed.await)
+                let sealed = sealed.await;
+                (digest, sealed)
             }
             .boxed()
         })
@@ -212,18 +213,23 @@ pub(super) async fn reseal(
     Ok(finished)
 }
 
-/// Every release, of whatever role, once.
-fn releases(whole: &Whole, collection: &CollectionName) -> Result<Vec<Bundle>, TufError> {
-    let mut out: BTreeMap<Digest, Bundle> = BTreeMap::new();
-    for (role, at) in whole.roles().iter().filter(|(role, _)| !role.is_top_level()) {
-        let fault = |fault| TufError::new(role, fault);
-        for (_, entry) in bundles(collection, at.file.role().targets()).map_err(fault)? {
-            if entry.about.claim == Some(Claim::Release) {
-                out.entry(entry.digest.clone()).or_insert(entry);
+/// Every bundle that any role vouches for, once, with its tags: delegates for some tags only list no releases. What a delegate
+/// wrote that cannot be read must not stop the others.
+fn releases(whole: &Whole, collection: &CollectionName) -> BTreeMap<Digest, BTreeSet<Tag>> {
+    let mut out: BTreeMap<Digest, BTreeSet<Tag>> = BTreeMap::new();
+    for (_, at) in whole.roles().iter().filter(|(role, _)| !role.is_top_level()) {
+        for (path, target) in at.file.role().targets() {
+            let (Some(name), Ok(entry)) = (collection.entry(path), Bundle::read(target)) else { continue };
+            if entry.about.claim.is_some() {
+                let tags = out.entry(entry.digest.clone()).or_default();
+                tags.extend(entry.about.tags.iter().cloned());
+                if let EntryName::Tag(tag) = name {
+                    tags.insert(tag);
+                }
             }
         }
     }
-    Ok(out.into_values().collect())
+    out
 }
 
 /// What a look at the state came to.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::oci::Digest;
-use crate::sig::KeyId;
+use crate::sig::{KeyId, PublicKey};
 use crate::tuf::{CollectionName, Limits, Metadata, RoleKeys, RoleName, RootChain, Targets, Unverified};
 
 /// Most rounds in which delegated keys are learned: the depth of delegations.
@@ -44,6 +44,21 @@ pub(super) fn genuine(
         }
     }
     done
+}
+
+/// Every key that the roots and the genuine files name for any role, by the id under which it is named.
+pub(super) fn named_keys(chain: &RootChain, files: &Genuine) -> BTreeMap<KeyId, Option<PublicKey>> {
+    let mut out: BTreeMap<KeyId, Option<PublicKey>> = BTreeMap::new();
+    let mut learn = |set: &RoleKeys| out.extend(set.keys.iter().map(|(id, key)| (id.clone(), key.clone())));
+    for root in chain.roots().iter().map(|r| r.role()) {
+        [root.root_keys(), root.targets_keys(), root.snapshot_keys(), root.timestamp_keys()]
+            .into_iter()
+            .for_each(&mut learn);
+    }
+    for (file, _) in files.values() {
+        file.role().delegations().iter().for_each(|d| learn(&d.keys));
+    }
+    out
 }
 
 fn learn(keys: &mut BTreeMap<RoleName, Vec<RoleKeys>>, role: &RoleName, set: &RoleKeys) {

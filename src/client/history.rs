@@ -12,10 +12,12 @@ use super::whole::Whole;
 use crate::oci::{Content, Descriptor, Digest, Manifest, media_type};
 use crate::store::{Store, StoreError, fetch_small};
 use crate::tuf::lineage::WINDOW;
-use crate::tuf::{CollectionName, FileName, Files, Limits, RoleName, RootChain};
+use crate::tuf::{
+    CollectionName, Extra, FileName, Files, Limits, RoleName, RootChain, Targets, Unverified, Version,
+};
 
 /// Most files of one role that its live file does not descend from: what a thief signed, and what lost.
-const MAX_BESIDE: usize = 16;
+pub(super) const MAX_BESIDE: usize = 64;
 /// Most files in all.
 pub const MAX_FILES: usize = 1_024;
 /// Most bytes of one history.
@@ -23,10 +25,13 @@ const MAX_BYTES: u64 = 128 * 1024 * 1024;
 /// Files fetched at a time.
 const CONCURRENCY: usize = 8;
 
+/// Name and hash of a file.
+type Key = (FileName, Digest);
+
 /// Earlier role files: by name and hash, each with its bytes where they are at hand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    files: BTreeMap<(FileName, Digest), Old>,
+    files: BTreeMap<Key, Old>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +86,8 @@ impl History {
         }
     }
 
-    /// Without what the state itself carries, and without roles that it does not know; of the rest what its roles descend
-    /// from (64 versions), and a few beside that keys of the role signed. Whoever may push can name files here: what is not
+    /// Without what the state itself carries; of the rest what its roles descend from (64 versions), those that nobody delegates
+    /// to any more included, and some beside that keys of the role signed. Whoever may push can name files here: what is not
     /// shown to be genuine is not named again.
     ///
     /// # Errors
@@ -95,32 +100,30 @@ impl History {
         store: &dyn Store,
     ) -> Result<(), StoreError> {
         let line = line(state);
-        let live: BTreeSet<Digest> = state.roles().values().map(|at| at.file.digest()).collect();
+        let live: BTreeSet<Digest> = state.files().metadata().values().map(|b| Digest::sha256(b)).collect();
         let mut beside = BTreeSet::new();
         self.files.retain(|(name, digest), old| {
-            let Some(now) = state.role(name.role()).map(|file| file.version()) else { return false };
             if live.contains(digest) || old.size > Limits::default().targets_bytes {
                 return false;
             }
             old.rank = line.get(&(name.clone(), digest.hex().to_owned())).copied().unwrap_or(usize::MAX);
-            if old.rank == usize::MAX {
-                beside.insert((name.clone(), digest.clone()));
-                return name.version().is_some_and(|v| v.get().saturating_add(WINDOW) > now.get());
+            if old.rank < usize::MAX {
+                return true;
             }
-            true
+            let newer =
+                |now: Version| name.version().is_some_and(|v| v.get().saturating_add(WINDOW) > now.get());
+            let near = state.role(name.role()).is_none_or(|file| newer(file.version()));
+            if near {
+                beside.insert((name.clone(), digest.clone()));
+            }
+            near
         });
-        beside.retain(|key| self.files.contains_key(key));
         if !beside.is_empty() {
             let genuine = self.genuine(&beside, state, chain, collection, store).await?;
-            self.files.retain(|key, _| !beside.contains(key) || genuine.contains(key));
-            let mut taken: BTreeMap<RoleName, usize> = BTreeMap::new();
-            let mut kept: Vec<_> = beside.intersection(&genuine).cloned().collect();
-            kept.sort_by_key(|key| (!self.files[key].own, std::cmp::Reverse(key.0.version())));
-            for key in kept {
-                let n = taken.entry(key.0.role().clone()).or_default();
-                *n += 1;
-                match self.files.get_mut(&key) {
-                    Some(old) if *n <= MAX_BESIDE => old.rank = usize::try_from(WINDOW).unwrap_or(64) + *n,
+            self.files.retain(|key, _| !beside.contains(key) || genuine.contains_key(key));
+            for (rank, key) in kept_beside(&genuine, state, |key| self.files[key].own) {
+                match (rank, self.files.get_mut(&key)) {
+                    (Some(n), Some(old)) => old.rank = usize::try_from(WINDOW).unwrap_or(64) + n,
                     _ => drop(self.files.remove(&key)),
                 }
             }
@@ -129,39 +132,56 @@ impl History {
         Ok(())
     }
 
-    /// Those of `beside` that keys signed which held the role at some time. Small files first: what fits is judged.
+    /// Those of `beside` that keys signed which held the role at some time, with the targets that each lists. Of a role that the
+    /// state does not know nothing is fetched unless a genuine file delegates to it.
     async fn genuine(
         &self,
-        beside: &BTreeSet<(FileName, Digest)>,
+        beside: &BTreeSet<Key>,
         state: &Whole,
         chain: &RootChain,
         collection: &CollectionName,
         store: &dyn Store,
-    ) -> Result<BTreeSet<(FileName, Digest)>, StoreError> {
-        // Earlier versions of who delegates say which keys held a role.
-        let delegates =
-            |role: &RoleName| state.role(role).is_some_and(|f| !f.role().delegations().is_empty());
-        let needed = |key: &(FileName, Digest)| beside.contains(key) || delegates(key.0.role());
-        let mut asked = Self::default();
+    ) -> Result<BTreeMap<Key, BTreeSet<String>>, StoreError> {
         let mut all: BTreeMap<RoleName, BTreeSet<Bytes>> = BTreeMap::new();
-        for (key, old) in self.files.iter().filter(|(key, _)| needed(key)) {
-            match &old.bytes {
-                Some(bytes) => drop(all.entry(key.0.role().clone()).or_default().insert(bytes.clone())),
-                None => drop(asked.files.insert(key.clone(), old.clone())),
-            }
-        }
-        for (role, file) in asked.read(store).await?.files {
-            all.entry(role).or_default().insert(file);
-        }
         for (role, at) in state.roles() {
             all.entry(role.clone()).or_default().insert(at.file.bytes().clone());
         }
-        let found = genuine(collection, chain, &all);
-        let is_genuine = |(name, digest): &&(FileName, Digest)| {
-            let id = (name.role().clone(), digest.hex().to_owned());
-            found.get(&id).is_some_and(|(file, _)| Some(file.version()) == name.version())
-        };
-        Ok(beside.iter().filter(is_genuine).cloned().collect())
+        // Earlier versions of who delegates say which keys held a role.
+        let delegates =
+            |role: &RoleName| state.role(role).is_some_and(|f| !f.role().delegations().is_empty());
+        let known = |key: &Key| state.role(key.0.role()).is_some();
+        let mut wanted: Vec<&Key> = self
+            .files
+            .keys()
+            .filter(|key| delegates(key.0.role()) || (beside.contains(key) && known(key)))
+            .collect();
+        let mut later: Vec<&Key> = beside.iter().filter(|key| !known(key)).collect();
+        loop {
+            let mut asked = Self::default();
+            for key in wanted {
+                let Some(old) = self.files.get(key) else { continue };
+                match &old.bytes {
+                    Some(bytes) => drop(all.entry(key.0.role().clone()).or_default().insert(bytes.clone())),
+                    None => drop(asked.files.insert(key.clone(), old.clone())),
+                }
+            }
+            for (role, file) in asked.read(store).await?.files {
+                all.entry(role).or_default().insert(file);
+            }
+            let found = genuine(collection, chain, &all);
+            let named: BTreeSet<&RoleName> =
+                found.values().flat_map(|(file, _)| file.role().delegations()).map(|d| &d.name).collect();
+            (wanted, later) = later.into_iter().partition(|key| named.contains(key.0.role()));
+            if wanted.is_empty() {
+                let listed = |key: &Key| {
+                    let (file, _) = found.get(&(key.0.role().clone(), key.1.hex().to_owned()))?;
+                    let targets = file.role().targets().values();
+                    let all = targets.filter_map(|t| t.sha256().map(str::to_owned)).collect();
+                    (Some(file.version()) == key.0.version()).then(|| (key.clone(), all))
+                };
+                return Ok(beside.iter().filter_map(listed).collect());
+            }
+        }
     }
 
     /// Drop what is farthest from the live line until no more than `n` files, and no more bytes than are read, are left.
@@ -260,15 +280,55 @@ impl History {
     }
 }
 
-/// The files that the roles of a state descend from, with the number of versions to the live one.
+/// The files that the roles of a state descend from, with the number of versions to the newest one: of those that can be
+/// reached, and of those that the snapshot lists still though nobody delegates to them any more.
 fn line(state: &Whole) -> BTreeMap<(FileName, String), usize> {
     let mut out = BTreeMap::new();
-    for (role, at) in state.roles() {
-        for ancestor in at.file.extra().iter().flat_map(|x| &x.ancestors) {
-            let far = at.file.version().get().saturating_sub(ancestor.0.get());
+    let mut add = |role: &RoleName, version: Version, extra: Option<&Extra>| {
+        for ancestor in extra.iter().flat_map(|x| &x.ancestors) {
+            let far = version.get().saturating_sub(ancestor.0.get());
             let name = FileName::versioned(role.clone(), ancestor.0);
             out.insert((name, ancestor.1.clone()), usize::try_from(far).unwrap_or(usize::MAX - 1));
         }
+    };
+    for (role, at) in state.roles() {
+        add(role, at.file.version(), at.file.extra());
+    }
+    let pins = state.trusted().snapshot().role().pins();
+    for (role, pin) in pins.iter().filter(|(role, _)| state.role(role).is_none()) {
+        let bytes = state.files().get(&FileName::versioned(role.clone(), pin.version));
+        let Some(bytes) = bytes.filter(|b| pin.check(b).is_ok()) else { continue };
+        // Pinned, so that it was signed once; its content says what it follows.
+        let parsed = Unverified::<Targets>::parse(role, bytes, &Limits::default());
+        if let Ok(file) = parsed.and_then(|f| f.verify(role, &[])) {
+            add(role, pin.version, file.extra());
+        }
+    }
+    out
+}
+
+/// Which files beside the line are kept, by their place, and which not: first those that list something which none before them
+/// does, so that no number of others drives them out; of these, first the ones that were kept before.
+fn kept_beside(
+    genuine: &BTreeMap<Key, BTreeSet<String>>,
+    state: &Whole,
+    own: impl Fn(&Key) -> bool,
+) -> Vec<(Option<usize>, Key)> {
+    let mut by_role: BTreeMap<&RoleName, Vec<&Key>> = BTreeMap::new();
+    genuine.keys().for_each(|key| by_role.entry(key.0.role()).or_default().push(key));
+    let mut out = Vec::new();
+    for (role, mut keys) in by_role {
+        keys.sort_by_key(|key| (own(key), key.0.version()));
+        let live = state.role(role).into_iter().flat_map(|f| f.role().targets().values());
+        let mut covered: BTreeSet<String> = live.filter_map(|t| t.sha256().map(str::to_owned)).collect();
+        let (mut telling, mut rest) = (Vec::new(), Vec::new());
+        for key in keys {
+            let before = covered.len();
+            covered.extend(genuine[key].iter().cloned());
+            if covered.len() > before { telling.push(key) } else { rest.push(key) }
+        }
+        let order = telling.into_iter().chain(rest).enumerate();
+        out.extend(order.map(|(n, key)| ((n < MAX_BESIDE).then_some(n), key.clone())));
     }
     out
 }

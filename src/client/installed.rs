@@ -1,9 +1,9 @@
 //! What was verified or copied here: one line each in a file of the home, for `audit` to compare with (docs/formats.md). A
-//! line that a crash cut off is no line; the oldest go when there are too many.
+//! last line that a crash cut off is set aside with the next one; the oldest go when there are too many.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,17 @@ pub struct Installed {
     pub collection: Option<CollectionName>,
 }
 
+/// What a log holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Every line that can be read.
+    pub lines: Vec<Installed>,
+    /// Lines that cannot.
+    pub unread: usize,
+    /// Whether the last line was cut off while it was written: whoever wrote it was not told that it is there.
+    pub torn: bool,
+}
+
 impl InstalledLog {
     /// The log in this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -66,18 +77,18 @@ impl InstalledLog {
     /// # Errors
     /// It cannot be read.
     pub fn load(&self) -> io::Result<Vec<Installed>> {
-        Ok(self.load_counted()?.0)
+        Ok(self.load_counted()?.lines)
     }
 
-    /// Every line that can be read, and the number of the others.
+    /// Every line that can be read, and what is wrong with the others.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn load_counted(&self) -> io::Result<(Vec<Installed>, usize)> {
+    pub fn load_counted(&self) -> io::Result<Log> {
         let mut bytes = Vec::new();
         match File::open(&self.path) {
             Ok(file) => file.take(MAX_BYTES).read_to_end(&mut bytes)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Log::default()),
             Err(e) => return Err(e),
         };
         Ok(parse(&bytes))
@@ -110,22 +121,59 @@ impl InstalledLog {
             temp.persist(&self.path).map_err(|e| e.error)?;
             return File::open(folder)?.sync_all();
         }
-        let mut file = File::options().create(true).append(true).read(true).open(&self.path)?;
         let mut bytes = lines(fresh)?;
-        // What a crash cut off is ended, so that the next line stands alone.
-        if cut_off(&self.path)? {
+        if self.mend()? {
             bytes.insert(0, b'\n');
         }
+        let mut file = File::options().create(true).append(true).open(&self.path)?;
         file.write_all(&bytes)?;
         file.sync_all()
     }
+
+    /// Set a last line aside that a crash cut off, in `….torn` beside the log, so that the next line stands alone; whether the last
+    /// line is whole and only lacks its end.
+    fn mend(&self) -> io::Result<bool> {
+        let mut file = match File::options().read(true).write(true).open(&self.path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        let size = file.metadata()?.len();
+        let from = size.saturating_sub(MAX_BYTES);
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        (&file).take(MAX_BYTES).read_to_end(&mut bytes)?;
+        let tail = tail(&bytes);
+        if tail.is_empty() {
+            return Ok(false);
+        }
+        if serde_json::from_slice::<Installed>(tail).is_ok() {
+            return Ok(true);
+        }
+        let mut aside = self.path.clone().into_os_string();
+        aside.push(".torn");
+        let mut aside = File::options().create(true).append(true).open(aside)?;
+        aside.write_all(&[tail, b"\n"].concat())?;
+        aside.sync_all()?;
+        file.set_len(size - tail.len() as u64)?;
+        file.sync_all()?;
+        Ok(false)
+    }
 }
 
-fn parse(bytes: &[u8]) -> (Vec<Installed>, usize) {
-    let lines: Vec<&[u8]> = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
-    let read: Vec<Installed> = lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    let unread = lines.len() - read.len();
-    (read, unread)
+fn parse(bytes: &[u8]) -> Log {
+    let last = tail(bytes);
+    let torn = !last.is_empty() && serde_json::from_slice::<Installed>(last).is_err();
+    let whole = if torn { &bytes[..bytes.len() - last.len()] } else { bytes };
+    let all: Vec<&[u8]> = whole.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+    let lines: Vec<Installed> = all.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    Log { unread: all.len() - lines.len(), lines, torn }
+}
+
+/// What follows the last end of a line.
+fn tail(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    &bytes[end..]
 }
 
 fn lines<'a>(all: impl IntoIterator<Item = &'a Installed>) -> io::Result<Vec<u8>> {
@@ -135,18 +183,6 @@ fn lines<'a>(all: impl IntoIterator<Item = &'a Installed>) -> io::Result<Vec<u8>
         out.push(b'\n');
     }
     Ok(out)
-}
-
-fn cut_off(path: &Path) -> io::Result<bool> {
-    use std::io::{Seek as _, SeekFrom};
-    let mut file = File::open(path)?;
-    if file.metadata()?.len() == 0 {
-        return Ok(false);
-    }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
 }
 
 #[cfg(test)]
@@ -175,10 +211,30 @@ mod tests {
         for cut in 0..whole.len() {
             fs::write(log.path(), &whole[..cut]).unwrap();
             log.add(&[one(3)]).unwrap();
-            let read = log.load().unwrap();
-            assert_eq!(read.last(), Some(&one(3)), "cut at {cut}");
+            let Log { lines: read, unread, torn } = log.load_counted().unwrap();
+            assert_eq!((read.last(), unread, torn), (Some(&one(3)), 0, false), "cut at {cut}");
             assert!(read.len() <= 3 && read.iter().all(|i| [one(1), one(2), one(3)].contains(i)));
         }
+        let aside = fs::read(dir.path().join("x/installed.jsonl.torn")).unwrap();
+        assert!(aside.split(|b| *b == b'\n').filter(|l| !l.is_empty()).all(|l| l[0] == b'{'));
+    }
+
+    #[test]
+    fn a_last_line_that_was_cut_off_is_told_apart_from_one_in_the_middle() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = InstalledLog::new(dir.path().join("installed.jsonl"));
+        let two = lines([&one(1), &one(2)]).unwrap();
+        let state = |bytes: &[u8]| {
+            fs::write(log.path(), bytes).unwrap();
+            let Log { lines, unread, torn } = log.load_counted().unwrap();
+            (lines.len(), unread, torn)
+        };
+        assert_eq!(state(&two), (2, 0, false));
+        assert_eq!(state(&two[..two.len() - 1]), (2, 0, false), "only the end of the line is missing");
+        assert_eq!(state(&two[..two.len() - 9]), (1, 0, true));
+        assert_eq!(state(&[&two[..], &[0; 512]].concat()), (2, 0, true), "a block that was never written");
+        let middle = [&two[..two.len() - 9], b"\n", &lines([&one(3)]).unwrap()].concat();
+        assert_eq!(state(&middle), (2, 1, false));
     }
 
     proptest::proptest! {
@@ -194,7 +250,8 @@ mod tests {
                 bytes.push(b'\n');
             }
             bytes.extend(lines([&one(2)]).unwrap());
-            proptest::prop_assert_eq!(parse(&bytes), (vec![one(1), one(2)], torn.len()));
+            let whole = Log { lines: vec![one(1), one(2)], unread: torn.len(), torn: false };
+            proptest::prop_assert_eq!(parse(&bytes), whole);
         }
     }
 

@@ -5,21 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::commit::recalled::Beside;
 use super::commit::{Committer, Concern, Intents, Job, Pending, Refusal, WorkError, Worked};
 use super::duties::{Duty, Open, hang_seals, look};
+use super::history::History;
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::{KeyRing, SignError};
-use super::whole::{Whole, walk_on};
+use super::state;
+use super::whole::Whole;
 use crate::keys::{KeyError, random_id};
-use crate::oci::{Algorithm, Digest, Reference, Selector, Tag};
+use crate::oci::{Algorithm, Descriptor, Digest, Reference, Selector, Tag, media_type};
 use crate::sig::KeyId;
-use crate::store::{Manage, Store, StoreError};
+use crate::store::{Manage, Store, StoreError, fetch_small};
 use crate::time::{Clock, UnixTime};
 use crate::trust::{RevocationEntry, RevocationKind, RevocationList, Revoke};
 use crate::tuf::lineage::{Change, View};
-use crate::tuf::{CollectionName, EntryName, Fault, Files, Limits, Listing, Recall, RoleName, Version};
+use crate::tuf::{
+    CollectionName, EntryName, Fault, Files, Limits, Listing, Recall, RoleName, Targets, Unverified, Version,
+};
 
 /// What `revoke` needs.
 pub struct Request<'a> {
@@ -35,6 +38,8 @@ pub struct Request<'a> {
     pub what: What,
     /// Why.
     pub reason: String,
+    /// Replace a list that stands and cannot be read, with what can be read of the lists before it.
+    pub replace_unreadable: bool,
     /// What is remembered: in the home, and in a lock file.
     pub memories: &'a [Memory],
     /// Sign although nothing is remembered.
@@ -52,8 +57,8 @@ pub enum What {
     Bundle(Selector),
     /// A warning of this bundle; without one, of the whole collection.
     Advisory(Option<Selector>),
-    /// The entry with this id counts no longer.
-    Undo(String),
+    /// The entry with this id counts no longer; of several, the one about this bundle.
+    Undo(String, Option<Digest>),
 }
 
 /// How it ended.
@@ -91,6 +96,8 @@ pub struct Revoked {
     pub open: Vec<Open>,
     /// Whether the live state was older than the memory, or gone, and was put right.
     pub repaired: bool,
+    /// Where a list was replaced that could not be read: the number of entries of earlier lists that were kept.
+    pub replaced: Option<usize>,
 }
 
 /// How a withdrawal stands.
@@ -122,6 +129,22 @@ pub enum RevokeError {
     /// Its digest is not sha256.
     #[error("{0}: only sha256 digests are supported")]
     Algorithm(Digest),
+    /// Roles of the collection name different bundles by the tag.
+    #[error("{tag} names {}", said(digests))]
+    SeveralBundles {
+        /// The tag.
+        tag: Tag,
+        /// The bundles, each with a role that says so.
+        digests: BTreeMap<Digest, RoleName>,
+    },
+    /// Several entries bear the id.
+    #[error("several entries bear the id {id}, of {}", subjects.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))]
+    SeveralEntries {
+        /// The id.
+        id: String,
+        /// The bundles that they are about.
+        subjects: Vec<Digest>,
+    },
     /// There is no such entry.
     #[error("the revocation list of {collection} has no entry {id}")]
     NoEntry {
@@ -147,6 +170,11 @@ pub enum RevokeError {
     Key(#[from] KeyError),
 }
 
+fn said(digests: &BTreeMap<Digest, RoleName>) -> String {
+    let all: Vec<String> = digests.iter().map(|(digest, role)| format!("{digest} in {role}")).collect();
+    all.join(" and ")
+}
+
 /// Take back, warn, or undo.
 ///
 /// # Errors
@@ -155,43 +183,7 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
     let (store, state) = (Known::new(request.store), Known::new(request.state));
     let same = request.state.place().at(None) == request.store.place().at(None);
     let store = if same { &state } else { &store };
-    let (collection, now) = (&request.collection, request.clock.now());
-    let before = look(&state, collection, &request.anchor, now).await?.map(|l| l.whole);
-    // An older state than the one remembered names another bundle by a tag: what is live is put right from the memory.
-    let remembered = remembered(&request, before.as_ref(), now)?;
-    let newest = remembered.iter().fold(before.as_ref(), |best, w| match best {
-        Some(best) if !best.is_below(w) => Some(best),
-        _ => Some(w),
-    });
-    let read = newest.map_or(Ok(None), |w| list_of(w, collection));
-    // Entries can be taken out although the list cannot be read; what is in it cannot be undone.
-    let list = match (&request.what, read) {
-        (What::Undo(_), Err(e)) => return Err(WorkError::from(e).into()),
-        (_, read) => read.ok().flatten(),
-    };
-    let digest = match &request.what {
-        What::Bundle(selector) | What::Advisory(Some(selector)) => {
-            Some(resolve(&request, store, newest, list.as_ref(), selector).await?)
-        }
-        What::Advisory(None) | What::Undo(_) => None,
-    };
-    if let What::Undo(id) = &request.what {
-        match list.iter().flat_map(|l| l.entries()).find(|e| e.id == *id) {
-            None => return Err(RevokeError::NoEntry { collection: collection.clone(), id: id.clone() }),
-            Some(entry) if entry.kind == RevocationKind::Unrevoke => {
-                return Err(RevokeError::Undone(id.clone()));
-            }
-            Some(_) => {}
-        }
-    }
-    let entry = match (&request.what, &digest) {
-        (What::Bundle(_), Some(digest)) => Revoke::Tombstone(digest.clone()),
-        (What::Undo(id), _) => Revoke::Undo(id.clone()),
-        _ => Revoke::Advisory(digest.clone()),
-    };
-    let withdrawn = digest.as_ref().filter(|_| matches!(request.what, What::Bundle(_)));
-    let intents =
-        Withdrawal { collection, withdrawn, entry: &entry, reason: &request.reason, id: random_id()? };
+    let collection = &request.collection;
     let committer = Committer {
         place: &state,
         collection,
@@ -201,6 +193,35 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
         keys: request.keys,
         clock: request.clock,
     };
+    // Never below what is remembered: an older state names another bundle by a tag.
+    let before = committer.published().await?;
+    // Entries can be taken out although the list cannot be read; what is in it cannot be undone.
+    let list = match (&request.what, list_of(&before, collection)) {
+        (What::Undo(..), Err(e)) => return Err(WorkError::from(e).into()),
+        (_, read) => read.ok().flatten(),
+    };
+    let digest = match &request.what {
+        What::Bundle(selector) | What::Advisory(Some(selector)) => {
+            Some(resolve(&request, store, &before, list.as_ref(), selector).await?)
+        }
+        What::Advisory(None) | What::Undo(..) => None,
+    };
+    if let What::Undo(id, about) = &request.what {
+        can_be_undone(collection, list.as_ref(), id, about.as_ref())?;
+    }
+    let entry = match (&request.what, &digest) {
+        (What::Bundle(_), Some(digest)) => Revoke::Tombstone(digest.clone()),
+        (What::Undo(id, about), _) => Revoke::Undo(id.clone(), about.clone()),
+        _ => Revoke::Advisory(digest.clone()),
+    };
+    let withdrawn = digest.as_ref().filter(|_| matches!(request.what, What::Bundle(_)));
+    let earlier = match request.replace_unreadable && list_of(&before, collection).is_err() {
+        true => Some(earlier_entries(&state, &before, collection).await?),
+        false => None,
+    };
+    let replaced = earlier.as_ref().map(Vec::len);
+    let reason = &request.reason;
+    let intents = Withdrawal { collection, withdrawn, entry: &entry, reason, id: random_id()?, earlier };
     let none = BTreeSet::new();
     let mut worked =
         committer.work(&Job { intents: Some(&intents), forced: &none, repair: false, install: None }).await?;
@@ -214,7 +235,8 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
     {
         return Err(WorkError::from(lacking).into());
     }
-    let mut revoked = outcome(&request, worked.clone(), before.as_ref(), withdrawn, &entry);
+    let mut revoked = outcome(&request, worked.clone(), &before, withdrawn, &entry);
+    revoked.replaced = replaced;
     if let Some(digest) = withdrawn.filter(|_| worked.online) {
         match fresh_seal(store, &worked, collection, digest).await {
             Ok(seal) => (revoked.seal, revoked.absent) = (seal.clone(), seal.is_none()),
@@ -282,24 +304,26 @@ pub async fn list_under(
     Ok(lists)
 }
 
-/// What is remembered, where it verifies: an older live state is put right from it.
-///
-/// # Errors
-/// See [`WorkError`]: what is remembered is newer than what is live, and cannot be read whole.
-fn remembered(
-    request: &Request<'_>,
-    live: Option<&Whole>,
-    now: UnixTime,
-) -> Result<Option<Whole>, WorkError> {
-    let (collection, limits) = (&request.collection, Limits::default());
-    let offered: Vec<&Files> = live.iter().map(|w| w.files()).collect();
-    let known = Memory::load_all(request.memories, &request.anchor, &offered)?;
-    let roots = known.as_ref().map(|k| &k.files);
-    let chain = walk_on(&request.anchor, collection, roots, &offered, &limits)?;
-    let recall = Recall::of(known.as_ref(), collection, now, &limits);
-    let beside = Beside::new(recall, &chain, offered, collection, now)?;
-    beside.check(live)?;
-    Ok(beside.memory)
+/// That one entry bears this id, or one about this bundle: an id is a word that its signer chose.
+fn can_be_undone(
+    collection: &CollectionName,
+    list: Option<&RevocationList>,
+    id: &str,
+    about: Option<&Digest>,
+) -> Result<(), RevokeError> {
+    let all = list.iter().flat_map(|l| l.entries()).filter(|e| e.id == id);
+    let (undoings, entries): (Vec<_>, Vec<_>) = all.partition(|e| e.kind == RevocationKind::Unrevoke);
+    let wanted = entries.iter().filter(|e| about.is_none_or(|d| e.digest.as_ref() == Some(d)));
+    let subjects: BTreeSet<Option<&Digest>> = wanted.map(|e| e.digest.as_ref()).collect();
+    match (subjects.len(), undoings.is_empty()) {
+        (0, true) => Err(RevokeError::NoEntry { collection: collection.clone(), id: id.to_owned() }),
+        (0, false) => Err(RevokeError::Undone(id.to_owned())),
+        (1, _) if about.is_some() || entries.len() == 1 => Ok(()),
+        _ => Err(RevokeError::SeveralEntries {
+            id: id.to_owned(),
+            subjects: subjects.into_iter().flatten().cloned().collect(),
+        }),
+    }
 }
 
 /// The revocation list of a state; none where none is listed.
@@ -328,7 +352,7 @@ fn listed(whole: &Whole, collection: &CollectionName, digest: &Digest) -> BTreeS
 async fn resolve(
     request: &Request<'_>,
     store: &Known<'_>,
-    before: Option<&Whole>,
+    before: &Whole,
     list: Option<&RevocationList>,
     selector: &Selector,
 ) -> Result<Digest, RevokeError> {
@@ -336,9 +360,17 @@ async fn resolve(
         Selector::Digest(digest) | Selector::Both(_, digest) => digest.clone(),
         Selector::Tag(tag) => {
             let path = request.collection.tag_path(tag);
-            let files = before.iter().flat_map(|w| w.roles().values());
-            let named = files.filter_map(|at| at.file.role().targets().get(&path)?.sha256()).next();
-            match named.and_then(|hex| format!("sha256:{hex}").parse().ok()) {
+            let named = |role: &RoleName| {
+                let hex = before.role(role)?.role().targets().get(&path)?.sha256()?;
+                format!("sha256:{hex}").parse::<Digest>().ok()
+            };
+            // Roles that are asked for by name only may say something else than the one that readers see.
+            let all: BTreeMap<Digest, RoleName> =
+                before.roles().keys().filter_map(|role| Some((named(role)?, role.clone()))).collect();
+            if all.len() > 1 {
+                return Err(RevokeError::SeveralBundles { tag: tag.clone(), digests: all });
+            }
+            match all.into_keys().next() {
                 Some(digest) => digest,
                 // Run again after it was done: the tag has no entry any more.
                 None => {
@@ -364,6 +396,8 @@ struct Withdrawal<'a> {
     reason: &'a str,
     /// Of this withdrawal: whoever publishes the bundle again overrides it by name.
     id: String,
+    /// In the place of a list that cannot be read.
+    earlier: Option<Vec<Value>>,
 }
 
 impl Intents for Withdrawal<'_> {
@@ -396,17 +430,14 @@ impl Intents for Withdrawal<'_> {
     fn revocations(&self, list: &RevocationList, by: &KeyId, at: UnixTime) -> Vec<Value> {
         let there = match self.entry {
             Revoke::Tombstone(digest) => list.revokes(digest).is_some(),
-            Revoke::Advisory(digest) => {
-                let same = |e: &RevocationEntry| {
-                    e.kind == RevocationKind::Advisory
-                        && e.digest == *digest
-                        && e.reason.as_deref() == Some(self.reason)
-                };
-                list.entries().iter().any(same)
-            }
-            Revoke::Undo(id) => list.entries().iter().any(|e| e.undoes.as_ref() == Some(id)),
+            other => list.standing().any(|e| says(e, other, self.reason)),
         };
-        if there { Vec::new() } else { vec![self.entry.to_json(by, at, self.reason)] }
+        let own = (!there).then(|| self.entry.to_json(by, at, self.reason));
+        self.earlier.iter().flatten().cloned().chain(own).collect()
+    }
+
+    fn replaces_unreadable(&self) -> bool {
+        self.earlier.is_some()
     }
 }
 
@@ -426,33 +457,24 @@ async fn fresh_seal(
 fn outcome(
     request: &Request<'_>,
     worked: Worked,
-    before: Option<&Whole>,
+    before: &Whole,
     withdrawn: Option<&Digest>,
     entry: &Revoke,
 ) -> Revoked {
     let collection = &request.collection;
     // One that cannot be read shows no entry: the tombstone then counts as waiting, never as in.
     let list = list_of(&worked.last, collection).ok().flatten();
-    let there = |e: &&RevocationEntry| match entry {
-        Revoke::Tombstone(digest) => e.digest.as_ref() == Some(digest) && e.kind != RevocationKind::Advisory,
-        Revoke::Advisory(digest) => {
-            e.digest == *digest
-                && e.kind == RevocationKind::Advisory
-                && e.reason.as_deref() == Some(&request.reason)
-        }
-        Revoke::Undo(id) => e.undoes.as_ref() == Some(id),
-    };
-    let found = list.as_ref().and_then(|l| l.entries().iter().find(there)).cloned();
+    let there = |e: &&RevocationEntry| says(e, entry, &request.reason);
+    let found = list.as_ref().and_then(|l| l.standing().find(there)).cloned();
     let (mut removed, mut left) = (BTreeSet::new(), BTreeSet::new());
     if let Some(digest) = withdrawn {
         left = listed(&worked.last, collection, digest);
-        let first = worked.first.as_ref().or(before);
-        removed = first.map(|w| listed(w, collection, digest)).unwrap_or_default();
+        removed = listed(worked.first.as_ref().unwrap_or(before), collection, digest);
         removed.retain(|path| !left.contains(path));
     }
     let signed = worked.signed.keys().any(|role| !role.is_top_level());
-    let known = before.and_then(|w| list_of(w, collection).ok().flatten());
-    let known = known.is_some_and(|l| l.entries().iter().any(|e| there(&e)));
+    let known = list_of(before, collection).ok().flatten();
+    let known = known.is_some_and(|l| l.standing().any(|e| there(&e)));
     let status = match (known && removed.is_empty(), worked.online) {
         (true, _) => Status::Unchanged,
         (false, false) if signed => Status::Submitted,
@@ -479,5 +501,60 @@ fn outcome(
         pending: worked.pending,
         open: Vec::new(),
         repaired: worked.repaired,
+        replaced: None,
+    }
+}
+
+/// The entries of the newest earlier list that can be read: of the versions that the live file descends from, as far as the place
+/// still has their lists.
+async fn earlier_entries(
+    place: &Known<'_>,
+    whole: &Whole,
+    collection: &CollectionName,
+) -> Result<Vec<Value>, RevokeError> {
+    let (role, path) = (RoleName::revocations(), collection.revocations_path());
+    let Some(live) = whole.role(&role) else { return Ok(Vec::new()) };
+    let manifest = match state::resolve_state(place, collection).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(Vec::new()),
+        Err(e) => return Err(WorkError::from(e).into()),
+    };
+    let past = History::of(&manifest).read(place.store()).await?;
+    let files = past.files.iter().filter(|(r, _)| *r == role);
+    let parsed = files.filter_map(|(_, b)| Unverified::<Targets>::parse(&role, b, &Limits::default()).ok());
+    let mut before: Vec<_> = parsed.filter_map(|f| f.verify(&role, &[]).ok()).collect();
+    before.retain(|file| live.holds(&file.as_ancestor()));
+    before.sort_by_key(|file| std::cmp::Reverse(file.version()));
+    for target in before.iter().filter_map(|f| f.role().targets().get(&path)) {
+        let Some(digest) = target.sha256().and_then(|hex| format!("sha256:{hex}").parse().ok()) else {
+            continue;
+        };
+        let layer = Descriptor::new(media_type::TUF_TARGET, digest, target.length);
+        let content = match fetch_small(place.store(), &layer, Limits::default().targets_bytes).await {
+            Ok(content) => content,
+            Err(e) if e.is_not_found() || e.is_the_items_own() => continue,
+            Err(e) => return Err(e.into()),
+        };
+        if RevocationList::parse(content.bytes()).is_ok() {
+            let list: Value = serde_json::from_slice(content.bytes()).unwrap_or_default();
+            return Ok(list["entries"].as_array().cloned().unwrap_or_default());
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Whether an entry that stands says what is to be entered.
+fn says(e: &RevocationEntry, entry: &Revoke, reason: &str) -> bool {
+    match entry {
+        Revoke::Tombstone(digest) => {
+            let takes_back = matches!(e.kind, RevocationKind::Bundle | RevocationKind::Tombstone);
+            takes_back && e.digest.as_ref() == Some(digest)
+        }
+        Revoke::Advisory(digest) => {
+            e.kind == RevocationKind::Advisory && e.digest == *digest && e.reason.as_deref() == Some(reason)
+        }
+        Revoke::Undo(id, about) => {
+            e.kind == RevocationKind::Unrevoke && e.undoes.as_ref() == Some(id) && e.digest == *about
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The revocation list (docs/formats.md `revocations.json`): read, judged by, and joined with what is added.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,6 +11,8 @@ use crate::time::UnixTime;
 
 /// Most entries of a list that is written: readers take a state of 16 MiB.
 const MAX_ENTRIES: usize = 20_000;
+/// Of these, for tombstones alone.
+const RESERVE: usize = 1_000;
 
 /// A parsed list in which every entry was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +72,8 @@ pub enum Revoke {
     Tombstone(Digest),
     /// A warning of this bundle, or of all of the collection.
     Advisory(Option<Digest>),
-    /// The entry with this id counts no longer.
-    Undo(String),
+    /// The entry with this id counts no longer; where several bear it, those about this bundle.
+    Undo(String, Option<Digest>),
 }
 
 #[derive(Deserialize)]
@@ -114,15 +116,24 @@ impl RevocationList {
         self.standing().filter(about).collect()
     }
 
-    /// The entries that no other one undoes.
-    fn standing(&self) -> impl Iterator<Item = &RevocationEntry> {
-        let undone: BTreeSet<&str> = self
-            .entries
-            .iter()
-            .filter(|e| e.kind == RevocationKind::Unrevoke)
-            .filter_map(|e| e.undoes.as_deref())
-            .collect();
-        self.entries.iter().filter(move |e| !undone.contains(e.id.as_str()))
+    /// The entries that no other one undoes. An id is a word that its signer chose: where several entries bear it, only an
+    /// undoing that names the bundle says which is meant, and one that does not undoes none of them.
+    pub fn standing(&self) -> impl Iterator<Item = &RevocationEntry> {
+        let mut bearers: BTreeMap<&str, usize> = BTreeMap::new();
+        let undoable = || self.entries.iter().filter(|e| e.kind != RevocationKind::Unrevoke);
+        undoable().for_each(|e| *bearers.entry(&e.id).or_default() += 1);
+        let undoings = || self.entries.iter().filter(|e| e.kind == RevocationKind::Unrevoke);
+        let named: BTreeSet<(&str, &Digest)> =
+            undoings().filter_map(|e| Some((e.undoes.as_deref()?, e.digest.as_ref()?))).collect();
+        let bare: BTreeSet<&str> =
+            undoings().filter(|e| e.digest.is_none()).filter_map(|e| e.undoes.as_deref()).collect();
+        let counts = move |e: &RevocationEntry| {
+            let id = e.id.as_str();
+            let alone = bearers.get(id) == Some(&1);
+            let about = e.digest.as_ref().is_some_and(|digest| named.contains(&(id, digest)));
+            e.kind == RevocationKind::Unrevoke || !(about || alone && bare.contains(id))
+        };
+        self.entries.iter().filter(move |e| counts(e))
     }
 }
 
@@ -140,6 +151,7 @@ impl RevocationEntry {
             RevocationKind::Unrevoke if self.undoes.is_none() => {
                 return Err(format!("entry \"{}\" does not say what it undoes", self.id));
             }
+            RevocationKind::Unrevoke if self.subject.is_some() => self.digest = Some(self.named()?),
             RevocationKind::Key => {
                 return Err(format!("entry \"{}\" revokes a key, which this version cannot judge", self.id));
             }
@@ -169,7 +181,7 @@ impl Revoke {
         let (kind, subject, undoes) = match self {
             Self::Tombstone(digest) => ("tombstone", Some(digest), None),
             Self::Advisory(digest) => ("advisory", digest.as_ref(), None),
-            Self::Undo(id) => ("unrevoke", None, Some(id)),
+            Self::Undo(id, about) => ("unrevoke", about.as_ref(), Some(id)),
         };
         let mut entry = json!({"kind": kind, "at": at, "by": by, "reason": reason});
         if let Some(subject) = subject {
@@ -221,6 +233,20 @@ pub fn join_revocations(lists: &[&[u8]], more: &[Value]) -> Result<Option<Vec<u8
     Ok(Some(sorted_json(&Value::Object(rest))))
 }
 
+/// Whether a list is so long that the rest is kept for tombstones of who holds the key: what others submit, and warnings, no
+/// longer go in.
+pub fn is_nearly_full(list: &[u8]) -> bool {
+    let entries = json::parse(list).ok().and_then(|v| v["entries"].as_array().map(Vec::len));
+    entries.is_some_and(|n| n > MAX_ENTRIES - RESERVE)
+}
+
+/// Whether `more` entries still fit into a list.
+pub fn has_room(list: &RevocationList, more: &[Value]) -> bool {
+    let only = more.iter().all(|e| e["kind"] == json!("tombstone"));
+    let most = if only { MAX_ENTRIES } else { MAX_ENTRIES - RESERVE };
+    list.entries().len() + more.len() <= most
+}
+
 /// Whether a revocation list takes back `digest`: for who is about to vouch for it.
 ///
 /// # Errors
@@ -265,6 +291,29 @@ mod tests {
         );
     }
 
+    /// A thief enters a good bundle under the id of an honest tombstone, so that undoing the one would undo the other.
+    #[test]
+    fn of_entries_with_one_id_only_the_one_that_is_named_is_undone() {
+        let (bad, good) = (Digest::sha256(b"bad"), Digest::sha256(b"good"));
+        let entry = |digest: &Digest, at: &str| json!({"id": "a", "kind": "tombstone", "subject": digest, "at": at, "reason": "r"});
+        let undo = |subject: Option<&Digest>| {
+            let mut e = json!({"id": "b", "kind": "unrevoke", "undoes": "a", "at": "2026-01-03T00:00:00Z"});
+            subject.into_iter().for_each(|d| e["subject"] = json!(d));
+            e
+        };
+        let list = |entries: &[Value]| {
+            let doc = json!({"schemaVersion": 1, "entries": entries});
+            RevocationList::parse(doc.to_string().as_bytes()).unwrap()
+        };
+        let (honest, thiefs) = (entry(&bad, "2026-01-01T00:00:00Z"), entry(&good, "2026-01-02T00:00:00Z"));
+        let plain = list(&[honest.clone(), thiefs.clone(), undo(None)]);
+        assert!(plain.revokes(&bad).is_some() && plain.revokes(&good).is_some());
+        let named = list(&[honest.clone(), thiefs, undo(Some(&good))]);
+        assert!(named.revokes(&bad).is_some() && named.revokes(&good).is_none());
+        assert!(list(&[honest.clone(), undo(None)]).revokes(&bad).is_none());
+        assert!(list(&[honest, undo(Some(&good))]).revokes(&bad).is_some());
+    }
+
     #[test]
     fn a_join_holds_every_entry_and_says_when_there_is_no_news() {
         let by: KeyId = "ab".repeat(32).try_into().unwrap();
@@ -287,7 +336,7 @@ mod tests {
             ),
             (0, 1)
         );
-        let undo = entry(&Revoke::Undo(one["id"].as_str().unwrap().to_owned()));
+        let undo = entry(&Revoke::Undo(one["id"].as_str().unwrap().to_owned(), None));
         let undone = join_revocations(&[&joined], &[undo]).unwrap().unwrap();
         assert!(RevocationList::parse(&undone).unwrap().revokes(&a).is_none());
         let all = list(&[entry(&Revoke::Advisory(None))]);

@@ -10,7 +10,7 @@ use bulla::store::{Manage, Store as _};
 use bulla::time::{Clock as _, UnixTime};
 use bulla::tuf::RoleName;
 
-use super::publishing::{Collection, REPO};
+use super::publishing::{Collection, ONLINE, RELEASES, REPO};
 use crate::registry::Fault;
 
 /// Other repositories of the same registry.
@@ -89,7 +89,9 @@ async fn each_bundle_is_traced_to_the_version_that_brought_it() {
         collection: None,
     }];
     let late = look(&c, &[REPO], Some(times[3]), &installed).await.unwrap();
-    assert_eq!(late.introduced.len(), 2);
+    let sure: Vec<_> = late.introduced.iter().filter(|i| !i.undated).map(|i| &i.digest).collect();
+    assert_eq!(sure, [images[3].digest(), images[4].digest()]);
+    assert_eq!(late.introduced.len(), 5, "of the others only their signer says when they came");
     assert_eq!(late.affected(true).map(|i| &i.digest).collect::<Vec<_>>(), [images[4].digest()]);
     assert_eq!(late.affected(false).count(), 0, "nothing is revoked");
 }
@@ -236,4 +238,149 @@ async fn a_place_that_shows_little_is_no_innocent_past() {
     assert!(!nothing.is_whole() && nothing.places[1].doubt().is_some());
     assert!(audit(request(&["mirror/app"], 0)).await.unwrap().is_whole());
     assert!(!audit(request(&["mirror/app"], 1)).await.unwrap().is_whole(), "a line of the log is unreadable");
+}
+
+/// Whoever holds the key dates two files in a row back; the owner goes on from them.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_dated_back_in_a_row_are_not_hidden_from_an_audit_by_time() {
+    let c = Collection::new(false).await;
+    c.forward(3_600);
+    let good = c.image("good");
+    c.publish(&c.owner, good.digest(), &[]).await.unwrap();
+    c.forward(3_600);
+    c.renew(&c.owner).await;
+    mirror(&c, "mirror/app", &[]).await;
+    c.forward(3_600);
+    let since = c.time.now();
+    c.forward(86_400);
+    // He sets his clock back to before `since` for two releases.
+    let thief = c.home(&[RELEASES]);
+    c.forward(-86_400 - 1_800);
+    let evil = [c.image("evil"), c.image("worse")];
+    for image in &evil {
+        c.publish(&thief, image.digest(), &[]).await.unwrap();
+        c.forward(60);
+    }
+    c.forward(2 * 86_400);
+    c.renew(&c.owner).await;
+    c.forward(60);
+    c.publish(&c.owner, c.image("later").digest(), &[]).await.unwrap();
+    let here = |image: &Content| Installed {
+        at: c.time.now(),
+        done: Done::Verified,
+        reference: "x".into(),
+        digest: image.digest().clone(),
+        collection: Some(c.name.clone()),
+    };
+    let installed = [here(&good), here(&evil[0]), here(&evil[1])];
+    let alone = look(&c, &[REPO], Some(since), &installed).await.unwrap();
+    for image in &evil {
+        let one = alone.introduced.iter().find(|i| i.digest == *image.digest()).expect("hidden");
+        assert!(one.at < since && one.undated, "{one:?}");
+    }
+    assert_eq!(alone.undated().count(), 3, "nobody else bears out when the good one came, either");
+    // A mirror from before says which one was there.
+    let with = look(&c, &[REPO, "mirror/app"], Some(since), &installed).await.unwrap();
+    let named: Vec<_> = with.undated().map(|i| &i.digest).collect();
+    assert!(named.len() == 2 && evil.iter().all(|e| named.contains(&e.digest())), "{named:?}");
+    // So does the log of this installation.
+    let mut before = installed.clone();
+    before[0].at = since.plus(-60);
+    let logged = look(&c, &[REPO], Some(since), &before).await.unwrap();
+    assert!(logged.introduced.iter().all(|i| i.digest != *good.digest()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_by_a_key_that_nobody_ever_had_is_no_clean_answer() {
+    let c = Collection::new(false).await;
+    c.publish(&c.owner, c.image("a").digest(), &[]).await.unwrap();
+    let home = c.home(&[]);
+    let by = |id: String| {
+        let (c, home) = (&c, &home);
+        async move {
+            audit(Request {
+                collection: c.name.clone(),
+                anchor: c.root.clone(),
+                places: vec![at(c, REPO)],
+                memory: &home.memory,
+                key: Some(id),
+                since: None,
+                installed: &[],
+                unread: 0,
+                now: c.time.now(),
+            })
+            .await
+        }
+    };
+    let id = |seed| super::publishing::key(seed).public_key().key_id().to_string();
+    assert_eq!(by(id(RELEASES)).await.unwrap().introduced.len(), 1);
+    assert_eq!(by(id(1)).await.unwrap().introduced.len(), 0, "the root key signed no release");
+    assert!(matches!(by(id(77)).await, Err(AuditError::NoKey { .. })));
+}
+
+/// What a delegate brought stays named after the delegation was taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_of_a_role_that_is_no_longer_delegated_to_is_kept() {
+    use bulla::client::ceremony::Desk;
+    use bulla::client::publish;
+    use bulla::tuf::proposal::{About, Edit, Place};
+    use bulla::tuf::{Paths, Signers};
+    let c = Collection::new(false).await;
+    let (anna, role): (u8, RoleName) = (31, "targets/releases/anna".parse().unwrap());
+    let owner = c.home(&[2, RELEASES, ONLINE]);
+    let store = c.store(&owner);
+    let desk = Desk {
+        collection: &c.name,
+        anchor: &c.root,
+        store: &store,
+        memories: std::slice::from_ref(&owner.memory),
+        without_memory: false,
+        keys: &owner.keys,
+        clock: &*c.time,
+    };
+    let about = About { description: "x".into(), by: String::new(), at: c.time.now() };
+    let delegate = Edit::Delegate {
+        by: RoleName::releases(),
+        role: role.clone(),
+        signers: Signers { keys: vec![super::publishing::key(anna).public_key().clone()], threshold: 1 },
+        paths: Paths::Patterns(vec![bulla::tuf::PathPattern::parse(&format!("{}:dev-*", c.name)).unwrap()]),
+        terminating: false,
+        place: Place::Last,
+        note: None,
+    };
+    desk.at_once(|_| Ok(vec![delegate.clone()]), &about).await.unwrap();
+    let home = c.home(&[anna, ONLINE]);
+    let store_of = c.store(&home);
+    let images = [c.image("one"), c.image("two"), c.image("three")];
+    for (i, image) in images.iter().enumerate() {
+        c.forward(60);
+        publish::publish(publish::Request {
+            collection: c.name.clone(),
+            anchor: c.root.clone(),
+            state: &store_of,
+            store: &store_of,
+            bundles: vec![publish::Wanted {
+                selector: Selector::Digest(image.digest().clone()),
+                tags: std::iter::once(format!("dev-{i}").parse().unwrap()).collect(),
+            }],
+            role: Some(role.clone()),
+            memories: std::slice::from_ref(&home.memory),
+            without_memory: false,
+            keys: &home.keys,
+            clock: &*c.time,
+        })
+        .await
+        .unwrap();
+    }
+    c.forward(60);
+    let back = Edit::Undelegate { by: RoleName::releases(), role: role.clone() };
+    desk.at_once(|_| Ok(vec![back.clone()]), &about).await.unwrap();
+    for i in 0..2 {
+        c.forward(60);
+        c.publish(&c.owner, c.image(&format!("after {i}")).digest(), &[]).await.unwrap();
+    }
+    let all = look(&c, &[REPO], None, &[]).await.unwrap();
+    for image in &images {
+        assert!(all.introduced.iter().any(|i| i.digest == *image.digest() && i.role == role), "{all:#?}");
+    }
 }

@@ -281,3 +281,144 @@ async fn a_root_that_follows_from_the_remembered_one_replaces_nothing() {
     assert!(matches!(refused, Err(ReplaceError::SameChain(_))), "{refused:?}");
     assert!(deployer.memory.load(&c.root).unwrap().is_some());
 }
+
+const NEW_TARGETS: u8 = 12;
+const THIEFS: u8 = 66;
+
+async fn reseal(c: &Collection, home: &Home) -> BTreeSet<bulla::oci::Digest> {
+    let renewed = renew(renew::Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        store: &c.store(home),
+        roles: BTreeSet::new(),
+        reseal: true,
+        memories: std::slice::from_ref(&home.memory),
+        without_memory: false,
+        keys: &home.keys,
+        clock: &*c.time,
+    })
+    .await
+    .unwrap();
+    assert!(renewed.finished.open.is_empty(), "{:?}", renewed.finished.open);
+    renewed.finished.seals
+}
+
+async fn audit_by(c: &Collection, home: &Home, seed: u8, installed: &[Installed]) -> audit::Audited {
+    audit(audit::Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        places: vec![std::sync::Arc::new(c.store(home))],
+        memory: &home.memory,
+        key: Some(key(seed).public_key().key_id().to_string()),
+        since: None,
+        installed,
+        unread: 0,
+        now: c.time.now(),
+    })
+    .await
+    .unwrap()
+}
+
+fn here(c: &Collection, image: &Content) -> Installed {
+    Installed {
+        at: c.time.now(),
+        done: Was::Verified,
+        reference: "x".into(),
+        digest: image.digest().clone(),
+        collection: Some(c.name.clone()),
+    }
+}
+
+/// With the targets and online keys a thief lets a key of his own sign releases, all at the greatest version.
+#[tokio::test(flavor = "multi_thread")]
+async fn stolen_targets_and_online_keys_are_replaced_from_a_good_state() {
+    let c = Collection::new(false).await;
+    let (good, evil) = (c.image("good"), c.image("evil"));
+    c.publish(&c.owner, good.digest(), &["v1"]).await.unwrap();
+    c.forward(3_600);
+    let thief = c.home(&[TARGETS, ONLINE, THIEFS]);
+    let deed = Deed { release: Some(evil.descriptor()), own_key: Some(key(THIEFS).public_key().clone()) };
+    thief::steal(&c.store(&thief), &c.name, &thief.keys, c.time.now(), &deed).await;
+    let seen = Remembering(bundles::scratch());
+    assert!(seen.trusts(&c, &evil).await, "the thief is believed for now");
+
+    let owner = c.home(&[ROOT, NEW_TARGETS, RELEASES, NEW_ONLINE]);
+    let store = c.store(&owner);
+    let desk = desk!(c, owner, store);
+    let last_good = desk.remembered().await.unwrap();
+    c.forward(60);
+    let mut edits = new_online_key();
+    edits.extend(swap(&RoleName::targets(), TARGETS, NEW_TARGETS));
+    let done = desk.recover(&last_good, &edits, about(&c, "stolen")).await.unwrap();
+    assert!(done.worked.as_ref().is_some_and(|w| w.installed), "{:?}", done.needed);
+    let now = live(&c, &owner).await;
+    assert!(now.trusted().targets().version() < greatest());
+    assert!(!now.keys(&RoleName::releases()).unwrap().keys.contains_key(&key(THIEFS).public_key().key_id()));
+    assert!(seen.trusts(&c, &good).await && !seen.trusts(&c, &evil).await, "for who saw the thief's state");
+    assert!(c.trusts_digest(&good).await && !c.trusts_digest(&evil).await, "for who did not");
+    // A role file of the thief's key is evidence, as the thief's targets delegated to it.
+    let audited = audit_by(&c, &owner, THIEFS, &[here(&c, &evil)]).await;
+    let one = audited.introduced.iter().find(|i| i.digest == *evil.digest()).expect("the thief's release");
+    assert!(!one.in_line && one.keys.contains(&key(THIEFS).public_key().key_id()));
+    assert_eq!(audited.affected(true).count(), 1);
+    assert_eq!(reseal(&c, &c.home(&[RELEASES, NEW_ONLINE])).await, BTreeSet::from([good.digest().clone()]));
+    // The stolen keys are worth nothing any more.
+    c.forward(86_500);
+    assert!(c.try_renew(&c.home(&[ONLINE])).await.is_err());
+    let next = c.image("next");
+    c.publish(&c.home(&[RELEASES, NEW_ONLINE]), next.digest(), &["v2"]).await.unwrap();
+    assert!(seen.trusts(&c, &next).await);
+}
+
+/// The releases key alone: through targets, the root untouched. What the thief released is named, and taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_releases_key_is_replaced_through_targets_alone() {
+    use bulla::client::revoke::{self, Status, What, revoke};
+    let c = Collection::new(false).await;
+    let (good, evil) = (c.image("good"), c.image("evil"));
+    c.publish(&c.owner, good.digest(), &["v1"]).await.unwrap();
+    c.forward(3_600);
+    let submitted = c.publish(&c.home(&[RELEASES]), evil.digest(), &["v2"]).await.unwrap();
+    assert!(submitted.commits == 0);
+    c.renew(&c.home(&[ONLINE])).await;
+    let seen = Remembering(bundles::scratch());
+    assert!(seen.trusts(&c, &evil).await, "the job admits what the key signed");
+
+    let owner = c.home(&[TARGETS, NEW_RELEASES, ONLINE]);
+    let store = c.store(&owner);
+    let root = live(&c, &owner).await.trusted().root().version();
+    c.forward(60);
+    let roles = [RoleName::releases(), RoleName::revocations()];
+    let edits: Vec<Edit> = roles.iter().flat_map(|role| swap(role, RELEASES, NEW_RELEASES)).collect();
+    let done = desk!(c, owner, store).at_once(|_| Ok(edits.clone()), &about(&c, "stolen")).await.unwrap();
+    assert!(done.worked.as_ref().is_some_and(|w| w.installed), "{:?}", done.needed);
+    assert_eq!(live(&c, &owner).await.trusted().root().version(), root, "the root is untouched");
+    // A rotation does not unsay what was said: the audit names it, the owner takes it back.
+    assert!(seen.trusts(&c, &evil).await);
+    let audited = audit_by(&c, &owner, RELEASES, &[here(&c, &evil)]).await;
+    assert_eq!(audited.affected(true).map(|i| &i.digest).collect::<Vec<_>>(), [evil.digest()]);
+    c.forward(60);
+    let done = revoke(revoke::Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        state: &store,
+        store: &store,
+        what: What::Bundle(bulla::oci::Selector::Digest(evil.digest().clone())),
+        reason: "signed by a stolen key".into(),
+        replace_unreadable: false,
+        memories: std::slice::from_ref(&owner.memory),
+        without_memory: false,
+        keys: &owner.keys,
+        clock: &*c.time,
+    })
+    .await
+    .unwrap();
+    assert_eq!(done.status, Status::Revoked);
+    assert!(!seen.trusts(&c, &evil).await && seen.trusts(&c, &good).await);
+    assert_eq!(reseal(&c, &owner).await, BTreeSet::from([good.digest().clone()]));
+    // What the thief signs now is not admitted.
+    let more = c.image("more");
+    assert!(c.publish(&c.home(&[RELEASES]), more.digest(), &[]).await.is_err());
+    c.renew(&owner).await;
+    assert!(!seen.trusts(&c, &more).await);
+}

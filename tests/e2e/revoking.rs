@@ -8,11 +8,24 @@ use bulla::client::revoke::{Request, RevokeError, Revoked, Status, What, revoke}
 use bulla::oci::{Content, Digest, Selector, media_type};
 use bulla::store::Store as _;
 use bulla::tuf::RoleName;
+use bulla::tuf::proposal::Edit;
 use serde_json::Value;
 
-use super::publishing::{Collection, Home, ONLINE, RELEASES, REPO};
+use super::publishing::{Collection, Home, ONLINE, RELEASES, REPO, key};
+
+const SECURITY: u8 = 41;
 
 async fn withdraw(c: &Collection, home: &Home, what: What, reason: &str) -> Result<Revoked, RevokeError> {
+    withdraw_with(c, home, what, reason, false).await
+}
+
+async fn withdraw_with(
+    c: &Collection,
+    home: &Home,
+    what: What,
+    reason: &str,
+    replace_unreadable: bool,
+) -> Result<Revoked, RevokeError> {
     let store = c.store(home);
     revoke(Request {
         collection: c.name.clone(),
@@ -21,6 +34,7 @@ async fn withdraw(c: &Collection, home: &Home, what: What, reason: &str) -> Resu
         store: &store,
         what,
         reason: reason.to_owned(),
+        replace_unreadable,
         memories: std::slice::from_ref(&home.memory),
         without_memory: false,
         keys: &home.keys,
@@ -73,15 +87,15 @@ async fn a_withdrawn_release_is_refused_by_tag_and_digest_and_cannot_be_publishe
 
     // Undone: it may be published again.
     let id = done.entry.unwrap().id;
-    let undone = withdraw(&c, &c.owner, What::Undo(id), "a false alarm").await.unwrap();
+    let undone = withdraw(&c, &c.owner, What::Undo(id, None), "a false alarm").await.unwrap();
     assert_eq!((undone.status, list(&c).len()), (Status::Revoked, 2));
     assert!(!c.trusts_digest(&bad).await, "entries do not come back by themselves");
     c.publish(&c.owner, bad.digest(), &["v3"]).await.unwrap();
     assert!(c.trusts_digest(&bad).await);
-    let nothing = withdraw(&c, &c.owner, What::Undo("0".repeat(16)), "x").await;
+    let nothing = withdraw(&c, &c.owner, What::Undo("0".repeat(16), None), "x").await;
     assert!(matches!(nothing, Err(RevokeError::NoEntry { .. })), "{nothing:?}");
     let undoing = undone.entry.unwrap().id;
-    let twice = withdraw(&c, &c.owner, What::Undo(undoing), "x").await;
+    let twice = withdraw(&c, &c.owner, What::Undo(undoing, None), "x").await;
     assert!(matches!(twice, Err(RevokeError::Undone(_))), "{twice:?}");
 }
 
@@ -209,4 +223,131 @@ async fn a_state_keeps_the_last_versions_of_its_roles_at_no_further_request() {
     let past = History::of(&manifest).read(&store).await.unwrap();
     assert_eq!(past.missing, 0);
     assert!(past.files.len() >= named.len() - 1, "{} of {}", past.files.len(), named.len());
+}
+
+/// A desk with everything, for changes of keys.
+macro_rules! change {
+    ($c:expr, $edits:expr) => {{
+        let owner = $c.home(&[1, 2, RELEASES, ONLINE, SECURITY]);
+        let store = $c.store(&owner);
+        let desk = bulla::client::ceremony::Desk {
+            collection: &$c.name,
+            anchor: &$c.root,
+            store: &store,
+            memories: std::slice::from_ref(&owner.memory),
+            without_memory: false,
+            keys: &owner.keys,
+            clock: &*$c.time,
+        };
+        let about = bulla::tuf::proposal::About {
+            description: "x".into(),
+            by: String::new(),
+            at: bulla::time::Clock::now(&*$c.time),
+        };
+        let edits: Vec<Edit> = $edits;
+        assert!(desk.at_once(|_| Ok(edits.clone()), &about).await.unwrap().worked.is_some());
+    }};
+}
+
+/// A security team holds the revocations, and others the releases.
+async fn two_teams() -> Collection {
+    let c = Collection::new(false).await;
+    let role = RoleName::revocations();
+    c.forward(60);
+    change!(
+        c,
+        vec![
+            Edit::AddKey { role: role.clone(), key: key(SECURITY).public_key().clone() },
+            Edit::RemoveKey { role, key: key(RELEASES).public_key().key_id() },
+        ]
+    );
+    c.renew(&c.owner).await;
+    c
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_revocations_key_entries_go_and_the_tombstone_waits() {
+    let c = two_teams().await;
+    let bad = c.image("bad");
+    c.publish(&c.owner, bad.digest(), &["v1"]).await.unwrap();
+    c.forward(60);
+    let done = withdraw(&c, &c.owner, bundle(&bad), "CVE").await.unwrap();
+    assert_eq!((done.status, done.removed.len(), done.lacking.len()), (Status::Withdrawn, 2, 1), "{done:#?}");
+    assert!(done.entry.is_none() && list(&c).is_empty() && !c.trusts_digest(&bad).await);
+    // The holder of that key finishes it.
+    c.forward(60);
+    let security = c.home(&[SECURITY, ONLINE]);
+    let done = withdraw(&c, &security, bundle(&bad), "CVE").await.unwrap();
+    assert_eq!((done.status, list(&c).len()), (Status::Revoked, 1), "{done:#?}");
+    // Undone and published again: an old tombstone that counts no longer is no answer to the next withdrawal.
+    let id = done.entry.unwrap().id;
+    withdraw(&c, &security, What::Undo(id.clone(), None), "a mistake").await.unwrap();
+    c.forward(60);
+    c.publish(&c.owner, bad.digest(), &["v1"]).await.unwrap();
+    c.forward(60);
+    let again = withdraw(&c, &c.owner, bundle(&bad), "CVE after all").await.unwrap();
+    assert_eq!((again.status, again.entry.is_none()), (Status::Withdrawn, true), "{again:#?}");
+    let done = withdraw(&c, &security, bundle(&bad), "CVE after all").await.unwrap();
+    assert_eq!(done.status, Status::Revoked, "{done:#?}");
+    assert_ne!(done.entry.unwrap().id, id);
+    assert_eq!(list(&c).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_advisory_that_was_undone_can_be_given_again() {
+    let c = Collection::new(false).await;
+    let first = withdraw(&c, &c.owner, What::Advisory(None), "move on").await.unwrap();
+    withdraw(&c, &c.owner, What::Undo(first.entry.unwrap().id, None), "x").await.unwrap();
+    c.forward(60);
+    let again = withdraw(&c, &c.owner, What::Advisory(None), "move on").await.unwrap();
+    assert_eq!((again.status, list(&c).len()), (Status::Revoked, 3));
+}
+
+/// Roles that only agree may name another bundle by a tag than the one that readers see.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_roles_say_otherwise_is_not_guessed() {
+    let c = Collection::new(false).await;
+    let (seen, other) = (c.image("seen"), c.image("other"));
+    let role: RoleName = "targets/alpha".parse().unwrap();
+    c.forward(60);
+    change!(
+        c,
+        vec![Edit::Delegate {
+            by: RoleName::targets(),
+            role: role.clone(),
+            signers: bulla::tuf::Signers { keys: vec![key(SECURITY).public_key().clone()], threshold: 1 },
+            paths: bulla::tuf::Paths::Patterns(vec![
+                bulla::tuf::PathPattern::parse(&format!("{}:*", c.name)).unwrap()
+            ]),
+            terminating: false,
+            place: bulla::tuf::proposal::Place::Last,
+            note: None,
+        }]
+    );
+    c.renew(&c.owner).await;
+    c.publish(&c.owner, seen.digest(), &["v1"]).await.unwrap();
+    let alpha = c.home(&[SECURITY, ONLINE]);
+    let store = c.store(&alpha);
+    c.forward(60);
+    bulla::client::publish::publish(bulla::client::publish::Request {
+        collection: c.name.clone(),
+        anchor: c.root.clone(),
+        state: &store,
+        store: &store,
+        bundles: vec![bulla::client::publish::Wanted {
+            selector: Selector::Digest(other.digest().clone()),
+            tags: std::iter::once("v1".parse().unwrap()).collect(),
+        }],
+        role: Some(role),
+        memories: std::slice::from_ref(&alpha.memory),
+        without_memory: false,
+        keys: &alpha.keys,
+        clock: &*c.time,
+    })
+    .await
+    .ok();
+    let named = || What::Bundle(Selector::Tag("v1".parse().unwrap()));
+    let refused = withdraw(&c, &c.owner, named(), "x").await;
+    assert!(matches!(refused, Err(RevokeError::SeveralBundles { .. })), "{refused:?}");
+    assert!(list(&c).is_empty());
 }

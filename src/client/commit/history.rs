@@ -1,6 +1,6 @@
 //! The state as it is PUT: with the earlier role files that it names.
 
-use super::round::{Chosen, Round};
+use super::round::{Chosen, Round, timestamp_due};
 use super::{Committer, WorkError};
 use crate::client::history::History;
 use crate::client::state::{self, Packed};
@@ -30,6 +30,10 @@ impl Committer<'_> {
             }
         }
         history.trim(next, chain, self.collection, self.place.store()).await?;
+        // Once a day: what the place has lost is no longer named, and shows as a gap.
+        if round.live.as_ref().is_some_and(|live| timestamp_due(live) <= self.clock.now()) {
+            history.retain_existing(self.place.store()).await?;
+        }
         Ok(history)
     }
 

@@ -9,9 +9,12 @@ use crate::client::signing::{first_key, require};
 use crate::client::submission::Submission;
 use crate::client::whole::RoleAt;
 use crate::oci::Digest;
-use crate::trust::{RevocationList, join_revocations};
+use crate::trust::{RevocationList, has_room, join_revocations};
 use crate::tuf::lineage::{Change, Folded, Verdict};
 use crate::tuf::{CollectionName, Files, Metadata, RoleName, Targets};
+
+/// A list without entries.
+const EMPTY: &[u8] = br#"{"entries":[],"schemaVersion":1}"#;
 
 /// The lists of the files that were folded.
 pub(super) struct Lists {
@@ -47,9 +50,18 @@ impl Lists {
         for file in files.filter(|f| related(f)) {
             let hash = file.role().targets().get(&path).and_then(|t| t.sha256());
             let list = hash.and_then(bytes).filter(|list| !all.contains(list));
-            all.extend(list);
+            // One that cannot be read must not stop who can sign a better one; the one that stands must.
+            all.extend(list.filter(|list| RevocationList::parse(list).is_ok()));
         }
         Self { path, kept, found, all }
+    }
+
+    /// Without the list that stands, where it cannot be read: somebody decided so.
+    fn without_unreadable(&self) -> Option<Self> {
+        let stands = self.all.first().filter(|_| self.found)?;
+        RevocationList::parse(stands).err()?;
+        let all = std::iter::once(Bytes::from_static(EMPTY)).chain(self.all.iter().skip(1).cloned());
+        Some(Self { path: self.path.clone(), kept: self.kept.clone(), found: true, all: all.collect() })
     }
 }
 
@@ -68,6 +80,9 @@ impl Committer<'_> {
         let missing = || WorkError::TargetFile { role: RoleName::revocations(), path: lists.path.clone() };
         let concerned = |i: &&dyn Intents| i.concern(&RoleName::revocations()) != Concern::No;
         let intents = job.intents.filter(|i| !ledger.asked && concerned(i));
+        let replaced = intents.filter(|i| i.replaces_unreadable()).and_then(|_| lists.without_unreadable());
+        let anew = replaced.is_some();
+        let lists = replaced.as_ref().unwrap_or(lists);
         if let Some(list) = lists.all.first().filter(|_| lists.found) {
             files.put_target(lists.path.clone(), list.clone());
         }
@@ -84,6 +99,9 @@ impl Committer<'_> {
             if !more.is_empty() && lists.kept.is_some() && !lists.found {
                 return Err(missing());
             }
+            if !has_room(&known, &more) {
+                return Err(WorkError::Refused(Refusal::ListFull(known.entries().len())));
+            }
             if !more.is_empty() && !may_sign {
                 ledger.lacking.extend(require(self.keys, &RoleName::revocations(), &at.keys).err());
                 return Ok(None);
@@ -93,7 +111,11 @@ impl Committer<'_> {
         if !may_sign || !lists.found && (lists.kept.is_some() || more.is_empty()) {
             return Ok(None);
         }
-        let Some(joined) = join_revocations(&all, &more).map_err(refused)? else { return Ok(None) };
+        let joined = match join_revocations(&all, &more).map_err(refused)? {
+            Some(joined) => joined,
+            None if anew => all.first().map(|list| list.to_vec()).unwrap_or_default(),
+            None => return Ok(None),
+        };
         let value = json!({"length": joined.len(), "hashes": {"sha256": Digest::sha256(&joined).hex()}});
         files.put_target(lists.path.clone(), joined.into());
         Ok(Some(Change::Set { path: lists.path.clone(), value }))

@@ -13,7 +13,7 @@ use super::{Committer, Ledger, Reason, WorkError};
 use crate::client::state::{self, Kind};
 use crate::client::submission::Submission;
 use crate::client::whole::{RoleAt, Whole, is_own_file, reach};
-use crate::trust::RevocationList;
+use crate::trust::{RevocationList, is_nearly_full, join_revocations};
 use crate::tuf::lineage;
 use crate::tuf::proposal::{Base, Group, install};
 use crate::tuf::{
@@ -99,6 +99,21 @@ impl Committer<'_> {
         Ok(self.fits(round, &next).err())
     }
 
+    /// That a revocation list can be read and joined with those that are known, with room for those who hold the key.
+    fn joins(&self, round: &Round, path: &str, list: &Bytes) -> Result<(), String> {
+        RevocationList::parse(list).map_err(|why| format!("its {path} cannot be read: {why}"))?;
+        let readable = |l: &&Bytes| RevocationList::parse(l).is_ok();
+        let known = round.known();
+        let known = known.iter().filter_map(|w| w.files().target(path)).filter(readable);
+        let mut lists: Vec<&[u8]> = known.map(|l| &l[..]).collect();
+        lists.push(&list[..]);
+        let joined = join_revocations(&lists, &[])?;
+        match joined.is_some_and(|list| is_nearly_full(&list)) {
+            true => Err(format!("with it {path} would be nearly full")),
+            false => Ok(()),
+        }
+    }
+
     fn fits(&self, round: &Round, next: &Next) -> Result<(), String> {
         let text = |e: TufError| e.to_string();
         let (name, root) = (self.collection.to_string(), round.chain.last());
@@ -147,8 +162,7 @@ impl Committer<'_> {
                 match bytes {
                     Some(bytes) => {
                         if *path == self.collection.revocations_path() && !known.iter().any(published) {
-                            let unreadable = |why| format!("its {path} cannot be read: {why}");
-                            RevocationList::parse(&bytes).map_err(unreadable)?;
+                            self.joins(round, path, &bytes)?;
                         }
                         files.put_target(path.clone(), bytes);
                     }

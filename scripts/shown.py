@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""What the pages show of scripts/demo-ceremony is what it said.
+
+usage: shown.py [--update] KEPT
+
+KEPT holds NAME.out files. In docs/, the code block after a line `<!-- shown: NAME -->` must hold NAME.out, with digests, ids, times
+and versions that are times replaced by others that are the same in every run. --update writes them.
+"""
+import hashlib
+import pathlib
+import re
+import sys
+
+BLOCK = re.compile(r"(<!-- shown: ([a-z-]+) -->\n```\n)(.*?)(```\n)", re.S)
+
+
+def steady(text: str) -> str:
+    """The same text in every run: what differs is numbered in the order in which it appears."""
+    seen: dict[str, str] = {}
+
+    def token(hexes: str) -> str:
+        number = seen.setdefault(hexes[:8], str(len(seen)))
+        return hashlib.sha256(number.encode()).hexdigest()[:8]
+
+    text = re.sub(r"/tmp/[A-Za-z0-9._]+/", "", text)
+    text = re.sub(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-11-21T09:00:00Z", text)
+    text = re.sub(r"\b1[789]\d{8}\b", "1795251600", text)
+    text = re.sub(r"\b[0-9a-f]{16,64}\b", lambda m: token(m[0]) + "…", text)
+    text = re.sub(r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{8}\b(?!…)", lambda m: token(m[0]), text)
+    # Sets of keys stand in the order of their ids.
+    ids = re.compile(r"\b[0-9a-f]{8}(?:, [0-9a-f]{8})+")
+    text = ids.sub(lambda m: ", ".join(sorted(m[0].split(", "))), text)
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def main() -> int:
+    args = sys.argv[1:]
+    update = "--update" in args
+    kept = pathlib.Path([a for a in args if a != "--update"][0])
+    docs = pathlib.Path(__file__).resolve().parent.parent / "docs"
+    wrong, blocks = [], 0
+    for page in sorted(docs.rglob("*.md")):
+        text = page.read_text()
+
+        def put(match: re.Match) -> str:
+            nonlocal blocks
+            blocks += 1
+            source = kept / f"{match[2]}.out"
+            if not source.exists():
+                wrong.append(f"{page}: nothing is kept under {match[2]}")
+                return match[0]
+            return match[1] + steady(source.read_text()) + match[4]
+
+        new = BLOCK.sub(put, text)
+        if text.count("<!-- shown:") != len(BLOCK.findall(text)):
+            wrong.append(f"{page}: a marker without a code block")
+        if new != text:
+            if update:
+                page.write_text(new)
+            else:
+                wrong.append(f"{page}: it shows something else than the program says; UPDATE_PAGES=1 make demo-ceremony")
+    for line in wrong:
+        print(f"shown: {line}", file=sys.stderr)
+    if not blocks:
+        print("shown: no page shows anything", file=sys.stderr)
+        return 1
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
