@@ -286,7 +286,7 @@ const REPAIR: &str = "run bulla renew where the newest state is remembered: it p
 impl From<GrantError> for CliError {
     fn from(e: GrantError) -> Self {
         match e {
-            GrantError::Scope { .. } | GrantError::Text(_) | GrantError::Nothing => {
+            GrantError::Scope { .. } | GrantError::Text(..) | GrantError::Nothing => {
                 Self::usage(e.to_string())
             }
             _ => Self::new(Exit::No, "delegation.refused", "this is not delegated; nothing was signed")

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::ceremony::{CeremonyError, Desk};
-use super::commit::{Committer, Job, Pending, WorkError, Worked};
+use super::commit::survey::{Standing, Survey};
+use super::commit::{Committer, Pending, Reason, WorkError};
 use super::known::Known;
 use super::signing::OpenKeys;
 use super::whole::Whole;
@@ -130,32 +131,58 @@ pub async fn change(desk: &Desk<'_>, by: &RoleName, edit: Edit) -> Result<Change
     })
 }
 
-/// What is delegated to whom, and what waits to be admitted. Signs and writes nothing but the memory.
+/// What is delegated to whom, and what waits to be admitted. Signs, writes and remembers nothing.
 ///
 /// # Errors
 /// See [`WorkError`].
 pub async fn overview(desk: &Desk<'_>) -> Result<Overview, WorkError> {
-    let worked = read(desk).await?;
+    let Seen { whole, pending } = read(desk).await?;
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
     let mut ahead = vec![RoleName::targets()];
     while let Some(by) = ahead.pop() {
-        let Some(at) = worked.last.roles().get(&by).filter(|_| seen.insert(by.clone())) else { continue };
+        let Some(at) = whole.roles().get(&by).filter(|_| seen.insert(by.clone())) else { continue };
         let delegations = at.file.role().delegations();
-        rows.extend(delegations.iter().map(|d| row(&worked.last, desk.collection, &by, d)));
+        rows.extend(delegations.iter().map(|d| row(&whole, desk.collection, &by, d)));
         ahead.extend(delegations.iter().rev().map(|d| d.name.clone()));
     }
-    Ok(Overview { rows, pending: worked.pending })
+    Ok(Overview { rows, pending })
 }
 
-/// The verified state, without a key.
+/// A collection as somebody without a key sees it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The live state; what is remembered where that is newer, or nothing is live.
+    pub whole: Whole,
+    /// Submissions that are not in, and why.
+    pub pending: Vec<Pending>,
+}
+
+/// Look at the state, without a key and without writing anything.
 ///
 /// # Errors
 /// See [`WorkError`].
-pub async fn read(desk: &Desk<'_>) -> Result<Worked, WorkError> {
-    let (place, nobody, none) = (Known::new(desk.store), OpenKeys::default(), BTreeSet::new());
+pub async fn read(desk: &Desk<'_>) -> Result<Seen, WorkError> {
+    let (place, nobody) = (Known::new(desk.store), OpenKeys::default());
     let committer = Committer { without_memory: true, keys: &nobody, ..desk.committer(&place) };
-    committer.work(&Job { intents: None, forced: &none, repair: false, install: None }).await
+    let Survey { live, memory, waiting, .. } = committer.survey().await?;
+    let newest = match (live, memory) {
+        (Some(live), Some(memory)) if live.is_below(&memory) => Some(memory),
+        (live, memory) => live.or(memory),
+    };
+    let absent = || WorkError::Absent { collection: desk.collection.clone(), place: desk.store.place() };
+    let pending = waiting.into_iter().map(|w| {
+        let reason = match w.standing {
+            Standing::Ready => Reason::Online,
+            Standing::Fork => Reason::Fork,
+            Standing::Stale => Reason::Stale,
+            Standing::Ahead => Reason::Ahead,
+            Standing::Invalid(why) => Reason::Invalid(why),
+            Standing::NotLookedAt => Reason::NotLookedAt,
+        };
+        Pending { tag: w.tag, role: w.role, version: w.version, reason }
+    });
+    Ok(Seen { whole: newest.ok_or_else(absent)?, pending: pending.collect() })
 }
 
 fn row(whole: &Whole, collection: &CollectionName, by: &RoleName, d: &crate::tuf::Delegation) -> Row {

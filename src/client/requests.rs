@@ -25,6 +25,8 @@ const CONCURRENCY: usize = 8;
 const TAG_HEX: usize = 32;
 /// Hex digits by which a request may be named.
 const MIN_NAMED: usize = 8;
+/// And by which it may be granted: whoever serves the list must not be able to serve another one of that name.
+pub const MIN_GRANTED: usize = 32;
 
 /// A request as it lies there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +140,7 @@ pub async fn list(
             (Ok((id, _)), Some(whole), Some(at)) => denial(store, collection, whole, id, &at).await?,
             _ => None,
         };
-        let granted = request.as_ref().ok().zip(whole).and_then(|((_, r), whole)| granted(whole, r));
+        let granted = request.as_ref().ok().zip(whole).and_then(|((id, _), whole)| granted(whole, id));
         let answer = match (granted, denial) {
             (Some(role), _) => Answer::Granted(role),
             (None, Some(denial)) => Answer::Denied(denial),
@@ -203,6 +205,22 @@ pub fn read(collection: &CollectionName, document: &[u8]) -> Result<(String, Req
     let request = Request::read(document)?;
     request.check_collection(collection)?;
     Ok((id(document), request))
+}
+
+/// The denial of a request, if there is one that counts.
+///
+/// # Errors
+/// The place could not be asked.
+pub async fn denied(
+    store: &dyn Manage,
+    collection: &CollectionName,
+    whole: &Whole,
+    request: &str,
+) -> Result<Option<Denial>, StoreError> {
+    match tag(collection, request, ".d") {
+        Some(at) => denial(store, collection, whole, request, &at).await,
+        None => Ok(None),
+    }
 }
 
 /// Deny a request: signed by a key of a role that delegates, at a tag beside the request, where the asker sees it.
@@ -310,12 +328,11 @@ async fn denial(
     Ok(Denial::read(&document, collection, request, &keys).ok())
 }
 
-/// The role that the asker's key signs.
-fn granted(whole: &Whole, request: &Request) -> Option<RoleName> {
-    let signs = |keys: &crate::tuf::RoleKeys| keys.keys.values().flatten().any(|k| *k == request.key);
-    let roles = whole.roles().iter().chain(whole.vacant());
-    roles
-        .filter(|(role, _)| !role.is_top_level())
-        .find(|(_, at)| signs(&at.keys))
-        .map(|(role, _)| role.clone())
+/// The role that was granted by this very request.
+fn granted(whole: &Whole, request: &str) -> Option<RoleName> {
+    let by_it = |d: &&crate::tuf::Delegation| {
+        d.terms.as_ref().and_then(|t| t.vetting.as_ref()).is_some_and(|v| v.request == request)
+    };
+    let all = whole.roles().values().flat_map(|at| at.file.role().delegations());
+    all.into_iter().find(by_it).map(|d| d.name.clone())
 }

@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::delegation::PathPattern;
-use super::{CollectionName, Fault, RoleName, Signers};
+use super::{CollectionName, Fault, RoleName, Signers, is_unseen};
 use crate::sig::KeyId;
 use crate::time::UnixTime;
 
 /// Longest text that a person may leave in signed metadata, characters.
 pub const MAX_TEXT: usize = 1_000;
+/// Longest name of a person, characters.
+pub const MAX_NAME: usize = 100;
 /// Most delegations of one role.
 pub const MAX_DELEGATIONS: usize = 128;
 
@@ -126,8 +128,8 @@ pub enum GrantError {
         why: &'static str,
     },
     /// A text that does not belong into metadata.
-    #[error("{0}: 1 to {MAX_TEXT} characters, no control characters")]
-    Text(&'static str),
+    #[error("{0}: 1 to {1} characters that can be seen")]
+    Text(&'static str, usize),
 }
 
 impl CollectionName {
@@ -179,9 +181,20 @@ fn pattern(text: &str) -> Result<PathPattern, GrantError> {
 /// # Errors
 /// Empty, too long, or with control characters.
 pub fn check_text(what: &'static str, text: &str) -> Result<(), GrantError> {
-    let legal =
-        !text.trim().is_empty() && text.chars().count() <= MAX_TEXT && !text.chars().any(char::is_control);
-    if legal { Ok(()) } else { Err(GrantError::Text(what)) }
+    check_length(what, text, MAX_TEXT)
+}
+
+/// The same for the name of a person: it stands in a line of its own, and must not fill the lines around it.
+///
+/// # Errors
+/// As [`check_text`].
+pub fn check_name(what: &'static str, text: &str) -> Result<(), GrantError> {
+    check_length(what, text, MAX_NAME)
+}
+
+fn check_length(what: &'static str, text: &str, limit: usize) -> Result<(), GrantError> {
+    let legal = !text.trim().is_empty() && text.chars().count() <= limit && !text.chars().any(is_unseen);
+    if legal { Ok(()) } else { Err(GrantError::Text(what, limit)) }
 }
 
 /// The name of a role under another: `dev` under `targets/releases` is `targets/releases/dev`.

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::grant::{GrantError, check_text};
+use super::grant::{GrantError, check_name, check_text};
 use super::{CollectionName, PathPattern, RoleKeys};
 use crate::oci::{Digest, sorted_json};
 use crate::sig::canonical::canonical;
@@ -135,8 +135,13 @@ impl Request {
             }
             paths.extend(read);
         }
-        check_text("the identity", &raw.identity)?;
-        Ok(Self { collection: raw.collection, identity: raw.identity, key, paths, at: raw.at })
+        check_name("the identity", &raw.identity)?;
+        let read = Self { collection: raw.collection, identity: raw.identity, key, paths, at: raw.at };
+        // One request has one document: it is named by the hash, and nobody else shall be able to give it another one.
+        if read.assemble(&signature) != bytes {
+            return Err(RequestError::Format("it is not written as requests are".into()));
+        }
+        Ok(read)
     }
 
     /// That it is for this collection.
@@ -297,6 +302,16 @@ mod tests {
         assert!(Request::read(text.replace("\"body\"", "\"body\":1,\"body\"").as_bytes()).is_err());
         let large = vec![b' '; MAX_BYTES as usize + 1];
         assert_eq!(Request::read(&large), Err(RequestError::Size(MAX_BYTES + 1)));
+        // The same request under another hash, made by somebody without the key.
+        let start = text.find("\"signature\":\"").unwrap() + 13;
+        for other in [
+            format!(" {text}"),
+            format!("{text}\n"),
+            format!("{}{}", &text[..start], text[start..].to_uppercase()),
+            text.replace("\"identity\":", "\"identity\": "),
+        ] {
+            assert!(other != text && Request::read(other.as_bytes()).is_err(), "{other}");
+        }
         let elsewhere: CollectionName = "ex.com/other".parse().unwrap();
         assert!(matches!(asked.check_collection(&elsewhere), Err(RequestError::Collection(_))));
     }
@@ -317,7 +332,8 @@ mod tests {
         assert!(signed(&|r| r.paths = vec![pattern(&format!("{COLLECTION}:a")); 33]).is_err());
         assert!(signed(&|r| r.identity = "a\u{1b}[2Jb".into()).is_err());
         assert!(signed(&|r| r.identity = String::new()).is_err());
-        assert!(signed(&|r| r.identity = "x".repeat(1_001)).is_err());
+        assert!(signed(&|r| r.identity = "x".repeat(101)).is_err());
+        assert!(signed(&|r| r.identity = "a\u{202e}b".into()).is_err());
     }
 
     #[test]

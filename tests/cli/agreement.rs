@@ -121,3 +121,64 @@ async fn sources_that_make_no_sense_are_usage_errors() {
         assert_eq!(ran.exit, 2, "{wrong}: {ran:#?}");
     }
 }
+
+/// What the collection's owner demands binds everybody who trusts its root: a proposal like any other change.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_demands_that_security_agrees() {
+    use crate::releases::Stage;
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.deployer().await;
+    let (at, file) = (stage.at(), stage.path("demand.json"));
+    stage.publish("v1").await.ok();
+    stage.by("deployer", format!("verify {at}:v1")).await.ok();
+    stage.by("security", "key generate security".into()).await.ok();
+    let key = stage.path("security/keys/security.pub");
+    let root = stage.path("1.root.json");
+    for scope in [at.clone(), NAME.to_owned()] {
+        stage.by("security", format!("trust add {scope} --collection {NAME} --root {root}")).await.ok();
+    }
+
+    let none =
+        format!("tuf propose {at} --demand 2=releases,targets/security --description d --output {file}");
+    let refused = stage.by("publisher", format!("{none} --format json")).await;
+    let said = refused.json();
+    assert_eq!((refused.exit, said["error"]["code"].as_str()), (1, Some("delegation.refused")), "{said:#}");
+    let both = format!("--delegate targets/security={NAME} --add-key targets/security={key}");
+    let proposed = stage.by("publisher", format!("{none} {both}")).await.ok();
+    let line = "2 of targets/releases, targets/security must list a bundle alike";
+    assert!(proposed.contains(line), "{proposed}");
+    stage.by("publisher", format!("tuf approve {file} --yes")).await.ok();
+    stage.by("publisher", format!("tuf commit {file} --at {at}")).await.ok();
+
+    // Nothing but the root is known here, and security has not spoken.
+    let missing = stage.by("deployer", format!("verify {at}:v1")).await;
+    assert_eq!(missing.exit, 1, "{missing:#?}");
+    assert!(missing.out.contains("agreement"), "{missing:#?}");
+    // A policy of one's own lowers nothing.
+    let lower = format!("--source {NAME},role=targets --min 1");
+    stage.by("lenient", format!("trust add {at} --collection {NAME} --root {root} {lower}")).await.ok();
+    assert_eq!(stage.by("lenient", format!("verify {at}:v1")).await.exit, 1);
+
+    let from = stage.path("build");
+    let sign = format!("publish --from oci:{from}:v1 {at} --tag v1 --role targets/security");
+    stage.by("security", format!("{sign} --dangerously-without-memory first")).await.ok();
+    stage.by("publisher", format!("renew {at}")).await.ok();
+    for who in ["deployer", "lenient"] {
+        stage.by(who, format!("verify {at}:v1")).await.ok();
+    }
+    // It may add: a third voice that is not there.
+    let more = format!("--source {NAME},role=targets --source {NAME},role=targets/revocations");
+    stage.by("strict", format!("trust add {at} --collection {NAME} --root {root} {more}")).await.ok();
+    assert_eq!(stage.by("strict", format!("verify {at}:v1")).await.exit, 1);
+    // The owner takes it back, and a role that must agree cannot go before that.
+    let gone =
+        stage.by("publisher", format!("tuf undelegate {at} security --under targets --format json")).await;
+    assert_eq!(gone.json()["error"]["code"], "delegation.refused");
+    let line =
+        format!("tuf propose {at} --no-demand --undelegate targets/security --description d --output {file}");
+    stage.by("publisher", line).await.ok();
+    stage.by("publisher", format!("tuf approve {file} --yes")).await.ok();
+    stage.by("publisher", format!("tuf commit {file} --at {at}")).await.ok();
+    stage.by("deployer", format!("verify {at}:v1")).await.ok();
+}

@@ -124,6 +124,19 @@ fn words_do_not_hide_what_changes() {
     hall.run("eve", "key generate eve").ok();
     let blind = hall.run("eve", &format!("tuf approve {file} --show")).ok();
     assert!(blind.contains("NOT CHECKED"), "{blind}");
+    let unchecked = hall.json("eve", &format!("tuf approve {file} --yes"));
+    assert_eq!(
+        (&unchecked["exitCode"], &unchecked["error"]["code"]),
+        (&1.into(), &"proposal.unchecked".into())
+    );
+    // Nor by a fingerprint that is another's; by the right one it is.
+    let wrong =
+        hall.json("eve", &format!("tuf approve {file} --show --root-fingerprint sha256:{}", "0".repeat(64)));
+    assert_eq!(wrong["error"]["code"], "proposal.base");
+    let root = std::fs::read(hall.path("1.root.json")).unwrap();
+    let right = bulla::oci::Digest::sha256(&root);
+    let shown = hall.run("eve", &format!("tuf approve {file} --show --root-fingerprint {right}")).ok();
+    assert!(shown.contains("verified from the root with the fingerprint given (root 2)"), "{shown}");
 }
 
 #[test]
@@ -182,4 +195,69 @@ fn a_proposal_for_another_collection_or_of_nonsense_is_refused() {
     }
     let unchanged = hall.json("alice", &format!("tuf propose {} --description nothing", hall.state()));
     assert_eq!(unchanged["exitCode"], 2);
+}
+
+#[test]
+fn a_next_root_is_no_first_one_because_it_says_so() {
+    let hall = Hall::two_of_three();
+    let file = hall.propose_resign(700, "a.json");
+    // The base is left out, so that nothing would look removed.
+    let mut doc: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    doc["base"] = serde_json::json!({});
+    doc.as_object_mut().unwrap().remove("published");
+    std::fs::write(&file, doc.to_string()).unwrap();
+    for who in ["bob", "alice"] {
+        let refused = hall.json(who, &format!("tuf approve {file} --yes"));
+        assert_eq!(refused["exitCode"], 1, "{refused:#}");
+        assert_eq!(refused["error"]["code"], "proposal.invalid", "{refused:#}");
+    }
+    hall.run("eve", "key generate eve").ok();
+    assert_eq!(hall.json("eve", &format!("tuf approve {file} --show"))["error"]["code"], "proposal.invalid");
+    assert_eq!(
+        std::fs::read_dir(hall.path("."))
+            .unwrap()
+            .filter(|e| { e.as_ref().unwrap().file_name().to_string_lossy().starts_with(".bulla-proposal") })
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn one_hostile_copy_stops_nobody() {
+    let hall = Hall::two_of_three();
+    let stick = format!("oci:{}", hall.path("stick2"));
+    let line =
+        format!("tuf propose {} --expires root=700d --description yearly --output {stick}", hall.state());
+    let proposed = hall.json("alice", &line);
+    let id = proposed["result"]["id"].as_str().unwrap().to_owned();
+    let tag = proposed["result"]["at"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+    // The same drafts without what they stand on, and another proposal beside it.
+    let (good, bare) = (hall.path("good.json"), hall.path("bare.json"));
+    hall.run("alice", &format!("tuf approve {stick}:{tag} --yes --output {good}")).ok();
+    let mut doc: Value = serde_json::from_slice(&std::fs::read(&good).unwrap()).unwrap();
+    doc.as_object_mut().unwrap().remove("published");
+    std::fs::write(&bare, doc.to_string()).unwrap();
+    for n in 0..4 {
+        // Whichever sorts first.
+        doc["description"] = format!("{n}").into();
+        std::fs::write(&bare, doc.to_string()).unwrap();
+        let done = hall.json("bob", &format!("tuf approve {good} --show"));
+        assert_eq!(done["exitCode"], 0, "{done:#}");
+        let both = hall.commit(&[&bare, &good]);
+        assert_eq!(both["error"]["code"], "proposal.incomplete", "{both:#}");
+    }
+    let other =
+        format!("tuf propose {} --expires root=800d --description other --output {stick}", hall.state());
+    hall.run("alice", &other).ok();
+    let several = hall.json("bob", &format!("tuf approve {stick} --yes"));
+    assert_eq!(several["error"]["code"], "proposal.several");
+    // All copies of one, by the tag without its last part.
+    let whole = tag.rsplit_once('.').unwrap().0.to_owned();
+    assert!(whole.ends_with(&id));
+    for who in ["bob", "alice"] {
+        let signed = hall.json(who, &format!("tuf approve {stick}:{whole} --yes"));
+        assert_eq!(signed["exitCode"], 0, "{signed:#}");
+    }
+    let done = hall.commit(&[&format!("{stick}:{whole}")]);
+    assert_eq!(done["exitCode"], 0, "{done:#}");
 }

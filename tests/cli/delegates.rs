@@ -77,8 +77,14 @@ async fn a_request_is_vetted_granted_used_and_taken_back() {
         .tuf("publisher", &format!("grant {hash} --vetted-by B --note n --paths v1 --format json"))
         .await;
     assert_eq!((wider.exit, error(&wider)), (2, "delegation.refused".to_owned()));
+    let short =
+        stage.tuf("publisher", &format!("grant {} --vetted-by B --note n --format json", &hash[..31])).await;
+    assert_eq!(short.exit, 2, "another request can be made to begin like it");
+    let denied =
+        stage.tuf("publisher", &format!("grant {theirs} --vetted-by B --note n --format json")).await;
+    assert_eq!((denied.exit, error(&denied)), (1, "request.denied".to_owned()));
     let granted = stage
-        .tuf("publisher", &format!("grant {} --role anna --vetted-by Berta --note phone", &hash[..8]))
+        .tuf("publisher", &format!("grant {} --role anna --vetted-by Berta --note phone", &hash[..32]))
         .await
         .ok();
     assert!(

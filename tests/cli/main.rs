@@ -29,6 +29,7 @@ mod registry;
 mod releases;
 mod revokes;
 mod run;
+mod schemas;
 #[path = "../thief/mod.rs"]
 mod thief;
 mod trees;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::Document;
 use crate::cli::context::Env;
 use crate::time::UnixTime;
+use crate::tuf::is_unseen;
 
 /// The result to standard output; notes and the error to standard error.
 pub(in crate::cli) fn text(document: &Document<'_>, env: &mut Env<'_>) -> io::Result<()> {
@@ -40,15 +41,10 @@ pub(in crate::cli) fn columns(out: &mut dyn Write, rows: &[Vec<String>]) -> io::
     Ok(())
 }
 
-/// `text` without characters that control a terminal or turn the direction of writing: registries and files do not get
+/// `text` without characters that control a terminal, hide or turn the direction of writing: registries and files do not get
 /// to show something else than they say.
 pub(in crate::cli) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Line separators and the directional formatting characters of UAX #9.
-fn turns(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    text.chars().map(|c| if is_unseen(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// A number of bytes with a unit of thousands: `402 B`, `3.1 kB`, `2.6 MB`.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::proposal::{Ground, Source, ground, read, signers_json, signers_text, together, write};
+use super::proposal::{Ground, Source, ground, read, settled, signers_json, signers_text, together, write};
 use super::recovery::{Discarded, ask};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
@@ -14,6 +14,7 @@ use crate::cli::signing::ring;
 use crate::client::ceremony::{CeremonyError, sign};
 use crate::client::init::is_first;
 use crate::keys::KeyRef;
+use crate::oci::Digest;
 use crate::sig::KeyId;
 use crate::tuf::RoleName;
 use crate::tuf::proposal::{Difference, Needed, Proposal, plain};
@@ -37,7 +38,10 @@ pub(in crate::cli) struct Args {
     /// Recovery: it stands on an earlier state than the one remembered here, and what came since falls away
     #[arg(long)]
     discard_newer: bool,
-    /// Sign without asking
+    /// Where no anchor of the collection is here: the fingerprint of a root that you trust, to judge the proposal from
+    #[arg(long, value_name = "sha256:HEX")]
+    root_fingerprint: Option<Digest>,
+    /// Sign without asking; never what could not be checked here
     #[arg(long)]
     yes: bool,
     /// Only show; sign nothing
@@ -51,10 +55,9 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
-    let copies = read(std::slice::from_ref(&args.proposal), &args.registry, cx)?;
-    let now = cx.now();
-    let first = copies.first().ok_or_else(|| CliError::new(Exit::No, "proposal.absent", "no proposal"))?;
-    let ground = ground(first, now, args.discard_newer, cx)?;
+    let mut copies = read(std::slice::from_ref(&args.proposal), &args.registry, cx)?;
+    let (now, fingerprint) = (cx.now(), args.root_fingerprint.as_ref());
+    let ground = settled(&mut copies, |copy| ground(copy, now, args.discard_newer, fingerprint, cx))?;
     let mut proposal = together(&copies, &ground.base, cx)?;
     proposal.check_rules(&ground.base)?;
     let difference = proposal.difference(&ground.base);
@@ -70,6 +73,14 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     let only = if only.is_empty() { None } else { Some(only) };
     if !args.yes {
         confirm(&done, cx)?;
+    } else if done.ground.checked.is_none() && !is_first(&done.proposal) {
+        return Err(CliError::new(
+            Exit::No,
+            "proposal.unchecked",
+            "what the proposal stands on could not be checked here; nothing was signed",
+        )
+        .reason("no anchor of the collection is here, so its published files could be anybody's")
+        .next("anchor the collection's root with bulla trust add, or pass --root-fingerprint, got by another way than the proposal"));
     }
     let signed = block_on(sign(&mut proposal, &done.ground.base, &ring, only.as_deref()))?;
     ring.note_warnings(cx);
@@ -118,6 +129,10 @@ impl Outcome for Done {
                 out,
                 "stands on nothing: it is the first root of {}, and nobody can check it for you.\n          Compare with its other signers, by voice or on paper: the name, every key, and what root signs",
                 p.collection()
+            )?,
+            (Some(root), _) if self.ground.compared => writeln!(
+                out,
+                "stands on files verified from the root with the fingerprint given (root {root}); nothing is remembered, so newer ones may be published"
             )?,
             (Some(root), true) if self.ground.discards.is_some() => {
                 writeln!(out, "stands on files verified from the anchor here (root {root})")?

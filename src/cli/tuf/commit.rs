@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::proposal::{Source, read, signers_json, signers_text, stands_on, together};
+use super::proposal::{Source, read, settled, signers_json, signers_text, stands_on, together};
 use super::recovery::{Discarded, ask};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
@@ -71,8 +71,8 @@ fn online_lifetime(text: &str) -> Result<(RoleName, Duration), String> {
 }
 
 pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
-    let copies = read(&args.proposals, &args.registry, cx)?;
-    let Some(first) = copies.first().cloned() else {
+    let mut copies = read(&args.proposals, &args.registry, cx)?;
+    let Some(first) = copies.iter().find(|copy| is_first(copy)).or(copies.first()).cloned() else {
         return Err(CliError::new(Exit::No, "proposal.absent", "no proposal"));
     };
     let place = args.at.clone().unwrap_or_else(|| {
@@ -93,7 +93,8 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
             .next("name the place of its state with --at"));
     }
     // Who must sign is judged by what it stands on; whether that is still published, by the commit.
-    let base = stands_on(&first, &desk.anchor, cx.now())?;
+    let base = settled(&mut copies, |copy| stands_on(copy, &desk.anchor, cx.now()))?;
+    let first = copies.first().cloned().unwrap_or(first);
     let proposal = together(&copies, &base, cx)?;
     proposal.check_rules(&base)?;
     let needed = proposal.signers(&base).map_err(CeremonyError::from)?;
@@ -172,7 +173,7 @@ impl Outcome for Done {
         }
         signers_text(&self.needed, out)?;
         for (role, (version, _)) in &w.signed {
-            writeln!(out, "signed    {role} {version}")?;
+            writeln!(out, "signed    {} {version}", plain(role.as_str()))?;
         }
         for p in &w.pending {
             writeln!(out, "pending   {}  {}", p.tag, reason(p))?;

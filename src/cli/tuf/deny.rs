@@ -42,9 +42,9 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             Some(document) => read(collection, document)?,
             None => find(store, collection, &args.request).await?,
         };
-        let worked = delegation::read(&found.desk(store)).await?;
+        let seen = delegation::read(&found.desk(store)).await?;
         let now = found.clock.now();
-        let tag = deny(store, collection, &worked.last, &id, &args.reason, &found.desk.ring, now).await?;
+        let tag = deny(store, collection, &seen.whole, &id, &args.reason, &found.desk.ring, now).await?;
         Ok(Denied { id, identity: request.identity, reason: args.reason.clone(), tag })
     })?;
     Ok(Box::new(done))

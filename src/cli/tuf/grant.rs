@@ -6,7 +6,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::Outcome;
 use crate::client::delegation::Edit;
-use crate::client::requests::{asked_for, find, read};
+use crate::client::requests::{MIN_GRANTED, asked_for, denied, find, read};
 use crate::oci::Reference;
 use crate::tuf::Signers;
 use crate::tuf::grant::{GrantError, Vetting, role_under};
@@ -14,13 +14,13 @@ use crate::tuf::grant::{GrantError, Vetting, role_under};
 /// Grant a request: what it asks for, or less, is delegated to its key; who vetted whom stays in the signed metadata
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Example:\n  bulla tuf grant registry.example.com/team/app 7b0c92e1 --role anna --vetted-by 'Berta Muster' --note 'staff card; hash read out on the phone'"
+    after_long_help = "Example:\n  bulla tuf grant registry.example.com/team/app 7b0c92e15d4f8a6621c0937e4b5ad80f --role anna --vetted-by 'Berta Muster' --note 'staff card; hash read out on the phone'"
 )]
 pub(super) struct Args {
     /// Where the state lies: host/repository or oci:DIR
     #[arg(value_name = "REPO")]
     place: Reference,
-    /// The request: at least 8 digits of its hash, or its file
+    /// The request: its hash, at least 32 digits of it, or its file
     #[arg(value_name = "REQUEST")]
     request: String,
     /// Who vetted the asker
@@ -42,6 +42,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+    let digits = args.request.chars().all(|c| c.is_ascii_hexdigit());
+    if as_file(&args.request).is_none() && digits && args.request.len() < MIN_GRANTED {
+        return Err(CliError::usage(format!("{} is the beginning of a hash", args.request))
+            .reason(format!(
+                "another request can be made to begin like it: at least {MIN_GRANTED} digits name one"
+            ))
+            .next("pass the hash that the asker told you by another way"));
+    }
     let document = as_file(&args.request).map(|path| read_file(&path)).transpose()?;
     let under = args.change.under.clone();
     args.change.run(cx, &args.place, async |found, store| {
@@ -50,6 +58,16 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             Some(document) => read(collection, document)?,
             None => find(store, collection, &args.request).await?,
         };
+        let whole = found.desk(store).published().await?;
+        if let Some(denial) = denied(store, collection, &whole, &id).await? {
+            return Err(CliError::new(
+                Exit::No,
+                "request.denied",
+                "this request was denied; nothing was signed",
+            )
+            .reason(format!("{} by {}: {}", denial.at, denial.by.short(), denial.reason))
+            .next("let the asker make another request"));
+        }
         let narrower =
             args.paths.iter().map(|p| collection.scope(p)).collect::<Result<Vec<_>, GrantError>>()?;
         let narrower: Vec<_> = narrower.into_iter().flatten().collect();

@@ -81,7 +81,7 @@ impl Outcome for Shown {
                 writeln!(
                     out,
                     "vetted    {}  \"{}\" by {}: {}",
-                    row.role,
+                    clean(row.role.as_str()),
                     clean(&v.identity),
                     clean(&v.vetted_by),
                     clean(&v.note)
@@ -93,7 +93,7 @@ impl Outcome for Shown {
                 Reason::Invalid(why) => format!(": {why}"),
                 _ => String::new(),
             };
-            let role = p.role.as_ref().map_or_else(|| "no role".to_owned(), ToString::to_string);
+            let role = p.role.as_ref().map_or_else(|| "no role".to_owned(), |r| clean(r.as_str()));
             writeln!(
                 out,
                 "waiting   {}  {role} {}  {}{}",

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use crate::client::init::is_first;
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
 use crate::client::recover::{Live, check_floors};
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
 use crate::time::UnixTime;
 use crate::trust::Anchor;
 use crate::tuf::proposal::{
@@ -110,10 +110,11 @@ pub(super) fn read(
                         format!("{place}: {} copies more than are read", found.passed_over),
                     );
                 }
+                let alone = found.copies.len() == 1;
                 for copy in found.copies {
                     match copy.proposal {
                         Ok(proposal) => all.push((format!("{place} {}", copy.tag), proposal)),
-                        Err(why) if place.selector().is_some() => return Err(invalid(source, why)),
+                        Err(why) if alone && place.selector().is_some() => return Err(invalid(source, why)),
                         Err(why) => {
                             cx.note("proposal.skipped", format!("{place}: {}: {}", copy.tag, plain(&why)))
                         }
@@ -133,7 +134,7 @@ pub(super) fn read(
             let lines: Vec<String> = all.iter().map(|(at, p)| format!("{at} ({})", p.id())).collect();
             Err(CliError::new(Exit::Usage, "proposal.several", format!("{} proposals are there", ids.len()))
                 .reason(lines.join("; "))
-                .next("name one of them by its file or tag"))
+                .next("name one of them by its file or tag; the tag without its last part names all copies of one"))
         }
     }
 }
@@ -148,7 +149,7 @@ fn invalid(source: &Source, why: impl ToString) -> CliError {
         .next("ask whoever sent it for another copy")
 }
 
-fn read_file(path: &std::path::Path) -> Result<Vec<u8>, CliError> {
+fn read_file(path: &Path) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let read = fs::File::open(path).and_then(|f| f.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
     read.map(|_| bytes).map_err(|e| CliError::io("read", path, e))
@@ -163,10 +164,7 @@ pub(in crate::cli) fn write(
 ) -> Result<String, CliError> {
     match to {
         Source::File(path) => {
-            let failed = |e: io::Error| CliError::io("write", path, e);
-            let temporary = path.with_extension("json.tmp");
-            fs::write(&temporary, proposal.to_bytes()).map_err(failed)?;
-            fs::rename(&temporary, path).map_err(failed)?;
+            replace(path, &proposal.to_bytes()).map_err(|e| CliError::io("write", path, e))?;
             Ok(path.display().to_string())
         }
         Source::Place(place) => {
@@ -180,11 +178,30 @@ pub(in crate::cli) fn write(
     }
 }
 
+/// The file as a whole or as it was before: what others signed is in it, and a stick may be pulled out at any time.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".bulla-proposal-").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    // Others sign it, too: readable like any file that is made here.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    file.persist(path).map_err(|e| e.error)?;
+    fs::File::open(dir)?.sync_all()
+}
+
 /// What a proposal stands on, as far as it could be checked here.
 pub(super) struct Ground {
     pub(super) base: Base,
-    /// Under which root, by an anchor of this installation.
+    /// Under which root, by an anchor of this installation or a fingerprint that was given.
     pub(super) checked: Option<Version>,
+    /// Whether it was the fingerprint.
+    pub(super) compared: bool,
     /// Whether the memory knows the same files, or older ones.
     pub(super) remembered: bool,
     /// Of a recovery: what falls away of what is remembered here.
@@ -198,6 +215,7 @@ pub(super) fn ground(
     proposal: &Proposal,
     now: UnixTime,
     discard: bool,
+    fingerprint: Option<&Digest>,
     cx: &Context<'_, '_>,
 ) -> Result<Ground, CliError> {
     let collection = proposal.collection().clone();
@@ -221,6 +239,7 @@ pub(super) fn ground(
             return Ok(Ground {
                 base: Base::nothing(collection),
                 checked: None,
+                compared: false,
                 remembered: false,
                 discards: None,
             });
@@ -231,7 +250,20 @@ pub(super) fn ground(
     let anchor = anchors_of(&cx.trust(), &collection)?.into_iter().next();
     let memory = Memory::in_dir(cx.memory(), &collection);
     let first = carried.root(Version::ONE).cloned().unwrap_or_default();
-    let root = anchor.as_ref().map_or(first, |a| a.root.bytes().clone());
+    let given = match fingerprint.filter(|_| anchor.is_none()) {
+        None => None,
+        Some(fingerprint) => {
+            let mut roots = carried.metadata().iter().filter(|(name, _)| *name.role() == RoleName::root());
+            let given = roots.find(|(_, bytes)| Digest::sha256(bytes) == *fingerprint);
+            Some(given.map(|(_, bytes)| bytes.clone()).ok_or_else(|| {
+                CliError::new(Exit::No, "proposal.base", "the proposal carries no root with that fingerprint")
+                    .reason(fingerprint)
+                    .next("sign nothing; ask whoever sent it")
+            })?)
+        }
+    };
+    let compared = given.is_some();
+    let root = given.unwrap_or_else(|| anchor.as_ref().map_or(first, |a| a.root.bytes().clone()));
     let remembered = memory.load(&root)?.filter(|_| anchor.is_some());
     let known: Option<&Files> = remembered.as_ref().map(|r| &r.files);
     let newer = || stale("this installation remembers a newer state than the one it carries".into());
@@ -242,6 +274,7 @@ pub(super) fn ground(
     let mut discards = discard.then_some(Discarded::Nothing);
     let recall = Recall::of(remembered.as_ref(), &collection, now, &Limits::default());
     let Beside { memory, floor, .. } = Beside::new(recall, &chain, [carried], &collection, now)?;
+    let known = floor.is_some();
     if floor.is_some_and(|floor| floor.fallen(whole.trusted()).is_some()) {
         if !discard {
             return Err(newer());
@@ -257,9 +290,26 @@ pub(super) fn ground(
         check_floors(proposal, &base)?;
     }
     proposal.check_base(&base).map_err(|e| stale(e.to_string()))?;
-    let checked = anchor.map(|_| chain.last().version());
-    let remembered = remembered.is_some_and(|r| r.verified_under.is_some());
-    Ok(Ground { base, checked, remembered, discards })
+    let checked = (anchor.is_some() || compared).then(|| chain.last().version());
+    Ok(Ground { base, checked, compared, remembered: known, discards })
+}
+
+/// The first copy that `judge` takes comes first: what is carried along differs from copy to copy, and anybody can push one.
+pub(super) fn settled<T>(
+    copies: &mut [Proposal],
+    mut judge: impl FnMut(&Proposal) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let mut first = None;
+    for i in 0..copies.len() {
+        match judge(&copies[i]) {
+            Ok(ground) => {
+                copies.swap(0, i);
+                return Ok(ground);
+            }
+            Err(e) => drop(first.get_or_insert(e)),
+        }
+    }
+    Err(first.unwrap_or_else(|| CliError::new(Exit::No, "proposal.absent", "no proposal")))
 }
 
 /// What a proposal stands on, by a trusted root alone: who must sign it. Whether that is still published, the commit finds out.
@@ -356,14 +406,6 @@ pub(super) fn lacking(needed: &[Needed]) -> String {
         format!("{}{whose}: {} more of {}", plain(n.role.as_str()), n.lacking(), ids.join(", "))
     });
     lines.collect::<Vec<_>>().join("; ")
-}
-
-pub(super) fn role(text: &str) -> Result<RoleName, String> {
-    match text {
-        "releases" => Ok(RoleName::releases()),
-        "revocations" => Ok(RoleName::revocations()),
-        other => other.parse().map_err(|e| format!("{e}")),
-    }
 }
 
 impl From<MergeError> for CliError {

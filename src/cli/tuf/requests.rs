@@ -35,8 +35,8 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     }
     let place: Reference = args.place.parse().map_err(|e| CliError::usage(format!("{}: {e}", args.place)))?;
     let listing = args.read.at(cx, &place, &[], async |found, store| {
-        let worked = delegation::read(&found.desk(store)).await?;
-        Ok(list(store, &found.desk.anchor.collection, Some(&worked.last)).await?)
+        let seen = delegation::read(&found.desk(store)).await?;
+        Ok(list(store, &found.desk.anchor.collection, Some(&seen.whole)).await?)
     })?;
     Ok(Box::new(Shown(listing)))
 }
@@ -111,7 +111,9 @@ impl Outcome for Shown {
             };
             match &listed.answer {
                 Answer::Open => writeln!(out, "open      {}", listed.tag)?,
-                Answer::Granted(role) => writeln!(out, "granted   {}   as {role}", listed.tag)?,
+                Answer::Granted(role) => {
+                    writeln!(out, "granted   {}   as {}", listed.tag, clean(role.as_str()))?
+                }
                 Answer::Denied(d) => {
                     let by = d.by.short();
                     writeln!(out, "denied    {}   {} by {by}: {}", listed.tag, d.at, clean(&d.reason))?;

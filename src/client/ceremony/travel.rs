@@ -13,6 +13,10 @@ use crate::tuf::proposal::{MAX_BYTES, Proposal};
 
 /// Most copies that are read at one place.
 const MAX_COPIES: usize = 64;
+/// Most bytes of copies that are read at one place.
+const MAX_COPIED: u64 = 128 * 1024 * 1024;
+/// Hex digits of a proposal's id.
+const ID_HEX: usize = 32;
 
 /// What lies at one tag.
 #[derive(Debug, Clone)]
@@ -39,11 +43,7 @@ pub struct Copies {
 pub async fn push(store: &dyn Manage, proposal: &Proposal) -> Result<Tag, StoreError> {
     let bytes = proposal.to_bytes();
     let whole = Digest::sha256(&bytes);
-    let (prefix, copy) = (proposal.collection().proposal_prefix(), &whole.hex()[..16]);
-    let tag: Tag = match format!("{prefix}{}.{copy}", proposal.id()).parse() {
-        Ok(tag) => tag,
-        Err(_) => Tag::of_digest("proposal-", &whole, 16),
-    };
+    let tag = tag_of(proposal, &whole).unwrap_or_else(|| Tag::of_digest("proposal-", &whole, 16));
     let layer = Content::new(media_type::BULLA_PROPOSAL_JSON, bytes);
     let empty = Content::new(empty_descriptor().media_type, EMPTY_JSON);
     for blob in [&layer, &empty] {
@@ -55,7 +55,8 @@ pub async fn push(store: &dyn Manage, proposal: &Proposal) -> Result<Tag, StoreE
     Ok(tag)
 }
 
-/// The proposals at a place: at one tag or digest, or all that are listed, of one collection or of any.
+/// The proposals at a place: at one tag or digest, the copies of one (a tag without the part that tells copies apart), or all that
+/// are listed, of one collection or of any.
 ///
 /// # Errors
 /// The place cannot be asked.
@@ -65,7 +66,8 @@ pub async fn find(
     selector: Option<&Selector>,
 ) -> Result<Copies, StoreError> {
     let mut out = Copies::default();
-    let tags: Vec<(Tag, Selector)> = match selector {
+    let of_one = selector.and_then(Selector::tag).map(Tag::as_str).filter(|tag| names_copies(tag));
+    let tags: Vec<(Tag, Selector)> = match selector.filter(|_| of_one.is_none()) {
         Some(selector) => {
             let tag = match (selector.tag(), selector.digest()) {
                 (Some(tag), _) => tag.clone(),
@@ -80,18 +82,28 @@ pub async fn find(
                 other => other?,
             };
             let prefix = collection.map(CollectionName::proposal_prefix);
-            let ours = |t: &Tag| match &prefix {
-                Some(prefix) => t.as_str().starts_with(prefix.as_str()),
-                None => t.as_str().starts_with("bulla.") && t.as_str().get(22..25) == Some(".p."),
+            let ours = |t: &Tag| match (of_one, &prefix) {
+                (Some(one), _) => t.as_str().strip_prefix(one).is_some_and(|rest| rest.starts_with('.')),
+                (None, Some(prefix)) => t.as_str().starts_with(prefix.as_str()),
+                (None, None) => t.as_str().starts_with("bulla.") && t.as_str().get(22..25) == Some(".p."),
             };
             let tags = listed.into_iter().filter(ours);
             tags.map(|t| (t.clone(), Selector::Tag(t))).collect()
         }
     };
-    out.passed_over = tags.len().saturating_sub(MAX_COPIES);
-    for (tag, selector) in tags.into_iter().take(MAX_COPIES) {
-        let proposal = match read(store, &selector).await {
-            Ok(read) => read,
+    let (count, mut left) = (tags.len(), MAX_COPIED);
+    for (i, (tag, selector)) in tags.into_iter().enumerate() {
+        if i >= MAX_COPIES || left == 0 {
+            out.passed_over = count - i;
+            break;
+        }
+        let named = selector.tag().is_some_and(|t| *t == tag);
+        let proposal = match read(store, &selector, &mut left).await {
+            // Its tag says what it is: nobody's copy takes the place of another's.
+            Ok(Ok((p, bytes))) if named && count > 1 && tag_of(&p, &bytes).as_ref() != Some(&tag) => {
+                Err("its tag is another copy's".to_owned())
+            }
+            Ok(read) => read.map(|(proposal, _)| proposal),
             Err(e) if e.is_the_items_own() || e.is_not_found() => Err(e.to_string()),
             Err(e) => return Err(e),
         };
@@ -100,7 +112,23 @@ pub async fn find(
     Ok(out)
 }
 
-async fn read(store: &dyn Store, selector: &Selector) -> Result<Result<Proposal, String>, StoreError> {
+/// Whether a tag names a proposal and none of its copies.
+fn names_copies(tag: &str) -> bool {
+    tag.starts_with("bulla.") && tag.get(22..25) == Some(".p.") && tag.len() == 25 + ID_HEX
+}
+
+/// The tag of a copy.
+fn tag_of(proposal: &Proposal, whole: &Digest) -> Option<Tag> {
+    let (prefix, copy) = (proposal.collection().proposal_prefix(), &whole.hex()[..16]);
+    format!("{prefix}{}.{copy}", proposal.id()).parse().ok()
+}
+
+/// The proposal at a place, and the digest of its document; `left` is how many bytes may still be read.
+async fn read(
+    store: &dyn Store,
+    selector: &Selector,
+    left: &mut u64,
+) -> Result<Result<(Proposal, Digest), String>, StoreError> {
     let Some(manifest) = store.resolve(selector).await? else { return Ok(Err("it is not there".into())) };
     let manifest = match Manifest::parse(&manifest) {
         Ok(manifest) => manifest,
@@ -115,8 +143,14 @@ async fn read(store: &dyn Store, selector: &Selector) -> Result<Result<Proposal,
     if layer.size > MAX_BYTES as u64 {
         return Ok(Err(format!("{} bytes, at most {MAX_BYTES} are read", layer.size)));
     }
+    if layer.size > *left {
+        *left = 0;
+        return Ok(Err("more bytes than are read at one place".into()));
+    }
+    *left -= layer.size;
     let content = fetch_small(store, layer, MAX_BYTES as u64).await?;
-    Ok(Proposal::parse(content.bytes()).map_err(|e| e.to_string()))
+    let digest = content.digest().clone();
+    Ok(Proposal::parse(content.bytes()).map(|p| (p, digest)).map_err(|e| e.to_string()))
 }
 
 /// Take the copies of a proposal away again, once it is in; how many are left.

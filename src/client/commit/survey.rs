@@ -104,7 +104,12 @@ impl Committer<'_> {
                         stands(Standing::Invalid(why.clone()));
                         continue;
                     }
-                    let Some(file) = round.base.role(&s.role) else { continue };
+                    let Some(file) = round.base.role(&s.role) else {
+                        if round.vacant.contains_key(&s.role) {
+                            stands(Standing::Ready);
+                        }
+                        continue;
+                    };
                     let live = RoleFile::of(file).map_err(|fault| TufError::new(&s.role, fault))?;
                     match classify(&View::of(&live), &s.lineage).verdict {
                         Verdict::AlreadyIn => {}

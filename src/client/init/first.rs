@@ -49,11 +49,12 @@ pub struct Plan {
     pub at: UnixTime,
 }
 
-/// Whether a proposal is for the first root of a collection: it stands on nothing.
+/// Whether a proposal is for the first root of a collection: it stands on nothing, and no file in it can follow one that exists.
 pub fn is_first(proposal: &Proposal) -> bool {
     proposal.base().is_empty()
         && proposal.published().is_empty()
         && proposal.drafts().contains_key(&RoleName::root())
+        && proposal.drafts().values().all(|draft| draft.version() == Version::ONE)
 }
 
 impl Plan {

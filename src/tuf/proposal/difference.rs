@@ -8,11 +8,12 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::descent::strange;
 use super::leaves::{Leaf, leaves, named};
 use super::{Base, Drafted, Proposal};
 use crate::oci::Digest;
 use crate::sig::PublicKey;
-use crate::tuf::{AGREEMENT, Agreement, Ancestor, RoleName};
+use crate::tuf::{AGREEMENT, Agreement, Ancestor, RoleName, plain};
 
 /// Longest value that is shown in words, characters.
 const SHOWN: usize = 300;
@@ -154,12 +155,14 @@ impl Proposal {
                 Some(root) if *role == RoleName::root() => Some(root.signed()),
                 _ => base.role(role).map(|file| file.signed()),
             };
+            let mut items = items(old, draft.signed());
+            items.extend(base.role(role).into_iter().flat_map(|file| strange(file, draft.signed())));
             FileDifference {
                 role: role.clone(),
                 old: base.file(role),
                 version: draft.version().get(),
                 message: Digest::sha256(&draft.message()),
-                items: items(old, draft.signed()),
+                items,
             }
         };
         let mut files: Vec<_> = self.drafts().iter().map(one).collect();
@@ -235,22 +238,6 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Foreign text on one line: nothing in it can move a terminal's cursor or reorder what is read.
-pub fn plain(text: &str) -> String {
-    let odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if odd(c) {
-            out.extend(c.escape_unicode())
-        } else {
-            out.push(c)
-        }
-        out
-    })
-}
-
 /// Every change from `old` to `new`. Without an old file everything is new.
 pub(super) fn items(old: Option<&Value>, new: &Value) -> Vec<Item> {
     let nothing = Value::Object(Map::new());
@@ -275,6 +262,10 @@ pub(super) fn items(old: Option<&Value>, new: &Value) -> Vec<Item> {
         if !covered {
             out.push(other(leaf));
         }
+    }
+    // Whoever wrote the draft chose these words; once more for all of them, since people sign by what they read here.
+    for item in &mut out {
+        item.text = plain(&item.text);
     }
     out
 }
@@ -371,7 +362,10 @@ fn key_text(id: &str, key: Option<&Value>) -> String {
                 if fingerprint.as_str() == id { String::new() } else { format!(", named {}", plain(id)) };
             format!("{fingerprint} ({}{named})", key.scheme())
         }
-        Some(Err(e)) => format!("{} (it cannot be used: {e})", plain(id)),
+        // It names what the key says of itself.
+        Some(Err(e)) => {
+            format!("{} (it cannot be used: {})", plain(id), shown(Some(&Value::from(e.to_string()))))
+        }
         None => format!("{} (it is not listed)", plain(id)),
     }
 }

@@ -203,6 +203,14 @@ pub enum EditError {
         /// The path.
         path: String,
     },
+    /// Words that no reader would take.
+    #[error("{what}: at most {limit} bytes")]
+    Words {
+        /// Which.
+        what: &'static str,
+        /// At most.
+        limit: usize,
+    },
     /// What was asked for is so already.
     #[error("nothing would change")]
     NothingChanges,
@@ -223,6 +231,17 @@ impl Edit {
             place: Place::Last,
             note: Some(json!(grant.terms)),
         }
+    }
+}
+
+impl Edit {
+    /// A new delegation at another place among the others; anything else as it is.
+    #[must_use]
+    pub fn placed(mut self, at: Place) -> Self {
+        if let Self::Delegate { place, .. } = &mut self {
+            *place = at;
+        }
+        self
     }
 }
 

@@ -24,6 +24,8 @@
 //! the new keys is drafted again, signed by the new ones. Snapshot and timestamp are never drafted: who commits signs them.
 
 mod base;
+mod changes;
+mod descent;
 mod difference;
 mod edit;
 mod install;
@@ -36,7 +38,8 @@ mod sign;
 mod tests;
 
 pub use base::{Base, RoleAt, Seat};
-pub use difference::{Difference, FileDifference, Item, ItemKind, plain};
+pub use changes::{ChangesError, MAX_CHANGES, changes};
+pub use difference::{Difference, FileDifference, Item, ItemKind};
 pub use edit::{Edit, EditError, Place};
 pub use install::{Group, Installed, install};
 pub use rules::sound;
@@ -47,6 +50,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::Value;
 
+pub use super::plain;
 use super::{
     Ancestor, CollectionName, Draft, Files, Limits, RoleName, Root, Targets, TufError, Unverified, Version,
 };
@@ -233,6 +237,13 @@ impl Proposal {
         files: BTreeMap<String, Bytes>,
         about: About,
     ) -> Result<Self, EditError> {
+        for (what, text, limit) in
+            [("the description", &about.description, MAX_DESCRIPTION), ("who proposes", &about.by, MAX_BY)]
+        {
+            if text.len() > limit {
+                return Err(EditError::Words { what, limit });
+            }
+        }
         let mut stands_on: BTreeMap<RoleName, Ancestor> = BTreeMap::new();
         for role in drafts.keys().chain([&RoleName::root()]) {
             stands_on.extend(base.file(role).map(|file| (role.clone(), file)));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::base::{Way, ways};
 use super::{Base, Drafted, Proposal, Seat};
 use crate::sig::PublicKey;
-use crate::tuf::grant::{GrantError, MAX_DELEGATIONS, check_text, role_under};
+use crate::tuf::grant::{GrantError, MAX_DELEGATIONS, check_name, check_text, role_under};
 use crate::tuf::{Agreement, Delegation, Fault, PathPattern, Paths, RoleKeys, RoleName, Targets, TufError};
 
 /// Who delegates to whom, and what the collection demands.
@@ -160,8 +160,9 @@ fn of_delegation(by: &RoleName, d: &Delegation) -> Vec<GrantError> {
     };
     out.extend(nothing.then_some(GrantError::Nothing));
     if let Some(v) = d.terms.as_ref().and_then(|t| t.vetting.as_ref()) {
-        let texts = [("the identity", &v.identity), ("who vetted", &v.vetted_by), ("the note", &v.note)];
-        out.extend(texts.into_iter().filter_map(|(what, text)| check_text(what, text).err()));
+        let names = [("the identity", &v.identity), ("who vetted", &v.vetted_by)];
+        out.extend(names.into_iter().filter_map(|(what, name)| check_name(what, name).err()));
+        out.extend(check_text("the note", &v.note).err());
     }
     out
 }

@@ -362,8 +362,63 @@ fn ten_thousand_keys_are_too_many() {
 }
 
 #[test]
-fn foreign_text_stays_on_its_line() {
-    assert_eq!(plain("a\u{1b}[2Jb\r\nc\u{202e}d é"), "a\\u{1b}[2Jb\\u{d}\\u{a}c\\u{202e}d é");
+fn no_draft_writes_on_the_screen_of_who_signs_it() {
+    let sim = Sim::new();
+    let base = base(&sim);
+    let evil = "\u{1b}[2J\u{1b}[Hroot 2 -> 3\n  the same, signed again\u{202e}";
+    let old = base.role(&RoleName::targets()).unwrap().signed().clone();
+    let mut new = old.clone();
+    new["delegations"]["keys"]["x"] =
+        json!({"keytype": evil, "scheme": evil.repeat(500), "keyval": {"public": evil}});
+    new["delegations"]["roles"][0]["keyids"].as_array_mut().unwrap().push(json!("x"));
+    new["delegations"]["roles"][0]["name"] = json!(format!("targets/{evil}"));
+    new["delegations"]["roles"][1]["paths"] = json!([evil]);
+    new["delegations"]["roles"][1][evil] = json!(evil);
+    new["targets"][evil] = json!({"length": evil, "hashes": {"sha256": evil}, "custom": {evil: evil}});
+    new[evil] = json!(evil);
+    new["x-bulla-agreement"] = json!({"min": 1, "roles": [format!("targets/{evil}")]});
+    for items in [items(Some(&old), &new), items(None, &new)] {
+        assert!(items.len() > 4);
+        for item in items {
+            assert!(!item.text.chars().any(crate::tuf::is_unseen), "{:?}", item.text);
+            assert!(item.text.chars().count() < 5_000, "{}", item.text.len());
+        }
+    }
+}
+
+#[test]
+fn a_draft_that_lies_about_its_descent_is_no_routine() {
+    let mut sim = Sim::new();
+    let path = format!("{COLLECTION}:v1");
+    sim.entries.insert(
+        path.clone(),
+        json!({"length": 1, "hashes": {"sha256": "00".repeat(32)}, "custom": {"bulla": {"claim": "tag"}}}),
+    );
+    let base = base(&sim);
+    let role = RoleName::releases();
+    let other = |p: &Proposal| -> Vec<String> {
+        let difference = p.difference(&base);
+        let items = difference.files[0].items.iter().filter(|i| i.kind == ItemKind::Other);
+        items.map(|i| i.text.clone()).collect()
+    };
+    let honest = propose(&base, &[Edit::Resign { role: role.clone(), life: None }]);
+    assert_eq!(other(&honest), Vec::<String>::new());
+    let removed = propose(&base, &[Edit::RemoveTarget { role: role.clone(), path: path.clone() }]);
+    assert_eq!(other(&removed), Vec::<String>::new());
+    let with = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut signed = honest.drafts()[&role].signed().clone();
+        edit(&mut signed);
+        let mut p = honest.clone();
+        p.drafts.insert(role.clone(), Drafted::new(&role, Draft::from_signed(signed)).unwrap());
+        other(&p)
+    };
+    let named =
+        with(&|s| s["x-bulla"]["ancestors"].as_array_mut().unwrap().push(json!([1, "ab".repeat(32)])));
+    assert!(named.len() == 1 && named[0].contains("other ancestors"), "{named:?}");
+    let hidden = with(&|s| s["x-bulla"]["withdrawn"] = json!({path.clone(): {"0123456789abcdef": 2}}));
+    assert!(hidden.len() == 1 && hidden[0].contains("without taking the entry out"), "{hidden:?}");
+    let early = with(&|s| s["x-bulla"]["at"] = json!("1970-01-01T00:00:00Z"));
+    assert!(early.len() == 1 && early[0].contains("made before"), "{early:?}");
 }
 
 /// A member somewhere in a value, changed in one of several ways; its place.

@@ -215,7 +215,7 @@ fn a_delegation_keeps_its_terms() {
     if let Some(v) = &mut g.terms.vetting {
         v.note = "a\u{1b}[2J".into();
     }
-    assert!(matches!(refused(&base, &[granted(g)]), GrantError::Text(_)));
+    assert!(matches!(refused(&base, &[granted(g)]), GrantError::Text(..)));
 }
 
 #[test]
