@@ -82,6 +82,10 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     if is_first(&first) {
         return first::run(&args, &copies, &first, &place, cx);
     }
+    if args.yes && !args.discard_newer {
+        return Err(CliError::usage("--yes has nothing to answer here")
+            .next("nothing is asked without --discard-newer; leave it out"));
+    }
     let desk = args.signing.desk(cx, &args.registry, &place, &args.with)?;
     if desk.anchor.collection != *first.collection() {
         return Err(CliError::new(Exit::No, "proposal.collection", "the proposal is for another collection")
