@@ -147,6 +147,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             |why| {
                 CliError::failed("revocation.unreadable", "the revocation list of before cannot be kept")
                     .reason(why)
+                    .next("run it where the collection is remembered, or put back a state that verifies, from a mirror")
             },
         )?),
         false => None,

@@ -473,7 +473,9 @@ impl Committer<'_> {
         let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
         let judge = |files: &Files| Whole::judge(&chain, files, self.collection, read_at, &limits);
         let recall = Recall::of(remembered.as_ref(), self.collection, read_at, &limits);
+        let others = Memory::others(self.memories, self.anchor, &sources)?;
         let beside = Beside::new(recall, &chain, &files, self.collection, read_at)?;
+        let beside = beside.raised(&others, &chain, self.collection, read_at)?;
         // Roots alone are no floor for a state.
         if beside.recalled.is_none() && !self.without_memory {
             return Err(WorkError::NoMemory(self.collection.clone()));
@@ -598,7 +600,7 @@ impl Committer<'_> {
     /// Remember a state that was verified.
     fn remember(&self, chain: &RootChain, whole: &Whole) -> Result<(), MemoryError> {
         for memory in self.memories {
-            let before = memory.load(self.anchor)?;
+            let before = memory.load_along(self.anchor, &[whole.files()])?;
             let remembered = Remembered::of(chain, whole.trusted(), whole.files(), before.as_ref());
             if before.as_ref() != Some(&remembered) {
                 memory.save(self.anchor, &remembered)?;

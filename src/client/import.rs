@@ -16,7 +16,7 @@ use crate::store::{Manage, StoreError};
 use crate::time::UnixTime;
 use crate::tuf::{
     CollectionName, Expiry, Fault, FileName, Files, Limits, Recall, Refresh, Remembered, RoleName, RootChain,
-    RootStep, RootWalk, Step, TufError, Version,
+    RootStep, RootWalk, Step, TufError, Version, beyond,
 };
 
 /// Most targets roles that are fetched.
@@ -122,8 +122,6 @@ pub enum ImportError {
 pub async fn import(request: Request<'_>) -> Result<Imported, ImportError> {
     let limits = Limits::default();
     let remembered = Memory::load_all(request.memories, &request.anchor, &[])?;
-    let recalled = Recall::of(remembered.as_ref(), &request.collection, request.now, &limits).state();
-    let recalled = recalled.map_err(ImportError::Remembered)?;
     let known = remembered.as_ref().map(|r| &r.files);
     let (chain, files) = fetch(&request, known, &limits).await.map_err(foreign)?;
     let mut whole =
@@ -134,8 +132,15 @@ pub async fn import(request: Request<'_>) -> Result<Imported, ImportError> {
         let bytes = bytes.ok_or_else(|| ImportError::TargetFile(path.clone()))?;
         whole = whole.with_target(path, bytes);
     }
-    let floor = recalled.and_then(|r| r.floor(chain.last().role()));
-    if let Some(role) = floor.and_then(|floor| floor.fallen(whole.trusted())) {
+    let remembered = Memory::load_all(request.memories, &request.anchor, &[&files])?;
+    let recalled = Recall::of(remembered.as_ref(), &request.collection, request.now, &limits).state();
+    let recalled = recalled.map_err(ImportError::Remembered)?;
+    let root = chain.last().role();
+    let others = Memory::others(request.memories, &request.anchor, &[&files])?;
+    let others = beyond(&others, &request.anchor, root, &request.collection, request.now, &limits);
+    let others = others.map_err(ImportError::Remembered)?.into_iter().map(|(_, floor)| floor);
+    let mut floors = recalled.and_then(|r| r.floor(root)).into_iter().chain(others);
+    if let Some(role) = floors.find_map(|floor| floor.fallen(whole.trusted())) {
         return Err(ImportError::Older { place: "what is remembered here".into(), role });
     }
     let (digest, written) = put(&request, &chain, &whole, &limits).await?;

@@ -100,10 +100,11 @@ impl Memory {
     /// # Errors
     /// As [`Memory::load`].
     pub fn load_along(&self, anchor: &Bytes, offered: &[&Files]) -> Result<Option<Remembered>, MemoryError> {
-        let mut chains = self.chains()?;
-        chains.retain(|chain| chain.is_of_chain(anchor, offered, &self.collection, &Limits::default()));
-        let Some((first, more)) = chains.split_first() else { return Ok(None) };
-        more.iter().try_fold(first.clone(), |all, more| self.join(&all, more)).map(Some)
+        let leading =
+            |chain: &Remembered| chain.leading_to(anchor, offered, &self.collection, &Limits::default());
+        let mut chains = self.chains()?.into_iter().filter_map(|chain| leading(&chain));
+        let Some(first) = chains.next() else { return Ok(None) };
+        chains.try_fold(first, |all, more| self.join(&all, &more)).map(Some)
     }
 
     /// What several memories hold of the chain of `anchor`, taken together.
@@ -125,6 +126,24 @@ impl Memory {
         Ok(all)
     }
 
+    /// What several memories hold of other chains of the collection, as far as can be seen.
+    ///
+    /// # Errors
+    /// As [`Memory::load`].
+    pub fn others(
+        memories: &[Self],
+        anchor: &Bytes,
+        offered: &[&Files],
+    ) -> Result<Vec<Remembered>, MemoryError> {
+        let mut others = Vec::new();
+        for memory in memories {
+            let chains = memory.chains()?.into_iter();
+            let limits = Limits::default();
+            others.extend(chains.filter(|c| !c.is_of_chain(anchor, offered, &memory.collection, &limits)));
+        }
+        Ok(others)
+    }
+
     /// Every chain of the collection that is remembered.
     ///
     /// # Errors
@@ -144,16 +163,21 @@ impl Memory {
         let _lock = self.lock()?;
         let chains = self.chains()?;
         let limits = Limits::default();
-        let is_of = |chain: &Remembered, root: &Bytes| {
-            chain.is_of_chain(root, &[&new.files], &self.collection, &limits)
+        let leading = |chain: &Remembered, root: &Bytes| {
+            chain.leading_to(root, &[&new.files], &self.collection, &limits)
         };
         let roots = || new.files.metadata().iter().filter(|(name, _)| *name.role() == RoleName::root());
-        let (same, mut others): (Vec<_>, Vec<_>) = chains
-            .into_iter()
-            .partition(|chain| is_of(chain, anchor) || roots().any(|(_, root)| is_of(chain, root)));
+        let (mut kept, mut linked, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for chain in chains {
+            let linked_by = || roots().find_map(|(_, root)| leading(&chain, root));
+            match (leading(&chain, anchor), linked_by()) {
+                (Some(chain), _) => kept.push(chain),
+                (None, Some(chain)) => linked.push(chain),
+                (None, None) => others.push(chain),
+            }
+        }
         // The chain of the anchor comes first, and what contradicts it is another one.
-        let (mut kept, rest): (Vec<_>, Vec<_>) = same.into_iter().partition(|chain| is_of(chain, anchor));
-        kept.extend(rest);
+        kept.extend(linked);
         let mut all: Option<Remembered> = None;
         for chain in kept {
             all = Some(match all {
@@ -459,7 +483,7 @@ mod tests {
         for seed in [11, 12] {
             sim.rotate(|sim| sim.root_keys = vec![SimKey::new(seed), SimKey::new(seed + 10)]);
         }
-        // The next root is enough; past a gap the roots between must be at hand.
+        // The next root is enough; over a gap the roots between must be at hand.
         assert_eq!(at(&memory, &sim.roots[1]).0, 6);
         assert_eq!(memory.load(&sim.roots[2]), Ok(None));
         // Somebody pinned the third root; what he remembers and what is remembered from the first one are one.

@@ -11,7 +11,7 @@ use crate::time::UnixTime;
 use crate::tuf::{
     Ancestor, CollectionName, Expiry, Fault, Files, Floor, Found, Hash, Limits, Listing, Metadata, Recall,
     Recalled, Refresh, Remembered, RoleName, Root, RootChain, RootStep, RootWalk, Top, Trusted, TufError,
-    Version,
+    Version, beyond,
 };
 
 /// A source that verified under the final root. Whether it is expired is for the caller to judge.
@@ -180,9 +180,7 @@ impl Court<'_> {
             held.state = Some(state).filter(|_| held.floor.is_some());
         }
         let anchor = chain.roots()[0].bytes();
-        for other in others.iter().filter(|other| other.may_lead_to(anchor, self.limits)) {
-            let Some(state) = recall(other)? else { continue };
-            let Some(floor) = state.floor(final_root) else { continue };
+        for (state, floor) in beyond(others, anchor, final_root, self.collection, self.now, self.limits)? {
             held.said.extend(self.said(&state));
             match &mut held.floor {
                 Some(own) => own.raise(&floor),

@@ -207,7 +207,10 @@ impl Verification {
             match (want, answer) {
                 (Want::Bundle, Answer::Bundle(b)) => self.bundle = Some(b),
                 (Want::State { source }, Answer::State(s)) => self.lines[source].state = Some(s),
-                (Want::Memory { source }, Answer::Memory(m)) => self.lines[source].others = m,
+                (Want::Memory { source }, Answer::Memory(m)) => {
+                    let line = &mut self.lines[source];
+                    (line.memory, line.others) = (None, m);
+                }
                 (Want::Seals { .. }, Answer::Seals(s)) => self.seals = Some(s),
                 // An answer to something else is none.
                 (want, _) => self.wanted.push(want),

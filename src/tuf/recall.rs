@@ -125,6 +125,31 @@ impl Recalled {
     }
 }
 
+/// The states of `others`, chains of the name to which no walk leads from `anchor`, that count all the same under the final root,
+/// each with its floor: roots between the two are not at hand, and the same keys sign timestamp and snapshot. Whoever keeps back
+/// roots must not make two chains of one.
+///
+/// # Errors
+/// One of them is damaged.
+pub fn beyond(
+    others: &[Remembered],
+    anchor: &Bytes,
+    root: &Root,
+    collection: &CollectionName,
+    now: UnixTime,
+    limits: &Limits,
+) -> Result<Vec<(Recalled, Floor)>, TufError> {
+    let mut states = Vec::new();
+    for other in others.iter().filter(|other| other.may_lead_to(anchor, limits)) {
+        if let Some(state) = Recall::of(Some(other), collection, now, limits).state()?
+            && let Some(floor) = state.floor(root)
+        {
+            states.push((state, floor));
+        }
+    }
+    Ok(states)
+}
+
 impl Listing {
     /// The list of a state, by its top level and the role of revocations alone.
     pub fn of(trusted: &Trusted, files: &Files, collection: &CollectionName) -> Self {

@@ -139,22 +139,36 @@ impl Remembered {
         collection: &CollectionName,
         limits: &Limits,
     ) -> bool {
-        let Ok(read) = Unverified::<Root>::parse(&RoleName::root(), root, limits) else { return false };
+        self.leading_to(root, offered, collection, limits).is_some()
+    }
+
+    /// The chain with the roots by which `root` is of it; none when it is not.
+    pub fn leading_to(
+        &self,
+        root: &Bytes,
+        offered: &[&Files],
+        collection: &CollectionName,
+        limits: &Limits,
+    ) -> Option<Self> {
+        let version = Unverified::<Root>::parse(&RoleName::root(), root, limits).ok()?.claimed_version();
         let roots = self.roots();
-        if let Some(held) = roots.root(read.claimed_version()) {
-            return is_same_root(held, root, limits);
+        if let Some(held) = roots.root(version) {
+            return is_same_root(held, root, limits).then(|| self.clone());
         }
         let known = || roots.metadata().iter().filter_map(|(name, bytes)| Some((name.version()?, bytes)));
-        let before = known().filter(|(v, _)| *v < read.claimed_version()).max();
-        let after = known().filter(|(v, _)| *v > read.claimed_version()).min();
-        let leads = |from: &Bytes, to: Version, end: &Bytes| {
-            leads(from, to, end, offered, &collection.to_string(), limits)
+        let before = known().filter(|(v, _)| *v < version).max();
+        let after = known().filter(|(v, _)| *v > version).min();
+        let lead = |from: &Bytes, to: Version, end: &Bytes| {
+            led(from, to, end, offered, &collection.to_string(), limits)
         };
-        match (before, after) {
-            (Some((_, before)), _) => leads(before, read.claimed_version(), root),
-            (None, Some((version, after))) => leads(root, version, after),
-            (None, None) => false,
-        }
+        let between = match (before, after) {
+            (Some((_, before)), _) => lead(before, version, root)?,
+            (None, Some((version, after))) => lead(root, version, after)?,
+            (None, None) => return None,
+        };
+        let mut chain = self.clone();
+        chain.files.add_missing(&between);
+        Some(chain)
     }
 
     /// Whether `root`, to which no walk leads, may be of this chain all the same: roots between the two are not at hand.
@@ -165,6 +179,19 @@ impl Remembered {
         let held = || roots.metadata().keys().filter_map(FileName::version);
         held().max().is_some_and(|last| last.next() < version)
             || held().min().is_some_and(|first| version.next() < first)
+    }
+
+    /// Whether `root` follows from a remembered one, and another root was remembered in its place: keys that were rotated out made
+    /// it, or it was remembered from a thief.
+    pub fn contradicts(&self, root: &Bytes, collection: &CollectionName, limits: &Limits) -> bool {
+        let Ok(read) = Unverified::<Root>::parse(&RoleName::root(), root, limits) else { return false };
+        let version = read.claimed_version();
+        let roots = self.roots();
+        let other = roots.root(version).is_some_and(|held| !is_same_root(held, root, limits));
+        let before = Version::new(version.get().saturating_sub(1)).and_then(|v| roots.root(v).cloned());
+        let follows =
+            |before: Bytes| led(&before, version, root, &[], &collection.to_string(), limits).is_some();
+        other && before.is_some_and(follows)
     }
 
     /// Exactly the files that a state pins. Whatever else lay beside them, or under a pinned name with other bytes, is left
@@ -195,30 +222,35 @@ impl Remembered {
     }
 }
 
-/// Whether a walk from one root over those that are offered ends with `end`, of version `to`.
-fn leads(
+/// The roots of a walk from one root over those that are offered, when it ends with `end`, of version `to`.
+fn led(
     from: &Bytes,
     to: Version,
     end: &Bytes,
     offered: &[&Files],
     collection: &str,
     limits: &Limits,
-) -> bool {
-    let Ok(mut walk) = RootWalk::start(from, Some(collection), limits) else { return false };
+) -> Option<Files> {
+    let mut walk = RootWalk::start(from, Some(collection), limits).ok()?;
     loop {
         match walk.step() {
-            RootStep::Need { version, .. } if version > to => return walk.finish().last().bytes() == end,
+            RootStep::Need { version, .. } if version > to => {
+                let chain = walk.finish();
+                let mut roots = Files::new();
+                for root in chain.roots() {
+                    roots.put(FileName::versioned(RoleName::root(), root.version()), root.bytes().clone());
+                }
+                return (chain.last().bytes() == end).then_some(roots);
+            }
             RootStep::Need { version, .. } => {
                 let all: BTreeSet<&Bytes> = match version == to {
                     true => BTreeSet::from([end]),
                     false => offered.iter().filter_map(|files| files.root(version)).collect(),
                 };
-                if walk.feed(all.into_iter().cloned().collect()).is_err() {
-                    return false;
-                }
+                walk.feed(all.into_iter().cloned().collect()).ok()?;
             }
             RootStep::Save(..) => walk.saved(),
-            RootStep::Done => return false,
+            RootStep::Done => return None,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod advisories;
 mod envelope;
 mod parsers;
+mod remembered;
 mod root;
 mod targets;
 mod timestamp_snapshot;

@@ -4,7 +4,7 @@ use super::WorkError;
 use crate::client::whole::Whole;
 use crate::time::UnixTime;
 use crate::tuf::{
-    CollectionName, Files, Floor, Limits, Recall, Recalled, Remembered, RootChain, TufError, Version,
+    CollectionName, Files, Floor, Limits, Recall, Recalled, Remembered, RootChain, TufError, Version, beyond,
 };
 
 /// What is remembered, judged under the final root.
@@ -17,6 +17,8 @@ pub struct Beside {
     pub floor: Option<Floor>,
     /// Why it is not whole: keys were rotated since, or not every file of it was ever seen here.
     unfit: Option<TufError>,
+    /// Whether the floor is also another chain's, by which nothing can be put right.
+    beyond: bool,
     last: Version,
 }
 
@@ -36,7 +38,7 @@ impl Beside {
         let recalled = recall.state().map_err(WorkError::Remembered)?;
         let last = chain.last().version();
         let Some(state) = &recalled else {
-            return Ok(Self { recalled, memory: None, floor: None, unfit: None, last });
+            return Ok(Self { recalled, memory: None, floor: None, unfit: None, beyond: false, last });
         };
         let mut files = state.files().clone();
         for live in live {
@@ -47,7 +49,30 @@ impl Beside {
             Err(e) => (None, Some(e)),
         };
         let floor = state.floor(chain.last().role());
-        Ok(Self { recalled, memory, floor, unfit, last })
+        Ok(Self { recalled, memory, floor, unfit, beyond: false, last })
+    }
+
+    /// Raise the floor by what counts of `others` ([`beyond`]).
+    ///
+    /// # Errors
+    /// [`WorkError::Remembered`]: one of them is damaged.
+    pub fn raised(
+        mut self,
+        others: &[Remembered],
+        chain: &RootChain,
+        collection: &CollectionName,
+        now: UnixTime,
+    ) -> Result<Self, WorkError> {
+        let (anchor, root) = (chain.roots()[0].bytes(), chain.last().role());
+        let more = beyond(others, anchor, root, collection, now, &Limits::default());
+        for (_, floor) in more.map_err(WorkError::Remembered)? {
+            self.beyond = true;
+            match &mut self.floor {
+                Some(own) => own.raise(&floor),
+                None => self.floor = Some(floor),
+            }
+        }
+        Ok(self)
     }
 
     /// Refuse what the memory cannot put right: a live state below its floor, or none beside a memory that lacks files.
@@ -55,14 +80,16 @@ impl Beside {
     /// # Errors
     /// [`WorkError::Older`], [`WorkError::Remembered`].
     pub fn check(&self, live: Option<&Whole>) -> Result<(), WorkError> {
-        let (Some(e), Some(floor), Some(state)) = (&self.unfit, &self.floor, &self.recalled) else {
+        let Some(floor) = self.floor.as_ref().filter(|_| self.unfit.is_some() || self.beyond) else {
             return Ok(());
         };
-        match live.map(|live| floor.fallen(live.trusted())) {
-            Some(None) => Ok(()),
-            Some(Some(role)) => Err(WorkError::Older(role)),
-            None if state.trusted().root().version() == self.last => Err(WorkError::Remembered(e.clone())),
-            None => Ok(()),
+        match (live.map(|live| floor.fallen(live.trusted())), &self.unfit, &self.recalled) {
+            (Some(None), ..) => Ok(()),
+            (Some(Some(role)), ..) => Err(WorkError::Older(role)),
+            (None, Some(e), Some(state)) if state.trusted().root().version() == self.last => {
+                Err(WorkError::Remembered(e.clone()))
+            }
+            (None, ..) => Ok(()),
         }
     }
 }

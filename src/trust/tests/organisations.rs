@@ -320,6 +320,25 @@ fn a_listed_root_that_was_not_seen_yet_brings_no_rollback() {
 }
 
 #[test]
+fn a_listed_root_beside_the_remembered_one_is_named() {
+    let name = "ex.com/org/app7";
+    let mut world = World::new();
+    let mut other = member(name, 47, Some(&world.bundle));
+    world.members.get_mut(name).unwrap().rotate(|sim| sim.root_keys = vec![SimKey::new(200)]);
+    assert_eq!(world.says("mirror.example/org/app7:v1"), "trusted");
+    // Signed by the keys that were rotated out, and the organisation's word all the same.
+    other.rotate(|sim| sim.root_keys = vec![SimKey::new(201)]);
+    let listed = other.roots[1].clone();
+    world.members.insert(name.into(), other);
+    world.listed.iter_mut().filter(|l| l.0 == named(name)).for_each(|l| l.2 = listed.clone());
+    world.organisation.at_version(6, NOW);
+    let report = world.verify("mirror.example/org/app7:v1");
+    assert_eq!(report.verdict(), Verdict::Trusted, "{report:#?}");
+    let said = report.anchors[0].checks.iter().find(|c| c.code == Code::MemoryInvalid);
+    assert_eq!(said.map(|c| &c.outcome), Some(&Outcome::Note), "{report:#?}");
+}
+
+#[test]
 fn a_member_that_was_removed_is_out_and_stays_out() {
     let mut world = World::new();
     assert_eq!(world.says("mirror.example/org/app9:v1"), "trusted");

@@ -36,10 +36,11 @@ impl Verification {
         let (limits, offering) = (&self.question.limits, self.offering(i));
         let (mut all, mut rest) = (memory.clone(), Vec::new());
         for chain in others {
-            if !chain.is_of_chain(source.root.bytes(), &offering, &source.collection, limits) {
+            let Some(chain) = &chain.leading_to(source.root.bytes(), &offering, &source.collection, limits)
+            else {
                 rest.push(chain.clone());
                 continue;
-            }
+            };
             all = Some(match all {
                 None => chain.clone(),
                 Some(all) => match all.joined(chain, &source.collection, limits, bundle::understood) {
@@ -150,6 +151,12 @@ impl Verification {
             return self.without_vouching(i, subject, &court, chain, report);
         }
         report.checks.extend(metadata::repeated_keys(chain));
+        let contradicts =
+            |m: &Remembered| m.contradicts(source.root.bytes(), &source.collection, &self.question.limits);
+        if self.lines[i].others.iter().any(contradicts) {
+            let what = "another root of this version follows from the same one and is remembered; what was remembered under it has no say";
+            report.checks.push(Check::note(Code::MemoryInvalid, what));
+        }
         let chosen = match self.choose(i, &court, chain, &mut report.checks) {
             Choice::Use(chosen) => *chosen,
             Choice::ReadSeals => return Flow::Seals,

@@ -120,3 +120,34 @@ async fn a_memory_that_lacks_files_still_says_what_is_revoked() {
     other.memory().save(&world.root, &without).unwrap();
     lists(&[other.memory()]).await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_later_anchor_does_not_make_an_older_state_new() {
+    let mut world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    let old = world.live().await.files().clone();
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &["v1"])]).await.unwrap();
+    let home = Home::new(&[Home::ONLINE]);
+    home.learn(&world.owner, &world.root);
+    let all = world.home(&[Home::ROOT, Home::ONLINE]);
+    for _ in 0..2 {
+        world.clock.forward(1);
+        world.renew(&all, &["root"]).await.unwrap();
+    }
+    // The third root is trusted from now on, by which the second is not shown.
+    let newest = world.live().await.files().clone();
+    world.root = newest.get(&root(3)).unwrap().clone();
+    let mut shown = old;
+    shown.put(root(3), world.root.clone());
+    put(&world, &shown).await;
+    let memories = [home.memory()];
+    assert_eq!(home.memory().load(&world.root), Ok(None));
+    let e = standing(&world, &memories).await.unwrap_err();
+    assert!(matches!(e, WorkError::Older(_)), "{e:?}");
+    let e = exported(&world, &memories).await.unwrap_err();
+    assert!(matches!(e, ExportError::Work(WorkError::Older(_))), "{e:?}");
+    put(&world, &newest).await;
+    assert_eq!(standing(&world, &memories).await, Ok(Standing::Newest));
+    world.renew(&home, &[]).await.unwrap();
+    assert_eq!(home.memory().chains().unwrap().len(), 1);
+}
