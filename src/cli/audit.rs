@@ -97,13 +97,13 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
 const LINES: usize = 8;
 
 fn verdict(audited: &Audited, asked: bool) -> Option<CliError> {
-    let affected: Vec<&Introduced> = audited.affected(asked).collect();
+    let affected: BTreeSet<String> = audited.affected(asked).map(|i| i.digest.to_string()).collect();
     let unreadable: Vec<String> = audited
         .places
         .iter()
         .filter_map(|p| p.unreadable.as_ref().map(|why| format!("{}: {why}", p.at)))
         .collect();
-    let named: Vec<String> = affected.iter().take(LINES).map(|i| i.digest.to_string()).collect();
+    let named: Vec<String> = affected.iter().take(LINES).cloned().collect();
     let here = format!("{} affected here: {}", affected.len(), named.join(", "));
     if !unreadable.is_empty() {
         let also = if affected.is_empty() { String::new() } else { format!("; {here}") };
