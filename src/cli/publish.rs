@@ -9,10 +9,12 @@ use super::context::{Context, block_on_and_tidy};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
-use super::signing::{SigningArgs, open_line, pending_json, reason, state_place};
+use super::signing::{
+    SigningArgs, gathering_json, gathering_text, open_line, pending_json, reason, state_place,
+};
 use super::tuf;
 use crate::client::places::Places as _;
-use crate::client::publish::{PublishError, Published, Request, Status, Wanted, publish};
+use crate::client::publish::{Proposed, PublishError, Published, Request, Status, Wanted, publish};
 use crate::oci::{Reference, Selector, Tag};
 use crate::store::copy::{CopyRequest, KeepExisting, copy};
 use crate::tuf::RoleName;
@@ -83,10 +85,17 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             keys: &desk.ring,
             clock: &*clock,
         };
-        publish(request).await.map_err(CliError::from)
+        match publish(request).await {
+            Err(PublishError::Proposed(proposed)) => Ok(Err(*proposed)),
+            other => other.map(Ok).map_err(CliError::from),
+        }
     });
     desk.ring.note_warnings(cx);
-    let published = published??;
+    let published: Result<Published, Proposed> = published??;
+    let published = match published {
+        Ok(published) => published,
+        Err(proposed) => return Ok(Box::new(proposed)),
+    };
     if published.repaired {
         cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
     }
@@ -193,6 +202,7 @@ impl Outcome for Done {
             for tag in &p.submitted {
                 writeln!(out, "          waits at {tag} for bulla renew by who holds the online key")?;
             }
+            gathering_text(p.gathering.as_ref(), out)?;
         } else {
             writeln!(out, "          valid until {}, then a renew is due", p.expires)?;
         }
@@ -225,8 +235,28 @@ impl Outcome for Done {
             "bundles": bundles,
             "conflicts": {"commits": p.commits, "merged": p.merged},
             "submitted": p.submitted,
+            "gathering": gathering_json(p.gathering.as_ref()),
             "pending": pending_json(&p.pending),
             "open": p.open.iter().map(open_line).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Outcome for Proposed {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (more, keys) = &self.lacking;
+        let ids: Vec<&str> = keys.iter().map(|k| k.short()).collect();
+        writeln!(out, "proposed  {}  {}", self.collection, self.at)?;
+        writeln!(out, "          {} needs {more} more of {}", clean(self.role.as_str()), ids.join(", "))?;
+        writeln!(out, "\nNothing is published. Next:")?;
+        writeln!(out, "  1. Who holds a missing key: bulla tuf approve {}", self.at)?;
+        writeln!(out, "  2. Then, with all copies: bulla tuf commit {}", self.at.at(None))
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "status": "proposed", "collection": self.collection, "role": self.role, "at": self.at.to_string(), "id": self.id,
+            "lacking": {"more": self.lacking.0, "keys": self.lacking.1},
         })
     }
 }
@@ -251,6 +281,10 @@ impl From<PublishError> for CliError {
                     .next("push the whole bundle, and publish it then")
             }
             PublishError::TwoBundles(_) => Self::usage("one tag is given to two bundles").reason(e),
+            PublishError::Proposed(ref proposed) => {
+                Self::failed("key.missing", e.to_string()).next(format!("bulla tuf approve {}", proposed.at))
+            }
+            PublishError::Ceremony(e) => e.into(),
             PublishError::Work(e) => e.into(),
             PublishError::Store(e) => e.into(),
         }

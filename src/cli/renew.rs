@@ -12,7 +12,7 @@ use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
-use super::signing::{SigningArgs, open_line, pending_json, reason};
+use super::signing::{SigningArgs, gathering_json, gathering_text, open_line, pending_json, reason};
 use crate::client::commit::Reason;
 use crate::client::renew::{Renewed, Status};
 use crate::keys::KeyRef;
@@ -114,7 +114,7 @@ struct Done {
 impl Done {
     fn new(renewed: Renewed, now: UnixTime) -> Self {
         let error = match renewed.status {
-            Status::Renewed | Status::Current => None,
+            Status::Renewed | Status::Current | Status::Waiting => None,
             Status::Pending => Some(
                 CliError::new(Exit::No, "renew.fork", "two versions of a role stand beside each other")
                     .reason("only a holder of the role's key may merge them; the timestamp was renewed all the same")
@@ -165,6 +165,7 @@ fn word(status: Status) -> &'static str {
     match status {
         Status::Renewed => "renewed",
         Status::Current => "current",
+        Status::Waiting => "waiting",
         Status::Pending => "pending",
         Status::Overdue => "overdue",
         Status::Incomplete => "incomplete",
@@ -182,6 +183,7 @@ impl Outcome for Done {
         for a in &r.admitted {
             writeln!(out, "admitted  {}  {} {}", a.tag, clean(a.role.as_str()), a.version)?;
         }
+        gathering_text(r.gathering.as_ref(), out)?;
         for p in &r.pending {
             writeln!(out, "pending   {}  {}", p.tag, reason(p))?;
         }
@@ -214,6 +216,7 @@ impl Outcome for Done {
             "state": {"reference": r.state.to_string(), "digest": r.digest},
             "signed": signed.collect::<Vec<_>>(),
             "admitted": admitted.collect::<Vec<_>>(),
+            "gathering": gathering_json(r.gathering.as_ref()),
             "pending": pending_json(&r.pending),
             "finished": {"seals": r.finished.seals, "tags": r.finished.tags, "deleted": r.deleted, "absent": r.finished.absent},
             "open": r.finished.open.iter().map(open_line).collect::<Vec<_>>(),

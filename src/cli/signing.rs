@@ -11,7 +11,7 @@ use super::context::Context;
 use super::error::{CliError, Exit, TAG_RULE};
 use super::registry::RegistryArgs;
 use crate::client::anchors::TrustStore;
-use crate::client::commit::{Pending, Reason, Refusal, WorkError};
+use crate::client::commit::{Gathering, Pending, Reason, Refusal, WorkError};
 use crate::client::duties::{Duty, Open};
 use crate::client::memory::Memory;
 use crate::client::places::Places;
@@ -262,6 +262,27 @@ pub(super) fn pending_json(pending: &[Pending]) -> Value {
     pending.iter().map(one).collect()
 }
 
+/// Who must sign the next snapshot and timestamp still, a line a role.
+pub(super) fn gathering_text(
+    gathering: Option<&Gathering>,
+    out: &mut dyn std::io::Write,
+) -> std::io::Result<()> {
+    let Some(gathering) = gathering else { return Ok(()) };
+    for (role, more, keys) in &gathering.lacking {
+        let ids: Vec<&str> = keys.iter().map(|k| k.short()).collect();
+        writeln!(out, "waits     {role}: {more} more of {}: bulla renew where they are", ids.join(", "))?;
+    }
+    Ok(())
+}
+
+/// The same for machines.
+pub(super) fn gathering_json(gathering: Option<&Gathering>) -> Value {
+    let Some(g) = gathering else { return Value::Null };
+    let lacking =
+        g.lacking.iter().map(|(role, more, keys)| json!({"role": role, "more": more, "keys": keys}));
+    json!({"tag": g.tag, "version": g.version, "lacking": lacking.collect::<Vec<_>>()})
+}
+
 /// A duty that was not done, as a line.
 pub(super) fn open_line(open: &Open) -> String {
     let what = match &open.duty {
@@ -337,6 +358,7 @@ impl From<WorkError> for CliError {
                     .next(REPAIR)
             }
             WorkError::Sign(e) => e.into(),
+            WorkError::Partly(e) => e.lacking.into(),
             WorkError::Refused(Refusal::Revocations(_)) => {
                 Self::failed("revocation.unreadable", "whether the bundle is revoked cannot be told").reason(e)
             }

@@ -1,10 +1,15 @@
 //! The committing loop of publish, renew and (later) revoke: `work` of docs/adr/0003, whose names it keeps.
 
+mod candidate;
 mod damaged;
+mod error;
 mod history;
 mod install;
+mod intents;
 mod joined;
 mod look;
+mod outcome;
+mod put;
 pub mod recalled;
 mod restart;
 mod revocations;
@@ -18,26 +23,27 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::known::Known;
 use super::memory::{Memory, MemoryError};
 use super::signing::{KeyRing, SignError, can_sign};
-use super::state::{self, Oversize, StateError};
+use super::state::{self, StateError};
 use super::submission::{Fetched, Submission, SubmissionTag};
 use super::whole::{RoleAt, Whole, walk_on};
 use crate::oci::{Content, Digest, Reference, Tag};
-use crate::sig::KeyId;
 use crate::store::{Failure, Store as _, StoreError};
 use crate::time::{Clock, UnixTime};
-use crate::trust::RevocationList;
-use crate::tuf::lineage::{Change, Loser, View};
+use crate::tuf::lineage::Loser;
 use crate::tuf::proposal::{Base, Group, Installed, install};
 use crate::tuf::{
-    CollectionName, Files, Limits, Metadata, Recall, Remembered, RoleName, Root, RootChain, TufError, Version,
+    CollectionName, Files, Limits, Metadata, Recall, Remembered, RoleName, Root, RootChain, Version,
 };
 
+pub use candidate::Gathering;
 use damaged::{Found, not_newer};
+pub use error::{Partly, WorkError};
+pub use intents::{Concern, Intents, Refusal};
+pub use outcome::{Pending, Reason, Worked};
 use recalled::Beside;
 use round::Round;
 pub(super) use round::{signed_at, timestamp_due};
@@ -88,291 +94,6 @@ pub struct Job<'a> {
     pub repair: bool,
     /// Finished files to put in, as a whole: a proposal that enough have signed.
     pub install: Option<&'a Group>,
-}
-
-/// The changes that a publisher or withdrawer wants.
-pub trait Intents: Send + Sync {
-    /// The role that is changed; its key must be here.
-    fn role(&self) -> RoleName;
-
-    /// How a role is concerned.
-    fn concern(&self, role: &RoleName) -> Concern {
-        if *role == self.role() { Concern::Must } else { Concern::No }
-    }
-
-    /// What is entered into the revocation list, in which `list` stands already.
-    fn revocations(&self, _list: &RevocationList, _by: &KeyId, _at: UnixTime) -> Vec<Value> {
-        Vec::new()
-    }
-
-    /// Whether a list that stands and cannot be read is replaced: whatever it takes back is forgotten.
-    fn replaces_unreadable(&self) -> bool {
-        false
-    }
-
-    /// Look at the roles there are before [`Intents::role`] is asked. Asked once.
-    ///
-    /// # Errors
-    /// No role here can do what is wanted.
-    fn settle(
-        &self,
-        _seats: &BTreeMap<RoleName, RoleAt>,
-        _known: &[&Whole],
-        _keys: &dyn KeyRing,
-    ) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    /// The changes on top of `view`, signed by key `by` at `at`. Asked once. `known` is what is live and what is remembered.
-    ///
-    /// # Errors
-    /// Why it must not be done in this state.
-    fn changes(
-        &self,
-        known: &[&Whole],
-        view: &View,
-        by: &KeyId,
-        at: UnixTime,
-    ) -> Result<Vec<Change>, Refusal>;
-}
-
-/// Whether an intent changes a role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Concern {
-    /// No.
-    No,
-    /// Where its key is here; where it is not, that is said in [`Worked::lacking`].
-    May,
-    /// It does not end well without its key.
-    Must,
-}
-
-/// An intent that the state forbids.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The bundle is revoked.
-    #[error("{0} is revoked in this collection")]
-    Revoked(Digest),
-    /// Whether it is revoked cannot be told.
-    #[error("the revocation list cannot be read: {0}")]
-    Revocations(String),
-    /// The revocation list has no room left.
-    #[error("the revocation list has {0} entries, and takes no more of these")]
-    ListFull(usize),
-    /// The role that was named is not delegated.
-    #[error("{0} is no role of the collection that signs bundles")]
-    NoRole(RoleName),
-    /// No role whose key is here may speak for what is wanted.
-    #[error("{path}: {}", out_of_scope(.roles))]
-    OutOfScope {
-        /// What is wanted.
-        path: String,
-        /// Roles whose key is here, with what they may speak for.
-        roles: Vec<(RoleName, String)>,
-    },
-    /// A role for some tags only lists no digests.
-    #[error("{0} speaks for tags only, and no tag is given")]
-    TagsOnly(RoleName),
-    /// A role before this one lists another digest under the tag, and is the one that readers see.
-    #[error("{path} is listed by {by}, which comes before {role}")]
-    Hidden {
-        /// The path.
-        path: String,
-        /// The role that is read.
-        by: RoleName,
-        /// The role that would not be.
-        role: RoleName,
-    },
-}
-
-fn out_of_scope(roles: &[(RoleName, String)]) -> String {
-    let one = |(role, scope): &(RoleName, String)| format!("{role} may speak for {scope}");
-    match roles {
-        [] => "no key of a role that may speak for it is here".to_owned(),
-        _ => roles.iter().map(one).collect::<Vec<_>>().join("; "),
-    }
-}
-
-/// How it ended.
-#[derive(Debug, Clone)]
-pub struct Worked {
-    /// The live state as it was read first; none when there was none that verified.
-    pub first: Option<Whole>,
-    /// The live state as it was read last.
-    pub last: Whole,
-    /// Its manifest.
-    pub manifest: Content,
-    /// Role files signed, timestamp and snapshot included.
-    pub signed: BTreeMap<RoleName, (Version, UnixTime)>,
-    /// Number of states that were PUT.
-    pub commits: usize,
-    /// Number of forks that were merged.
-    pub merged: usize,
-    /// Submissions that were PUT here.
-    pub submitted: Vec<SubmissionTag>,
-    /// Submissions of others that are in now and were not at first.
-    pub admitted: Vec<(SubmissionTag, RoleName)>,
-    /// Submissions that wait or never will be in.
-    pub pending: Vec<Pending>,
-    /// Every submission that is listed.
-    pub listed: Vec<SubmissionTag>,
-    /// Values that did not stay where two stood for one path.
-    pub losers: Vec<Loser>,
-    /// Whether the live state was older than the memory, or gone, and was put right.
-    pub repaired: bool,
-    /// Changes that were wanted of roles whose keys are not here.
-    pub lacking: Vec<SignError>,
-    /// Whether this installation holds the online key.
-    pub online: bool,
-    /// Whether what the job installs is in; otherwise it is submitted, and waits for the online key.
-    pub installed: bool,
-    /// Submissions of several roles, or of a root, that were in before this run and still are.
-    pub settled: Vec<SubmissionTag>,
-}
-
-/// A submission that is not in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
-    /// Its tag.
-    pub tag: Tag,
-    /// Its role, where it is known.
-    pub role: Option<RoleName>,
-    /// Its version.
-    pub version: Version,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// Why a submission is not in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// A holder of the role's key must merge it.
-    Fork,
-    /// Not related to the live role within 64 versions.
-    Stale,
-    /// So much newer that the live state must be old.
-    Ahead,
-    /// No submission of this collection.
-    Invalid(String),
-    /// There are more submissions than anybody looks at.
-    NotLookedAt,
-    /// Signed by keys that were rotated out: its signer must sign again with the new ones.
-    Rotated,
-    /// With it this role must be signed again, and its new keys are not here.
-    Keys(RoleName),
-    /// With it the online key is another one, which is not here.
-    Online,
-}
-
-/// Why nothing, or not all, was committed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WorkError {
-    /// Nothing is remembered of the collection.
-    #[error("this installation remembers no state of {0}")]
-    NoMemory(CollectionName),
-    /// The memory cannot be read or written.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// No state lies there and none is remembered.
-    #[error("no state of {collection} lies at {place}")]
-    Absent {
-        /// The collection.
-        collection: CollectionName,
-        /// Where it was looked for.
-        place: Reference,
-    },
-    /// What lies there is no state.
-    #[error("the live state: {0}")]
-    State(StateError),
-    /// The live state does not verify.
-    #[error("the live state: {0}")]
-    Live(TufError),
-    /// What is remembered does not verify.
-    #[error("the remembered state: {0}")]
-    Remembered(TufError),
-    /// The live state is below what is remembered, which lacks files or rests on keys that were rotated, and so cannot take its
-    /// place.
-    #[error("{0} is older in the live state than what is remembered here")]
-    Older(RoleName),
-    /// The trusted root fails, or a state made here does not verify: it was not PUT.
-    #[error(transparent)]
-    Tuf(#[from] TufError),
-    /// Live and remembered file of a role have nothing in common: which of them is right cannot be told here.
-    #[error(
-        "{role}: the live version {live} and the remembered version {remembered} have no ancestor in common"
-    )]
-    Unrelated {
-        /// The role.
-        role: RoleName,
-        /// The live version.
-        live: Version,
-        /// The remembered version.
-        remembered: Version,
-    },
-    /// The live state is damaged, and newer than the memory: going on from the memory would undo what was committed since.
-    #[error(
-        "{role} has version {live} in the damaged live state and {remembered} in memory; what lies between would be lost"
-    )]
-    Damaged {
-        /// The role whose file can still be read.
-        role: RoleName,
-        /// Its version in the live state.
-        live: Version,
-        /// The remembered version.
-        remembered: Version,
-    },
-    /// A target file of the collection lies nowhere.
-    #[error("the file {path} of {role} is neither in the live state nor remembered")]
-    TargetFile {
-        /// The role that lists it.
-        role: RoleName,
-        /// Its path.
-        path: String,
-    },
-    /// A role could not be signed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
-    /// The state forbids it.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The place failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The state's tag names an older state and cannot be moved.
-    #[error("the tag {tag} at {place} cannot be moved: {failure}")]
-    TagImmutable {
-        /// The place.
-        place: String,
-        /// The tag.
-        tag: Tag,
-        /// The registry's words.
-        failure: Failure,
-    },
-    /// What was signed is larger than readers take: it was not PUT.
-    #[error("the next state of the collection has {0}")]
-    Oversize(#[from] Oversize),
-    /// What is to be installed stands on files that are no longer published. Nothing was overwritten.
-    #[error("{role}: version {proposed} does not follow from the published version {published}")]
-    StaleBase {
-        /// The role.
-        role: RoleName,
-        /// The version that was to be installed.
-        proposed: Version,
-        /// The published version.
-        published: Version,
-    },
-    /// Another root of the same version is submitted, and goes first.
-    #[error("another root of version {0} is submitted and goes first")]
-    AnotherRoot(Version),
-    /// The state that is to be gone back to does not verify under the newest root.
-    #[error("the state that is named as good: {0}")]
-    Good(TufError),
-    /// What was served since cannot be gone back behind: clients that saw it would refuse.
-    #[error("the keys of timestamp or snapshot stay the same")]
-    FloorsStand,
-    /// The state kept moving.
-    #[error("the state kept moving for {0} rounds")]
-    Contended(usize),
 }
 
 /// What is kept between the rounds.
@@ -609,18 +330,14 @@ impl Committer<'_> {
         Ok(())
     }
 
+    /// Whether keys of snapshot or timestamp are here, alone or with others elsewhere.
+    fn may_commit(&self, root: &Root) -> bool {
+        self.is_online(root) || self.is_part(root)
+    }
+
     /// Whether the keys of snapshot and timestamp are here.
     fn is_online(&self, root: &Root) -> bool {
         can_sign(self.keys, root.timestamp_keys()) && can_sign(self.keys, root.snapshot_keys())
-    }
-}
-
-impl From<StateError> for WorkError {
-    fn from(e: StateError) -> Self {
-        match e {
-            StateError::Store(e) => Self::Store(e),
-            StateError::Invalid { .. } => Self::State(e),
-        }
     }
 }
 

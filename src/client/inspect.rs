@@ -185,6 +185,7 @@ fn kind_of(manifest: &Manifest) -> Option<state::Kind> {
         media_type::BULLA_STATE => Some(state::Kind::State),
         media_type::BULLA_SEAL => Some(state::Kind::Seal),
         media_type::BULLA_SUBMISSION => Some(state::Kind::Submission),
+        media_type::BULLA_CANDIDATE => Some(state::Kind::Candidate),
         _ => None,
     }
 }
@@ -256,6 +257,7 @@ impl Artifact {
             state::Kind::State => "state",
             state::Kind::Seal => "seal",
             state::Kind::Submission => "submission",
+            state::Kind::Candidate => "candidate",
         }
     }
 }

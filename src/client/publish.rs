@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::commit::{Committer, Intents, Job, Pending, Refusal, WorkError, Worked};
+use super::ceremony::{self, CeremonyError, travel};
+use super::commit::{Committer, Gathering, Intents, Job, Partly, Pending, Refusal, WorkError, Worked};
 use super::duties::{Duty, Entries, Finished, Moves, Open, Tagging, entries, hang_seals};
 use super::known::Known;
 use super::memory::Memory;
@@ -23,6 +24,7 @@ use crate::store::{Manage, Store, StoreError};
 use crate::time::{Clock, UnixTime};
 use crate::trust::is_revoked;
 use crate::tuf::lineage::{Change, View};
+use crate::tuf::proposal::{self, Needed, Proposal};
 use crate::tuf::{About, Bundle, Claim, CollectionName, EntryName, Paths, RoleName, Version};
 
 /// The annotation on the entries of a CNAB index (CNAB-Reg).
@@ -88,6 +90,8 @@ pub struct Published {
     pub merged: usize,
     /// Submissions PUT here: where an admission is awaited, these are the tags.
     pub submitted: Vec<Tag>,
+    /// A next snapshot and timestamp that wait for more signatures.
+    pub gathering: Option<Gathering>,
     /// Submissions that are not in.
     pub pending: Vec<Pending>,
     /// What is still to be done, and why it was not.
@@ -156,6 +160,12 @@ pub enum PublishError {
     /// One tag for two bundles.
     #[error("the tag {0} is given to two bundles")]
     TwoBundles(Tag),
+    /// More keys must sign: what is signed so far lies there as a proposal.
+    #[error("{} must be signed by {} more of its keys", .0.role, .0.lacking.0)]
+    Proposed(Box<Proposed>),
+    /// The proposal could not be made.
+    #[error(transparent)]
+    Ceremony(#[from] CeremonyError),
     /// The commit failed.
     #[error(transparent)]
     Work(#[from] WorkError),
@@ -231,8 +241,14 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
         signs: OnceLock::new(),
     };
     let none = BTreeSet::new();
-    let worked =
-        committer.work(&Job { intents: Some(&intents), forced: &none, repair: false, install: None }).await?;
+    let job = Job { intents: Some(&intents), forced: &none, repair: false, install: None };
+    let worked = match committer.work(&job).await {
+        Err(WorkError::Partly(partly)) => {
+            let proposed = propose(&request, &committer, &partly).await?;
+            return Err(PublishError::Proposed(Box::new(proposed)));
+        }
+        other => other?,
+    };
     let entries = entries(&worked.last, &request.collection).map_err(WorkError::from)?;
     let signs = intents.signs();
     let own = role::listed(&worked.last, &request.collection, &signs.role).map_err(WorkError::from)?;
@@ -346,7 +362,59 @@ impl Releases<'_> {
     }
 }
 
+/// What is signed so far of a publication that more keys must sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The role.
+    pub role: RoleName,
+    /// Where the proposal lies.
+    pub at: Reference,
+    /// Its id.
+    pub id: String,
+    /// How many more must sign, and any of which keys.
+    pub lacking: (usize, Vec<KeyId>),
+}
+
+/// Leave the next file of a role beside the state, for the holders of its other keys.
+async fn propose(
+    request: &Request<'_>,
+    committer: &Committer<'_>,
+    partly: &Partly,
+) -> Result<Proposed, PublishError> {
+    let whole = committer.published().await?;
+    let base = whole.base(&request.collection);
+    let names: Vec<String> = request
+        .bundles
+        .iter()
+        .flat_map(|b| [b.selector.to_string()].into_iter().chain(b.tags.iter().map(Tag::to_string)))
+        .collect();
+    let mut description = format!("publish {}", names.join(" "));
+    description.truncate(1_024);
+    let about = proposal::About { description, by: String::new(), at: request.clock.now() };
+    let drafts = BTreeMap::from([(partly.role.clone(), partly.draft.clone())]);
+    let made = Proposal::of(&base, drafts, BTreeMap::new(), about).map_err(CeremonyError::from);
+    let mut proposal = made?.carrying(whole.files().clone());
+    ceremony::sign(&mut proposal, &base, request.keys, None).await?;
+    let needed = proposal.signers(&base).map_err(WorkError::from)?;
+    let missing = needed.iter().flat_map(|n| n.count.missing.clone()).collect();
+    let lacking = (needed.iter().map(Needed::lacking).max().unwrap_or(0), missing);
+    let tag = travel::push(request.state, &proposal).await?;
+    Ok(Proposed {
+        collection: request.collection.clone(),
+        role: partly.role.clone(),
+        at: request.state.place().at(Some(Selector::Tag(tag))),
+        id: proposal.id(),
+        lacking,
+    })
+}
+
 impl Intents for Releases<'_> {
+    fn partly(&self) -> bool {
+        true
+    }
+
     fn role(&self) -> RoleName {
         self.signs().role
     }
@@ -555,6 +623,7 @@ fn published(
         commits: worked.commits,
         merged: worked.merged,
         submitted: worked.submitted.iter().filter_map(|t| t.tag(&request.collection)).collect(),
+        gathering: worked.gathering,
         pending: worked.pending,
         open: finished.open,
         repaired: worked.repaired,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::commit::{Committer, Job, Pending, Reason, WorkError, timestamp_due};
+use super::commit::{Committer, Gathering, Job, Pending, Reason, WorkError, timestamp_due};
 use super::duties::{Finished, Moves, Tagging, Tidy, reseal};
 use super::known::Known;
 use super::life::{Life, lives};
@@ -56,6 +56,8 @@ pub struct Renewed {
     pub signed: BTreeMap<RoleName, (Version, UnixTime)>,
     /// Submissions that are in now and were not before.
     pub admitted: Vec<Admitted>,
+    /// A next snapshot and timestamp that wait for more signatures.
+    pub gathering: Option<Gathering>,
     /// Submissions that are not in.
     pub pending: Vec<Pending>,
     /// Seals, tags, deletions; and what of that is still to be done.
@@ -107,6 +109,8 @@ pub enum Status {
     Renewed,
     /// Nothing was due, nothing submitted: nothing was written.
     Current,
+    /// Signed here; snapshot or timestamp wait for keys elsewhere.
+    Waiting,
     /// A fork waits for a holder of the role's key.
     Pending,
     /// A role is past half its life, or expired, and its key is not here.
@@ -133,7 +137,11 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
     let worked =
         committer.work(&Job { intents: None, forced: &request.roles, repair: true, install: None }).await?;
     let now = request.clock.now();
-    if !worked.online && worked.signed.is_empty() && timestamp_due(&worked.last) <= now {
+    if !worked.online
+        && worked.gathering.is_none()
+        && worked.signed.is_empty()
+        && timestamp_due(&worked.last) <= now
+    {
         let root = worked.last.trusted().root().role();
         require(request.keys, &RoleName::timestamp(), root.timestamp_keys())?;
         require(request.keys, &RoleName::snapshot(), root.snapshot_keys())?;
@@ -171,7 +179,8 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
     let due = due(&worked.last, request.keys);
     let forks = worked.pending.iter().any(|p| p.reason == Reason::Fork);
     let overdue = due.iter().any(|d| {
-        let offline = matches!(d.role.as_str(), "root" | "targets");
+        let waits = worked.gathering.is_some() && matches!(d.role.as_str(), "timestamp" | "snapshot");
+        let offline = waits || matches!(d.role.as_str(), "root" | "targets");
         d.expires <= now || (d.from <= now && !d.key_here && !offline)
     });
     let did = worked.commits > 0
@@ -186,6 +195,8 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         Status::Pending
     } else if overdue {
         Status::Overdue
+    } else if worked.gathering.is_some() {
+        Status::Waiting
     } else if did {
         Status::Renewed
     } else {
@@ -198,6 +209,7 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         digest: worked.manifest.digest().clone(),
         signed: worked.signed,
         admitted,
+        gathering: worked.gathering,
         pending: worked.pending,
         deleted: finished.deleted.iter().filter_map(tag).collect(),
         finished,

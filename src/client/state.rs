@@ -35,6 +35,8 @@ pub enum Kind {
     Seal,
     /// Signed next versions of roles, waiting to be admitted.
     Submission,
+    /// A next snapshot and timestamp, waiting for more signatures.
+    Candidate,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             Self::State => media_type::BULLA_STATE,
             Self::Seal => media_type::BULLA_SEAL,
             Self::Submission => media_type::BULLA_SUBMISSION,
+            Self::Candidate => media_type::BULLA_CANDIDATE,
         }
     }
 }

@@ -17,6 +17,8 @@ pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 pub const BULLA_STATE: &str = "application/vnd.bulla.state.v1";
 /// A seal: a referrer that carries the state for one bundle (docs/formats.md).
 pub const BULLA_SEAL: &str = "application/vnd.bulla.seal.v1";
+/// A next snapshot and timestamp, waiting for more signatures (docs/formats.md).
+pub const BULLA_CANDIDATE: &str = "application/vnd.bulla.candidate.v1";
 /// A signed next version of a role, waiting to be admitted (docs/formats.md).
 pub const BULLA_SUBMISSION: &str = "application/vnd.bulla.submission.v1";
 /// An earlier version of a role file, as a layer of the state (docs/formats.md).

@@ -137,6 +137,11 @@ impl CollectionName {
         format!("{}.s.", self.state_tag())
     }
 
+    /// What the tags of candidates for the next snapshot and timestamp start with: `bulla.<h>.c.`.
+    pub fn candidate_prefix(&self) -> String {
+        format!("{}.c.", self.state_tag())
+    }
+
     /// What the tags of this collection's proposals start with: `bulla.<h>.p.`.
     pub fn proposal_prefix(&self) -> String {
         format!("{}.p.", self.state_tag())

@@ -230,3 +230,53 @@ fn a_first_root_that_was_tampered_with_leads_nowhere() {
     assert_eq!(code(&f.json("alice", &f.commit_line("alice", &first))), (1, "proposal.invalid"));
     assert!(!f.is_published() && !Path::new(&f.path("alice.root.json")).exists());
 }
+
+/// What a person types on the page, and who; `@/` is the folder that stands for the stick.
+const CEREMONY: &[(&str, &str)] = &[
+    (
+        "alice",
+        "init example.com/team/app --at oci:@/origin --root-key alice --root-key @/bob.pub --root-key @/carol.pub --root-threshold 2 --root-file @/1.root.json --output @/first.json",
+    ),
+    ("alice", "tuf commit @/first.json --at oci:@/origin --root-file @/1.root.json"),
+    ("bob", "tuf approve @/first.json --yes"),
+    ("alice", "tuf commit @/first.json --at oci:@/origin --root-file @/1.root.json"),
+    ("bob", "trust fingerprint @/1.root.json"),
+    ("bob", "trust add example.com/team/app --root @/1.root.json"),
+];
+
+/// The page shows this very ceremony; written anew with `BULLA_BLESS=1`. Keys are random, so hex digits are not compared.
+#[test]
+fn the_page_shows_what_a_first_root_looks_like() {
+    let f = Founders::new();
+    for who in ["bob", "carol"] {
+        std::fs::copy(f.public(who), f.path(&format!("{who}.pub"))).unwrap();
+    }
+    let folder = f.path("");
+    let mut transcript = String::new();
+    for (who, line) in CEREMONY {
+        let ran = f.run(who, &line.replace("@/", &folder));
+        let said = format!("{}{}", ran.out, ran.err);
+        transcript += &format!("{who}$ bulla {}\n{}", line.replace("@/", ""), said.replace(&folder, ""));
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/root-ceremony.md");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let section = text.find("\n## The first root\n").expect("the page has the section");
+    let start = section + text[section..].find("```\n").unwrap() + 4;
+    let end = start + text[start..].find("```\n").unwrap();
+    if std::env::var_os("BULLA_BLESS").is_some() {
+        std::fs::write(&page, format!("{}{transcript}{}", &text[..start], &text[end..])).unwrap();
+    } else {
+        assert_eq!(without_hex(&text[start..end]), without_hex(&transcript), "BULLA_BLESS=1 writes the page");
+    }
+}
+
+/// The text without the digits of keys, signatures and hashes.
+fn without_hex(text: &str) -> String {
+    let hex = |word: &str| word.len() >= 8 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    text.split_inclusive(|c: char| !c.is_ascii_alphanumeric())
+        .map(|piece| {
+            let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            if hex(word) { piece.replacen(word, "#", 1) } else { piece.to_owned() }
+        })
+        .collect()
+}

@@ -15,6 +15,7 @@ mod delegates;
 mod errors;
 mod founding;
 mod freshness;
+mod gathering;
 mod help;
 mod keys;
 mod kms;

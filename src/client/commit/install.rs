@@ -66,7 +66,7 @@ impl Committer<'_> {
         {
             match self.stand(&tag, &group, ledger, round)? {
                 Stand::In => drop(ledger.settled.insert(tag)),
-                Stand::Follows(with) if self.is_online(with.chain.last().role()) => *round = *with,
+                Stand::Follows(with) if self.may_commit(with.chain.last().role()) => *round = *with,
                 Stand::Follows(_) => drop(ledger.refused.insert(tag, Reason::Online)),
                 Stand::Not(refused) => drop(ledger.refused.insert(tag, refused.reason)),
             }
@@ -97,7 +97,7 @@ impl Committer<'_> {
         match stand {
             Stand::In => drop(ledger.settled.insert(tag.clone())),
             Stand::Follows(with) => {
-                if self.is_online(with.chain.last().role()) {
+                if self.may_commit(with.chain.last().role()) {
                     *round = *with;
                 } else {
                     ledger.refused.insert(tag.clone(), Reason::Online);

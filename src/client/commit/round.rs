@@ -3,26 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::joined::{Joined, newest};
 use super::revocations::Lists;
 use super::{
-    Committer, Concern, Job, Ledger, PUT_TIMEOUT, Pending, READ_TO_PUT, TIMESTAMP_AGE, WorkError, Worked,
-    half_life, timed_out,
+    Committer, Concern, Job, Ledger, Partly, Pending, READ_TO_PUT, TIMESTAMP_AGE, WorkError, Worked,
+    half_life,
 };
 use crate::client::signing::{SignError, first_key, require, sign};
 use crate::client::state::{self, Kind, Packed};
 use crate::client::submission::{Fetched, Submission, SubmissionTag};
-use crate::client::whole::{RoleAt, Whole, walk};
+use crate::client::whole::{RoleAt, Whole};
 use crate::oci::Content;
-use crate::store::{Failure, Store};
 use crate::time::UnixTime;
 use crate::tuf::lineage::{self, Change, Folded, RoleFile, Verdict, View, WINDOW};
 use crate::tuf::proposal::Seat;
 use crate::tuf::{
-    Draft, Extra, Fault, FileName, FilePin, Files, Floor, Heading, Limits, Metadata, RoleKeys, RoleName,
-    RootChain, Targets, TufError, Version,
+    Fault, FileName, FilePin, Files, Floor, Metadata, RoleKeys, RoleName, RootChain, Targets, TufError,
+    Version,
 };
 
 /// What a round starts from.
@@ -92,7 +89,7 @@ impl Round {
 /// What the roles came to.
 #[derive(Default)]
 pub(super) struct Chosen {
-    files: BTreeMap<RoleName, Arc<Metadata<Targets>>>,
+    pub(super) files: BTreeMap<RoleName, Arc<Metadata<Targets>>>,
     pub(super) signed: Vec<Submission>,
     again: Vec<Submission>,
     verdicts: BTreeMap<String, (RoleName, Verdict)>,
@@ -150,16 +147,17 @@ impl Committer<'_> {
             // Somebody took a file away: the roles verify, and still nobody can use the state.
             (Some(live), _) => !live.has_own_targets(self.collection)?,
         };
-        if !online {
-            if !chosen.signed.is_empty() {
-                return Ok(None);
-            }
+        let part = self.is_part(round.chain.last().role());
+        if !online && !chosen.signed.is_empty() {
+            return Ok(None);
+        }
+        if !online && !part {
             if let Some(live) = round.live.as_ref().filter(|_| !below) {
                 self.remember(&round.chain, live)?;
             }
             return self.finish(job, ledger, round, &chosen, online).map(Some);
         }
-        ledger.repaired |= below;
+        ledger.repaired |= below && online;
         let live = round.live.clone().filter(|live| {
             let rooted = round.chain.last().version() == round.settled_root;
             let same = |(role, file): (&RoleName, &Arc<Metadata<Targets>>)| {
@@ -169,10 +167,20 @@ impl Committer<'_> {
         });
         if let Some(live) = live.filter(|live| !below && !self.is_due(job, ledger, live)) {
             self.remember(&round.chain, &live)?;
-            return self.finish(job, ledger, round, &chosen, online).map(Some);
+            let committed = online || ledger.commits > 0;
+            return self.finish(job, ledger, round, &chosen, committed).map(Some);
         }
-        self.commit(job, ledger, &round, &chosen, below).await?;
-        Ok(None)
+        match self.commit(job, ledger, &round, &chosen, below).await? {
+            None => Ok(None),
+            Some(gathering) => {
+                if let Some(live) = round.live.as_ref().filter(|_| !below) {
+                    self.remember(&round.chain, live)?;
+                }
+                let mut worked = self.finish(job, ledger, round, &chosen, false)?;
+                worked.gathering = Some(gathering);
+                Ok(Some(worked))
+            }
+        }
     }
 
     /// Fold every role; sign what no file carries, what is wanted, and what is due.
@@ -205,7 +213,13 @@ impl Committer<'_> {
             chosen.again.extend(outlived.filter(pending).cloned());
             let files = [live].into_iter().chain(remembered).chain(submissions.iter().map(|s| &s.file));
             let newest = newest(&folded, files.clone()).unwrap_or(live).clone();
-            let mut changes = self.wanted(job, ledger, round, role, at, &folded.view)?;
+            let (mut changes, lacking) = self.wanted(job, ledger, round, role, at, &folded.view)?;
+            if let Some(lacking) = lacking.filter(|_| !changes.is_empty()) {
+                let (now, name) = (self.clock.now(), self.collection.to_string());
+                let (highest, end) = (files.map(|f| f.version()).max(), now.plus(life_of(at, &newest)));
+                let draft = lineage::next(&folded.view, highest, &changes, &name, now, end);
+                return Err(WorkError::Partly(Box::new(Partly { role: role.clone(), draft, lacking })));
+            }
             let mut came = came_with(&submissions);
             if *role == RoleName::revocations() {
                 let lists = Lists::of(self.collection, round, &folded, &submissions);
@@ -236,7 +250,8 @@ impl Committer<'_> {
         Ok(chosen)
     }
 
-    /// The changes that the job wants of this role and that are not there yet; asked once.
+    /// The changes that the job wants of this role and that are not there yet; asked once. And who is missing to sign them, where
+    /// they are drafted for others.
     fn wanted(
         &self,
         job: &Job<'_>,
@@ -245,17 +260,18 @@ impl Committer<'_> {
         role: &RoleName,
         at: &RoleAt,
         view: &View,
-    ) -> Result<Vec<Change>, WorkError> {
+    ) -> Result<(Vec<Change>, Option<SignError>), WorkError> {
         let Some(intents) = job.intents.filter(|i| !ledger.asked && i.concern(role) != Concern::No) else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         };
-        let lacking = require(self.keys, role, &at.keys).err();
-        let lacking = match (lacking, intents.concern(role)) {
+        let here = first_key(self.keys, &at.keys);
+        let (lacking, partly) = match (require(self.keys, role, &at.keys).err(), intents.concern(role)) {
+            (Some(e), Concern::Must) if intents.partly() && here.is_some() => (None, Some(e)),
             (Some(e), Concern::Must) => return Err(e.into()),
-            (lacking, _) => lacking,
+            (lacking, _) => (lacking, None),
         };
         let any = || at.keys.keys.keys().next().cloned();
-        let Some(by) = first_key(self.keys, &at.keys).or_else(any) else { return Ok(Vec::new()) };
+        let Some(by) = here.or_else(any) else { return Ok((Vec::new(), None)) };
         let known: Vec<&Whole> = round.live.iter().chain(&round.memory).collect();
         let mut changes = intents.changes(&known, view, &by, self.clock.now())?;
         changes.retain(|c| lineage::is_needed(view, c));
@@ -263,7 +279,7 @@ impl Committer<'_> {
             ledger.lacking.extend((!changes.is_empty()).then_some(lacking));
             changes.clear();
         }
-        Ok(changes)
+        Ok((changes, partly))
     }
 
     /// A file of the live state or the memory that is pending, and whose submission is not listed: it is submitted again.
@@ -288,7 +304,7 @@ impl Committer<'_> {
         Ok(submission.filter(|s| !round.listed.contains(&s.tag)))
     }
 
-    fn is_late(&self, round: &Round) -> bool {
+    pub(super) fn is_late(&self, round: &Round) -> bool {
         self.clock.now().secs() - round.read_at.secs() > READ_TO_PUT
     }
 
@@ -306,171 +322,6 @@ impl Committer<'_> {
         forced.iter().any(|role| job.forced.contains(role))
             || timestamp_due(live) <= self.clock.now()
             || snapshot_due(live) <= self.clock.now()
-    }
-
-    /// Sign snapshot and timestamp, verify the whole from the root, look once more, remember, PUT.
-    async fn commit(
-        &self,
-        job: &Job<'_>,
-        ledger: &mut Ledger,
-        round: &Round,
-        chosen: &Chosen,
-        below: bool,
-    ) -> Result<(), WorkError> {
-        let now = self.clock.now();
-        let mut files = Files::new();
-        for root in round.chain.roots() {
-            files.put(FileName::versioned(RoleName::root(), root.version()), root.bytes().clone());
-        }
-        self.renew_root(job, ledger, round, &mut files, now).await?;
-        let known = round.known();
-        let (mut pins, listed) = round.listed_files();
-        files.add_missing(&listed);
-        for (role, file) in &chosen.files {
-            rises(role, file, &pins)?;
-            pins.insert(role.clone(), FilePin::of(file.version(), file.bytes()));
-            files.retain(|name| name.role() != role);
-            files.put(Whole::file_name(role, file), file.bytes().clone());
-        }
-        let root = round.chain.last().role();
-        let versions =
-            known.iter().flat_map(|w| [w.trusted().timestamp().version(), w.trusted().snapshot().version()]);
-        // Where the online keys are new, clients forget the versions of the old ones (specification 5.3.11): whoever stole
-        // those may have driven them up to where none can follow.
-        let rotated = known.iter().any(|w| {
-            let old = w.trusted().root().role();
-            old.timestamp_keys() != root.timestamp_keys() || old.snapshot_keys() != root.snapshot_keys()
-        });
-        let soon = u64::try_from(now.plus(TIMESTAMP_AGE).secs()).unwrap_or(u64::MAX);
-        let version = lineage::next_online_version(versions.filter(|v| !rotated || v.get() <= soon), now);
-        let kept = round.live.as_ref().filter(|live| {
-            let due = snapshot_due(live) <= now || job.forced.contains(&RoleName::snapshot());
-            let again = below || (due && ledger.commits == 0);
-            let signed = live.trusted().snapshot().count(root.snapshot_keys()).is_met();
-            !again && signed && *live.trusted().snapshot().role().pins() == pins
-        });
-        let snapshot = match kept {
-            Some(live) => live.trusted().snapshot().bytes().clone(),
-            None => self.snapshot(round, &pins, version, now).await?,
-        };
-        let snapshot_version = kept.map_or(version, |live| live.trusted().snapshot().version());
-        let pin = FilePin::of(snapshot_version, &snapshot);
-        files.put(FileName::versioned(RoleName::snapshot(), snapshot_version), snapshot);
-        let timestamp = self.timestamp(round, &pin, version, now).await?;
-        files.put(FileName::timestamp(), timestamp);
-
-        let limits = Limits::default();
-        let chain = walk(self.anchor, self.collection, &[&files], &limits)?;
-        let whole = Whole::judge(&chain, &files, self.collection, now, &limits)?;
-        let seen: Vec<&Submission> = round.seen.iter().chain(&chosen.signed).collect();
-        let whole = self.with_target_files(whole, &known, &seen)?;
-        let mut history = self.history(round, chosen, &chain, &whole).await?;
-        let packed = self.packed(&whole, &mut history)?;
-        self.place.push_blobs(&packed).await?;
-        let moved = state::resolve_state(self.place, self.collection).await?;
-        let digest = |m: &Option<Content>| m.as_ref().map(|m| m.digest().clone());
-        if digest(&moved) != digest(&round.manifest) || self.is_late(round) {
-            return Ok(());
-        }
-        // Before the PUT: a crash must not lose the floor.
-        self.remember(&chain, &whole)?;
-        let tag = self.collection.state_tag();
-        let put = self.put_state(&whole, &packed, history, &tag);
-        let put = tokio::time::timeout(PUT_TIMEOUT, put).await;
-        match put.map_err(|_| timed_out(&self.place.place(), &tag))? {
-            // Everything else was taken, and this tag was set once.
-            Err(e)
-                if moved.is_some() && matches!(e.failure, Failure::Refused { .. } | Failure::Denied(_)) =>
-            {
-                return Err(WorkError::TagImmutable { place: e.place, tag, failure: e.failure });
-            }
-            put => put?,
-        }
-        let trusted = whole.trusted();
-        ledger.signed.insert(RoleName::timestamp(), (version, trusted.timestamp().expires()));
-        if kept.is_none() {
-            ledger.signed.insert(RoleName::snapshot(), (version, trusted.snapshot().expires()));
-        }
-        ledger.commits += 1;
-        ledger.replaced = Some(digest(&round.manifest));
-        Ok(())
-    }
-
-    async fn snapshot(
-        &self,
-        round: &Round,
-        pins: &BTreeMap<RoleName, FilePin>,
-        version: Version,
-        now: UnixTime,
-    ) -> Result<Bytes, WorkError> {
-        let root = round.chain.last().role();
-        let heading = self.heading(version, now, lifetime(round.base.trusted().snapshot()));
-        let draft = Draft::snapshot(&heading, pins);
-        Ok(sign(self.keys, &RoleName::snapshot(), root.snapshot_keys(), &draft).await?)
-    }
-
-    async fn timestamp(
-        &self,
-        round: &Round,
-        snapshot: &FilePin,
-        version: Version,
-        now: UnixTime,
-    ) -> Result<Bytes, WorkError> {
-        let root = round.chain.last().role();
-        let heading = self.heading(version, now, lifetime(round.base.trusted().timestamp()));
-        let draft = Draft::timestamp(&heading, snapshot);
-        Ok(sign(self.keys, &RoleName::timestamp(), root.timestamp_keys(), &draft).await?)
-    }
-
-    /// The next root with the same keys, only when it was asked for.
-    async fn renew_root(
-        &self,
-        job: &Job<'_>,
-        ledger: &mut Ledger,
-        round: &Round,
-        files: &mut Files,
-        now: UnixTime,
-    ) -> Result<(), WorkError> {
-        let (role, last) = (RoleName::root(), round.chain.last());
-        if !job.forced.contains(&role) || ledger.commits > 0 {
-            return Ok(());
-        }
-        let bytes = match &ledger.root {
-            Some(bytes) => bytes.clone(),
-            None => {
-                let mut heading = self.heading(last.version().next(), now, lifetime(last));
-                if let Some(old) = last.extra() {
-                    heading.extra = Extra { at: now, ..old.clone() };
-                }
-                let draft = Draft::next_of(last, &heading);
-                sign(self.keys, &role, last.role().root_keys(), &draft).await?
-            }
-        };
-        ledger.signed.insert(role.clone(), (last.version().next(), now.plus(lifetime(last))));
-        ledger.root = Some(bytes.clone());
-        files.put(FileName::versioned(role, last.version().next()), bytes);
-        Ok(())
-    }
-
-    fn heading(&self, version: Version, now: UnixTime, life: i64) -> Heading {
-        let extra = Extra::new(self.collection.to_string(), now);
-        Heading { version, expires: now.plus(life), extra }
-    }
-
-    /// The state with the target files of the whole collection that it lists: revocations, layouts, public keys.
-    fn with_target_files(
-        &self,
-        mut whole: Whole,
-        known: &[&Whole],
-        seen: &[&Submission],
-    ) -> Result<Whole, WorkError> {
-        for (role, path, target) in whole.own_targets(self.collection)? {
-            let sources = known.iter().map(|w| w.files()).chain(seen.iter().map(|s| &s.files));
-            let bytes = sources.filter_map(|f| f.target(&path)).find(|b| target.check(b).is_ok()).cloned();
-            let bytes = bytes.ok_or_else(|| WorkError::TargetFile { role, path: path.clone() })?;
-            whole = whole.with_target(path, bytes);
-        }
-        Ok(whole)
     }
 
     fn finish(
@@ -532,6 +383,7 @@ impl Committer<'_> {
             lacking: std::mem::take(&mut ledger.lacking),
             repaired: ledger.repaired && ledger.commits > 0,
             online,
+            gathering: None,
             installed,
             settled,
         })
@@ -574,7 +426,7 @@ pub(crate) fn timestamp_due(whole: &Whole) -> UnixTime {
     signed_at(file).plus(TIMESTAMP_AGE).min(half_life(signed_at(file), file.expires()))
 }
 
-fn snapshot_due(whole: &Whole) -> UnixTime {
+pub(super) fn snapshot_due(whole: &Whole) -> UnixTime {
     let file = whole.trusted().snapshot();
     half_life(signed_at(file), file.expires())
 }

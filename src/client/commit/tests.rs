@@ -1,5 +1,6 @@
 //! What a registry may serve to those who sign.
 
+mod candidates;
 mod installs;
 mod remembered;
 mod rivals;
@@ -18,10 +19,11 @@ use crate::client::publish::PublishError;
 use crate::client::renew::Status;
 use crate::client::state::{Kind, pack};
 use crate::oci::{Descriptor, Repository, Selector};
+use crate::sig::KeyId;
 use crate::store::memory::MemoryStore;
 use crate::store::{BlobReader, BlobSource, Manage, Store};
 use crate::trust::Verdict;
-use crate::tuf::lineage::{RoleFile, next};
+use crate::tuf::lineage::{Change, RoleFile, View, next};
 use crate::tuf::proposal::Seat;
 use crate::tuf::{Draft, Extra, FileName, FilePin, Heading, Signers};
 

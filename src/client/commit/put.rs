@@ -1,0 +1,202 @@
+//! The next state: snapshot and timestamp signed, the whole verified from the root, and PUT.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::candidate::{Gathered, Gathering, Wanted};
+use super::round::{Chosen, Round, lifetime, rises, snapshot_due};
+use super::{Committer, Job, Ledger, PUT_TIMEOUT, TIMESTAMP_AGE, WorkError, timed_out};
+use crate::client::signing::sign;
+use crate::client::state;
+use crate::client::submission::Submission;
+use crate::client::whole::{Whole, walk};
+use crate::oci::Content;
+use crate::store::{Failure, Store as _};
+use crate::time::UnixTime;
+use crate::tuf::{
+    Draft, Extra, FileName, FilePin, Files, Heading, Limits, Metadata, RoleName, Version, lineage,
+};
+
+impl Committer<'_> {
+    /// Sign snapshot and timestamp, verify the whole from the root, look once more, remember, PUT.
+    pub(super) async fn commit(
+        &self,
+        job: &Job<'_>,
+        ledger: &mut Ledger,
+        round: &Round,
+        chosen: &Chosen,
+        below: bool,
+    ) -> Result<Option<Gathering>, WorkError> {
+        let now = self.clock.now();
+        let mut files = Files::new();
+        for root in round.chain.roots() {
+            files.put(FileName::versioned(RoleName::root(), root.version()), root.bytes().clone());
+        }
+        self.renew_root(job, ledger, round, &mut files, now).await?;
+        let known = round.known();
+        let (mut pins, listed) = round.listed_files();
+        files.add_missing(&listed);
+        for (role, file) in &chosen.files {
+            rises(role, file, &pins)?;
+            pins.insert(role.clone(), FilePin::of(file.version(), file.bytes()));
+            files.retain(|name| name.role() != role);
+            files.put(Whole::file_name(role, file), file.bytes().clone());
+        }
+        let root = round.chain.last().role();
+        let versions =
+            known.iter().flat_map(|w| [w.trusted().timestamp().version(), w.trusted().snapshot().version()]);
+        // Where the online keys are new, clients forget the versions of the old ones (specification 5.3.11): whoever stole
+        // those may have driven them up to where none can follow.
+        let rotated = known.iter().any(|w| {
+            let old = w.trusted().root().role();
+            old.timestamp_keys() != root.timestamp_keys() || old.snapshot_keys() != root.snapshot_keys()
+        });
+        let soon = u64::try_from(now.plus(TIMESTAMP_AGE).secs()).unwrap_or(u64::MAX);
+        let version = lineage::next_online_version(versions.filter(|v| !rotated || v.get() <= soon), now);
+        let kept = round.live.as_ref().filter(|live| {
+            let due = snapshot_due(live) <= now || job.forced.contains(&RoleName::snapshot());
+            let again = below || (due && ledger.commits == 0);
+            let signed = live.trusted().snapshot().count(root.snapshot_keys()).is_met();
+            !again && signed && *live.trusted().snapshot().role().pins() == pins
+        });
+        let kept = kept.map(|live| live.trusted().snapshot());
+        let (snapshot, timestamp, version) = if self.is_online(root) {
+            let snapshot = match kept {
+                Some(_) => None,
+                None => Some(self.snapshot(round, &pins, version, now).await?),
+            };
+            let pin = match (&snapshot, kept) {
+                (None, Some(live)) => FilePin::of(live.version(), live.bytes()),
+                (snapshot, _) => FilePin::of(version, snapshot.as_deref().unwrap_or_default()),
+            };
+            (snapshot, self.timestamp(round, &pin, version, now).await?, version)
+        } else {
+            let kept = kept.map(|live| FilePin::of(live.version(), live.bytes()));
+            match self.gather(round, &Wanted { pins: &pins, kept, version, now }).await? {
+                Gathered::Complete { snapshot, timestamp, version } => (snapshot, timestamp, version),
+                Gathered::Waiting(gathering) => return Ok(Some(gathering)),
+            }
+        };
+        let snapshot_version = kept.map_or(version, Metadata::version);
+        let snapshot = snapshot.or_else(|| kept.map(|live| live.bytes().clone())).unwrap_or_default();
+        files.put(FileName::versioned(RoleName::snapshot(), snapshot_version), snapshot);
+        files.put(FileName::timestamp(), timestamp);
+
+        let limits = Limits::default();
+        let chain = walk(self.anchor, self.collection, &[&files], &limits)?;
+        let whole = Whole::judge(&chain, &files, self.collection, now, &limits)?;
+        let seen: Vec<&Submission> = round.seen.iter().chain(&chosen.signed).collect();
+        let whole = self.with_target_files(whole, &known, &seen)?;
+        let mut history = self.history(round, chosen, &chain, &whole).await?;
+        let packed = self.packed(&whole, &mut history)?;
+        self.place.push_blobs(&packed).await?;
+        let moved = state::resolve_state(self.place, self.collection).await?;
+        let digest = |m: &Option<Content>| m.as_ref().map(|m| m.digest().clone());
+        if digest(&moved) != digest(&round.manifest) || self.is_late(round) {
+            return Ok(None);
+        }
+        // Before the PUT: a crash must not lose the floor.
+        self.remember(&chain, &whole)?;
+        let tag = self.collection.state_tag();
+        let put = self.put_state(&whole, &packed, history, &tag);
+        let put = tokio::time::timeout(PUT_TIMEOUT, put).await;
+        match put.map_err(|_| timed_out(&self.place.place(), &tag))? {
+            // Everything else was taken, and this tag was set once.
+            Err(e)
+                if moved.is_some() && matches!(e.failure, Failure::Refused { .. } | Failure::Denied(_)) =>
+            {
+                return Err(WorkError::TagImmutable { place: e.place, tag, failure: e.failure });
+            }
+            put => put?,
+        }
+        let trusted = whole.trusted();
+        ledger.signed.insert(RoleName::timestamp(), (version, trusted.timestamp().expires()));
+        if kept.is_none() {
+            ledger.signed.insert(RoleName::snapshot(), (version, trusted.snapshot().expires()));
+        }
+        ledger.commits += 1;
+        ledger.replaced = Some(digest(&round.manifest));
+        if !self.is_online(root) {
+            self.drop_candidates(version).await;
+        }
+        Ok(None)
+    }
+
+    async fn snapshot(
+        &self,
+        round: &Round,
+        pins: &BTreeMap<RoleName, FilePin>,
+        version: Version,
+        now: UnixTime,
+    ) -> Result<Bytes, WorkError> {
+        let root = round.chain.last().role();
+        let heading = self.heading(version, now, lifetime(round.base.trusted().snapshot()));
+        let draft = Draft::snapshot(&heading, pins);
+        Ok(sign(self.keys, &RoleName::snapshot(), root.snapshot_keys(), &draft).await?)
+    }
+
+    async fn timestamp(
+        &self,
+        round: &Round,
+        snapshot: &FilePin,
+        version: Version,
+        now: UnixTime,
+    ) -> Result<Bytes, WorkError> {
+        let root = round.chain.last().role();
+        let heading = self.heading(version, now, lifetime(round.base.trusted().timestamp()));
+        let draft = Draft::timestamp(&heading, snapshot);
+        Ok(sign(self.keys, &RoleName::timestamp(), root.timestamp_keys(), &draft).await?)
+    }
+
+    /// The next root with the same keys, only when it was asked for.
+    async fn renew_root(
+        &self,
+        job: &Job<'_>,
+        ledger: &mut Ledger,
+        round: &Round,
+        files: &mut Files,
+        now: UnixTime,
+    ) -> Result<(), WorkError> {
+        let (role, last) = (RoleName::root(), round.chain.last());
+        if !job.forced.contains(&role) || ledger.commits > 0 {
+            return Ok(());
+        }
+        let bytes = match &ledger.root {
+            Some(bytes) => bytes.clone(),
+            None => {
+                let mut heading = self.heading(last.version().next(), now, lifetime(last));
+                if let Some(old) = last.extra() {
+                    heading.extra = Extra { at: now, ..old.clone() };
+                }
+                let draft = Draft::next_of(last, &heading);
+                sign(self.keys, &role, last.role().root_keys(), &draft).await?
+            }
+        };
+        ledger.signed.insert(role.clone(), (last.version().next(), now.plus(lifetime(last))));
+        ledger.root = Some(bytes.clone());
+        files.put(FileName::versioned(role, last.version().next()), bytes);
+        Ok(())
+    }
+
+    fn heading(&self, version: Version, now: UnixTime, life: i64) -> Heading {
+        let extra = Extra::new(self.collection.to_string(), now);
+        Heading { version, expires: now.plus(life), extra }
+    }
+
+    /// The state with the target files of the whole collection that it lists: revocations, layouts, public keys.
+    fn with_target_files(
+        &self,
+        mut whole: Whole,
+        known: &[&Whole],
+        seen: &[&Submission],
+    ) -> Result<Whole, WorkError> {
+        for (role, path, target) in whole.own_targets(self.collection)? {
+            let sources = known.iter().map(|w| w.files()).chain(seen.iter().map(|s| &s.files));
+            let bytes = sources.filter_map(|f| f.target(&path)).find(|b| target.check(b).is_ok()).cloned();
+            let bytes = bytes.ok_or_else(|| WorkError::TargetFile { role, path: path.clone() })?;
+            whole = whole.with_target(path, bytes);
+        }
+        Ok(whole)
+    }
+}
