@@ -113,6 +113,11 @@ pub(super) fn ring<'k>(
         let signer: Arc<dyn Signer> = opened.signer.into();
         open.insert(signer.public_key().clone(), signer);
     }
+    for listed in cx.keys().list()? {
+        if let Err(e) = listed.entry {
+            cx.note("key.unreadable", format!("{} cannot be read, and counts as not here: {e}", listed.name));
+        }
+    }
     Ok(Ring { folder: cx.keys(), passwords, open: Mutex::new(open), warnings: Mutex::default() })
 }
 

@@ -59,6 +59,9 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     let mut memories = vec![Memory::in_dir(cx.memory(), &anchor.collection)];
     memories.extend(args.lock.iter().map(|file| Memory::in_file(file, &anchor.collection)));
     let keys = Here::of(&cx.keys())?;
+    for (name, why) in &keys.unreadable {
+        cx.note("key.unreadable", format!("{name} cannot be read, so whose key it is is not known: {why}"));
+    }
     let places = args.registry.places(cx, &[&args.place])?;
     let clock = cx.clock();
     let status = block_on_and_tidy(places.hosts(), async {
@@ -79,20 +82,33 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
 }
 
 /// The keys whose private half is here, by name; none is opened.
-struct Here(HashMap<PublicKey, String>);
+struct Here {
+    keys: HashMap<PublicKey, String>,
+    /// What could be any key, and why it cannot be told.
+    unreadable: Vec<(String, String)>,
+}
 
 impl Here {
     fn of(folder: &KeyFolder) -> Result<Self, CliError> {
-        let entries = folder.list()?.into_iter().filter_map(|l| l.entry.ok());
-        let here = entries.filter(|e| e.private).filter_map(|e| Some((e.public?, e.name)));
-        Ok(Self(here.collect()))
+        let (mut keys, mut unreadable) = (HashMap::new(), Vec::new());
+        for listed in folder.list()? {
+            match listed.entry {
+                Ok(entry) if entry.private => match entry.public {
+                    Some(public) => drop(keys.insert(public, entry.name)),
+                    None => unreadable.push((entry.name, "there is no public key beside it".to_owned())),
+                },
+                Ok(_) => {}
+                Err(e) => unreadable.push((listed.name.to_string(), e.to_string())),
+            }
+        }
+        Ok(Self { keys, unreadable })
     }
 }
 
 #[async_trait]
 impl KeyRing for Here {
     fn holds(&self, key: &PublicKey) -> bool {
-        self.0.contains_key(key)
+        self.keys.contains_key(key)
     }
 
     async fn signer(&self, key: &PublicKey) -> Result<Arc<dyn Signer>, KeyError> {
@@ -115,7 +131,7 @@ impl Seen {
     }
 
     fn name(&self, key: &KeyStatus) -> Option<&str> {
-        key.key.as_ref().and_then(|k| self.keys.0.get(k)).map(String::as_str)
+        key.key.as_ref().and_then(|k| self.keys.keys.get(k)).map(String::as_str)
     }
 
     /// Who can renew a role, for people.
@@ -125,7 +141,8 @@ impl Seen {
             .iter()
             .map(|k| match self.name(k) {
                 Some(name) if k.here => format!("{name} (here)"),
-                _ => k.id.short().to_owned(),
+                _ if self.keys.unreadable.is_empty() => k.id.short().to_owned(),
+                _ => format!("{} (unknown)", k.id.short()),
             })
             .collect();
         let of = if role.keys.len() > 1 { format!("{} of ", role.threshold) } else { String::new() };
@@ -253,13 +270,15 @@ impl Outcome for Seen {
 
     fn json(&self) -> Value {
         let s = &self.status;
-        let key =
-            |k: &KeyStatus| json!({"keyId": k.id, "here": k.here, "name": self.name(k).filter(|_| k.here)});
+        // A key that cannot be read could be any of those that were not found.
+        let known = self.keys.unreadable.is_empty();
+        let or_unknown = |yes: bool| (yes || known).then_some(yes);
+        let key = |k: &KeyStatus| json!({"keyId": k.id, "here": or_unknown(k.here), "name": self.name(k).filter(|_| k.here)});
         let role = |r: &RoleStatus| {
             json!({
                 "role": r.role, "version": r.version, "expires": r.expires, "renewFrom": r.renew_from,
                 "condition": condition(r), "byHand": r.is_by_hand(), "threshold": r.threshold,
-                "canRenew": r.can_renew(), "keys": r.keys.iter().map(key).collect::<Vec<_>>(),
+                "canRenew": or_unknown(r.can_renew()), "keys": r.keys.iter().map(key).collect::<Vec<_>>(),
             })
         };
         let waiting = |w: &Waiting| {

@@ -50,6 +50,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         memory: &memory,
         now: cx.now(),
         clock_override: cx.clock_is_moved(),
+        looked: &Default::default(),
     };
     let mut verified = Verified { reports: Vec::new(), error: None };
     block_on(async {

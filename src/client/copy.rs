@@ -6,6 +6,7 @@ mod guard;
 mod later;
 mod listed;
 mod nowhere;
+mod organisations;
 mod plan;
 mod reached;
 mod unconfirmed;
@@ -28,7 +29,7 @@ use self::reached::Watch;
 use super::places::Places;
 use super::stores::spot;
 use super::tree::state_tags;
-use super::verify::{Verifier, VerifyError};
+use super::verify::{Looked, Verifier, VerifyError};
 use crate::oci::{Content, Digest, Reference, Selector, Tag};
 use crate::store::copy::{
     CopyError, CopyReport, CopyRequest, Filter, Observer, Session, Side, TagAction, TagOutcome,
@@ -89,6 +90,10 @@ struct Learnt {
     states: HashSet<(String, String, bool)>,
     /// Tags that went along with a bundle, by destination.
     along: HashSet<(String, Tag)>,
+    /// The organisations' states that were looked at to verify sources.
+    looked: Looked,
+    /// Organisations whose states were sent on their way, by the destination of a member's bundle.
+    organisations: HashSet<(String, CollectionName)>,
 }
 
 /// What the copies of a run did, and what is to be done at its end.
@@ -171,6 +176,8 @@ pub struct Copied {
     pub confirmation: Confirmation,
     /// The source does not list its tags, or not all: other states than those asked for by name may lie there.
     pub unlisted: Option<StoreError>,
+    /// Organisations that say here who speaks for the bundle, and whose state was found nowhere.
+    pub no_organisation: Vec<CollectionName>,
 }
 
 /// Why a bundle was not copied.
@@ -237,6 +244,7 @@ impl<'a> Copier<'a> {
         let ends = (key(&job.source), key(&job.destination), listed.unlisted.is_none());
         let went = self.learnt.states.contains(&ends);
         let states = if went { Vec::new() } else { self.states(&*source, &listed).await? };
+        let states_there = states.clone();
         let pair = (ends.0.clone(), ends.1.clone());
         let waiting = self.done.waiting.get(&pair);
         let hold = matches!(job.destination, Reference::Archive(_));
@@ -270,6 +278,7 @@ impl<'a> Copier<'a> {
         }
         let report = copied?;
         let bundle = (job.from(), job.to());
+        let no_organisation = self.organisations(job, &destination, &states_there).await;
         if !report.later.is_empty() {
             let place = || Waiting::between(&bundle, &source, &destination, unlisted);
             let waiting = self.done.waiting.entry(pair).or_insert_with(place);
@@ -283,21 +292,28 @@ impl<'a> Copier<'a> {
         self.learnt.along.extend(along.filter(|(_, tag)| is_derived(tag)));
         self.learnt.states.insert(ends);
         let (unlisted, confirmation) = (listed.unlisted.filter(|_| !went), Confirmation::default());
-        Ok(Outcome::Copied(Box::new(Copied { report, verified, confirmation, unlisted })))
+        Ok(Outcome::Copied(Box::new(Copied { report, verified, confirmation, unlisted, no_organisation })))
     }
 
     /// What the states that the run brought say of the tags at their destinations, each with the source and destination
     /// of the copy that brought it. For when all is copied: later bundles of a run are what the state of the first speaks
     /// of. Nothing is asked when no state came.
     pub async fn confirm(&mut self) -> Vec<(Reference, Reference, Confirmation)> {
-        let mut out = Vec::new();
+        let mut out: Vec<(Reference, Reference, Confirmation)> = Vec::new();
         for mut brought in std::mem::take(&mut self.done.states) {
             let nothing = Arrived::default();
             let arrived = self.done.arrived.get(&key(&brought.to.at(None))).unwrap_or(&nothing);
             let moved = std::mem::take(&mut brought.moved);
             let guard = self.guard(&*brought.source, &*brought.destination, &NOTHING);
             let confirmation = confirm(&guard, moved, &brought.new, arrived).await;
-            out.push((brought.from, brought.to, confirmation));
+            // An organisation's state follows the same bundle as the collection's own.
+            let same = |(from, to, _): &&mut (Reference, Reference, Confirmation)| {
+                (&*from, &*to) == (&brought.from, &brought.to)
+            };
+            match out.iter_mut().find(same) {
+                Some((.., known)) => known.add(confirmation),
+                None => out.push((brought.from, brought.to, confirmation)),
+            }
         }
         out
     }
@@ -370,6 +386,7 @@ impl<'a> Copier<'a> {
             memory: self.settings.memory,
             now: self.settings.now,
             clock_override: self.settings.clock_override,
+            looked: &self.learnt.looked,
         };
         // On a registry a bundle has its name already.
         let named = self.settings.named.filter(|_| !matches!(reference, Reference::Registry(_)));

@@ -264,6 +264,7 @@ impl World {
             memory: fresh.path(),
             now: self.clock.now(),
             clock_override: false,
+            looked: &Default::default(),
         };
         verifier.verify(&reference.parse().unwrap(), None).await.unwrap()
     }

@@ -1,7 +1,8 @@
 //! `verify`: the driver of [`crate::trust::Verification`]. It fetches, saves, and decides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -17,7 +18,7 @@ use crate::trust::{
     Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, SealsAnswer, Source, StateAnswer,
     Statement, Step, Subject, TrustFile, Verification, Want, sources,
 };
-use crate::tuf::{Files, Limits};
+use crate::tuf::{CollectionName, Files, Limits};
 
 /// Most files that are fetched for all seals of a bundle together, past those embedded in their manifests.
 const MAX_SEAL_REQUESTS: usize = 1024;
@@ -36,6 +37,27 @@ pub struct Verifier<'a> {
     pub now: UnixTime,
     /// Whether that time was set by hand.
     pub clock_override: bool,
+    /// The organisations' states that were looked at: one look serves a whole run.
+    pub looked: &'a Looked,
+}
+
+/// States of organisations at places that anchors name, as they were found in this run.
+#[derive(Debug, Default)]
+pub struct Looked(Mutex<HashMap<(String, CollectionName), StateAnswer>>);
+
+impl Looked {
+    fn at(&self, place: &Reference, collection: &CollectionName) -> Option<StateAnswer> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(place.to_string(), collection.clone())).cloned()
+    }
+
+    /// What could not be looked at is looked at again.
+    fn keep(&self, place: &Reference, collection: &CollectionName, answer: &StateAnswer) {
+        if matches!(answer, StateAnswer::Found(_) | StateAnswer::Absent) {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert((place.to_string(), collection.clone()), answer.clone());
+        }
+    }
 }
 
 /// Why there is no report.
@@ -106,11 +128,19 @@ impl Verifier<'_> {
             Step::Done(report) => return Ok(*report),
             _ => self.places.open(reference).await?,
         };
+        let mut seen = BTreeSet::new();
         loop {
             match verification.step() {
                 Step::Need(wants) => {
-                    let fetch = |want| self.fetch(want, reference, &selector, &*store, &verification);
-                    let answers = try_join_all(wants.into_iter().map(fetch)).await?;
+                    // What is asked for a second time is to be looked at again.
+                    let again: Vec<bool> = wants
+                        .iter()
+                        .map(|want| matches!(want, Want::State { source } if !seen.insert(*source)))
+                        .collect();
+                    let wants = wants.into_iter().zip(again);
+                    let fetch =
+                        |(want, again)| self.fetch(want, again, reference, &selector, &*store, &verification);
+                    let answers = try_join_all(wants.map(fetch)).await?;
                     verification.feed(answers);
                 }
                 Step::Save { source, remembered } => {
@@ -155,6 +185,7 @@ impl Verifier<'_> {
     async fn fetch(
         &self,
         want: Want,
+        again: bool,
         reference: &Reference,
         selector: &Selector,
         store: &dyn Store,
@@ -164,6 +195,9 @@ impl Verifier<'_> {
         Ok(match want {
             Want::Bundle => Answer::Bundle(bundle(store, selector).await),
             Want::State { source } => Answer::State(match of(source) {
+                Some(source) if source.own_place_last => {
+                    self.organisation(reference, store, source, again).await
+                }
                 Some(source) => self.state(reference, store, source).await,
                 None => StateAnswer::Absent,
             }),
@@ -200,6 +234,35 @@ impl Verifier<'_> {
             }
         }
         junk.unwrap_or(StateAnswer::Absent)
+    }
+
+    /// An organisation's state: at the places that its anchor names, and where they have none, at the bundle's own. Those who push
+    /// bundles are others than those who write the organisation's state, and must not choose which one is seen.
+    async fn organisation(
+        &self,
+        reference: &Reference,
+        store: &dyn Store,
+        source: &Source,
+        again: bool,
+    ) -> StateAnswer {
+        let mut junk = None;
+        for place in source.state_at.iter().filter(|p| may_ask(reference, p)) {
+            let known = self.looked.at(place, &source.collection).filter(|_| !again);
+            let answer = match known {
+                Some(known) => known,
+                None => self.place_state(place, source).await,
+            };
+            self.looked.keep(place, &source.collection, &answer);
+            match answer {
+                StateAnswer::Absent => {}
+                StateAnswer::Invalid(_) => junk = junk.or(Some(answer)),
+                StateAnswer::Found(_) | StateAnswer::Unreadable(_) => return answer,
+            }
+        }
+        match store_state(store, source).await {
+            StateAnswer::Absent => junk.unwrap_or(StateAnswer::Absent),
+            answer => answer,
+        }
     }
 
     async fn place_state(&self, place: &Reference, source: &Source) -> StateAnswer {

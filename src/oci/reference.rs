@@ -140,6 +140,41 @@ impl Repository {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// One text for every way to spell this repository that leads to one place without asking anybody: default ports (either of
+    /// them), numbers and IPv6 addresses as hosts. For comparing only.
+    pub fn spelt_alike(&self) -> String {
+        let (name, port) = match self.host.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => (name, port),
+            _ => (self.host.as_str(), ""),
+        };
+        let v6 = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).and_then(|n| n.parse().ok());
+        let name = match v6.map(|v6: std::net::Ipv6Addr| v6.to_canonical()) {
+            Some(address) => address.to_string(),
+            None => numeric(name).map_or_else(|| name.to_owned(), |v4| v4.to_string()),
+        };
+        match port.trim_start_matches('0') {
+            "" | "443" | "80" => format!("{name}/{}", self.name),
+            port => format!("{name}:{port}/{}", self.name),
+        }
+    }
+}
+
+/// A host that clients read as an IPv4 address though it is written in another way (WHATWG URL, "IPv4 parser"): `0x7f.1`.
+fn numeric(host: &str) -> Option<std::net::Ipv4Addr> {
+    let part = |text: &str| match text.strip_prefix("0x") {
+        Some("") => Some(0),
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None if text.len() > 1 && text.starts_with('0') => u64::from_str_radix(text, 8).ok(),
+        None => text.parse().ok(),
+    };
+    let parts: Vec<u64> = host.split('.').map(part).collect::<Option<_>>()?;
+    let (last, first) = parts.split_last()?;
+    if first.len() > 3 || first.iter().any(|n| *n > 255) || *last >= 256_u64.pow(4 - first.len() as u32) {
+        return None;
+    }
+    let high = first.iter().zip([24, 16, 8]).map(|(n, shift)| n << shift).sum::<u64>();
+    u32::try_from(high + last).ok().map(std::net::Ipv4Addr::from)
 }
 
 impl FromStr for Repository {

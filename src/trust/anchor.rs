@@ -130,6 +130,23 @@ pub enum TrustError {
         /// And which.
         second: usize,
     },
+    /// One role of one collection both at places that were named and wherever it is found.
+    #[error(
+        "anchor {id}: source {without} asks {collection} {role} wherever its state is found, and source {with} at one place: \
+         that is no second voice; name a place for each of them, or for none"
+    )]
+    MixedPlaces {
+        /// The anchor.
+        id: String,
+        /// The one with `at`.
+        with: usize,
+        /// The one without.
+        without: usize,
+        /// The collection.
+        collection: CollectionName,
+        /// The role.
+        role: RoleName,
+    },
     /// A source of another collection without that one's root.
     #[error("anchor {id}: source {source_number} is of the collection {collection}, and its root is missing")]
     SourceRoot {
@@ -309,6 +326,7 @@ impl Anchor {
             let mut own = SourceSpec::default().of(self);
             let named = prefix.parse::<Reference>().ok().filter(|r| r.selector().is_none());
             own.state_at.splice(..0, named);
+            own.own_place_last = true;
             return vec![own];
         }
         match self.sources.is_empty() {
@@ -365,15 +383,34 @@ impl Anchor {
             // Further places are no difference: all of them serve the same signers.
             let same = |other: &Source| {
                 let key = |s: &Source| {
-                    (s.collection.clone(), s.root.clone(), s.role.clone(), s.keys.clone(), s.at.clone())
+                    let at = s.at.as_ref().map(place_of);
+                    (s.collection.clone(), s.root.clone(), s.role.clone(), s.keys.clone(), at)
                 };
                 key(other) == key(source)
             };
             if let Some(first) = all[..i].iter().position(same) {
                 return Err(TrustError::SameSource { id: id(), first: first + 1, second: source_number });
             }
+            let mixed = |other: &Source| {
+                let one = |s: &Source| (s.collection.clone(), s.role.clone());
+                one(other) == one(source) && other.at.is_some() != source.at.is_some()
+            };
+            if let Some(other) = all[..i].iter().position(mixed).map(|other| other + 1) {
+                let (with, without) =
+                    if source.at.is_some() { (source_number, other) } else { (other, source_number) };
+                let (collection, role) = (source.collection.clone(), source.role.clone());
+                return Err(TrustError::MixedPlaces { id: id(), with, without, collection, role });
+            }
         }
         Ok(())
+    }
+}
+
+/// A place in one spelling, for telling whether two are one.
+pub(super) fn place_of(at: &Reference) -> String {
+    match at {
+        Reference::Registry(r) => r.repository.spelt_alike(),
+        Reference::Layout(_) | Reference::Archive(_) => at.at(None).to_string(),
     }
 }
 

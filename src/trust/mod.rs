@@ -15,10 +15,11 @@ mod revocation;
 mod scope;
 mod source;
 mod verify;
+mod widened;
 
 pub use anchor::{Anchor, AnchorId, MAX_TRUST_BYTES, PinnedRoot, TrustError, TrustFile};
 pub use code::{Code, Says};
-pub use organisation::Member;
+pub use organisation::{MAX_MEMBER_PLACES, Member};
 pub use pack::{MAX_PACK_BYTES, MAX_PACKS, PACK_SUFFIX, PackError, RootPack};
 pub use policy::{Duration, DurationError, Statement};
 pub use report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
@@ -31,6 +32,7 @@ pub use source::{MAX_SOURCES, OwnKeys, OwnKeysError, Source, SourceSpec};
 pub use verify::{
     Answer, BundleAnswer, MAX_SEALS, Question, SealsAnswer, StateAnswer, Step, Verification, Want, sources,
 };
+pub use widened::Widened;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,9 @@ use crate::oci::{Reference, Repository};
 use crate::time::UnixTime;
 use crate::tuf::{CollectionName, Fault, Limits, RoleName, RootWalk, Target, Targets};
 
+/// Most places of a member's state: what an organisation says makes its users ask them.
+pub const MAX_MEMBER_PLACES: usize = 8;
+
 /// One member, as the organisation lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -74,10 +77,27 @@ impl Member {
         if Self::path(organisation, &about.member) != path {
             return Err(Fault::Format(format!("the entry {path} is for {}", about.member)));
         }
-        Ok(Self { name: about.member, scope: about.scope, state_at: about.state_at, at: about.at })
+        let member = Self { name: about.member, scope: about.scope, state_at: about.state_at, at: about.at };
+        if let Some(why) = member.bad_places() {
+            return Err(Fault::Format(format!("{path}: {why}")));
+        }
+        Ok(member)
     }
 
-    /// The scopes that lie outside the organisation's names: it may not give what it has not.
+    /// Why its places are none to be asked on somebody else's word: only so many repositories, and nothing on the asker's disk.
+    pub fn bad_places(&self) -> Option<String> {
+        let foreign = |place: &&Reference| place.is_local() || place.selector().is_some();
+        match self.state_at.iter().find(foreign) {
+            Some(place) => Some(format!("{place} is no repository")),
+            None if self.state_at.len() > MAX_MEMBER_PLACES => {
+                Some(format!("{} places, at most {MAX_MEMBER_PLACES}", self.state_at.len()))
+            }
+            None => None,
+        }
+    }
+
+    /// The scopes that it may not be given: those outside the organisation's names, which has not got them to give; and those of
+    /// more than one name, for a collection's entries do not tell its repositories apart.
     pub fn oversteps(&self, organisation: &CollectionName) -> Vec<&Scope> {
         self.scope.iter().filter(|scope| !is_below(scope, organisation)).collect()
     }
@@ -87,14 +107,14 @@ fn prefix(organisation: &CollectionName) -> String {
     format!("{organisation}/members/")
 }
 
-/// Whether a scope holds only repositories below the organisation's name.
+/// Whether a scope is one repository below the organisation's name.
 fn is_below(scope: &Scope, organisation: &CollectionName) -> bool {
     let own = organisation.to_string();
-    let below = |name: &str| name.strip_prefix(&own).is_some_and(|rest| rest.starts_with('/'));
     match scope {
-        Scope::Prefix(prefix) => *prefix == own || below(prefix),
-        Scope::Repository(repository) => below(&repository.to_string()),
-        Scope::Any | Scope::Registry(_) | Scope::Tag(..) => false,
+        Scope::Repository(repository) => {
+            repository.to_string().strip_prefix(&own).is_some_and(|rest| rest.starts_with('/'))
+        }
+        Scope::Any | Scope::Registry(_) | Scope::Prefix(_) | Scope::Tag(..) => false,
     }
 }
 
@@ -135,6 +155,10 @@ pub(super) fn member_for(
         }
     }
     let Some(best) = found.iter().map(|f| f.0).max() else {
+        if checks.iter().any(Check::is_fail) {
+            // What is not understood could be the one.
+            return (checks, None);
+        }
         let detail = format!("{organisation} lists no collection for {name}");
         checks.push(Check::fail(Code::OrganisationNone, detail));
         return (checks, None);
@@ -167,6 +191,7 @@ pub(super) fn member_for(
                 keys: None,
                 at: None,
                 state_at: member.state_at.clone(),
+                own_place_last: false,
             };
             (checks, Some(source))
         }
@@ -181,7 +206,7 @@ fn overstepping(member: &Member, organisation: &CollectionName) -> Option<Check>
     let scopes: Vec<String> = member.oversteps(organisation).iter().map(ToString::to_string).collect();
     let detail = || {
         let scopes = scopes.join(", ");
-        format!("{organisation} lets {} speak for {scopes}, which is not below {organisation}", member.name)
+        format!("{organisation} lets {} speak for {scopes}: no single name below {organisation}", member.name)
     };
     (!scopes.is_empty()).then(|| Check::fail(Code::OrganisationOverstep, detail()))
 }
@@ -212,12 +237,12 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_below_the_organisation_is_its_to_give() {
+    fn only_single_names_below_the_organisation_are_its_to_give() {
         let organisation: CollectionName = "ex.com/org".parse().unwrap();
         for (scope, below) in [
             ("ex.com/org/app", true),
-            ("ex.com/org/*", true),
-            ("ex.com/org/team/*", true),
+            ("ex.com/org/*", false),
+            ("ex.com/org/team/*", false),
             ("ex.com/org", false),
             ("ex.com/organisation/app", false),
             ("ex.com/*", false),

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::anchor::place_of;
 use super::code::{Code, Says};
 use crate::oci::{Digest, Tag};
 use crate::time::UnixTime;
@@ -197,8 +198,9 @@ impl AnchorReport {
 
     /// What makes two voices one: the role that vouches, of the collection, as seen at this place. Which roots were pinned makes no
     /// difference, for a place can hold newer ones back from one of them.
-    pub(super) fn voice(&self) -> (&CollectionName, Option<&RoleName>, Option<&str>) {
-        (&self.collection, self.by.as_ref(), self.at.as_deref())
+    pub(super) fn voice(&self) -> (&CollectionName, Option<&RoleName>, Option<String>) {
+        let spelt = |at: &String| at.parse().map_or_else(|_| at.clone(), |at| place_of(&at));
+        (&self.collection, self.by.as_ref(), self.at.as_ref().map(spelt))
     }
 
     /// A source in a few words: collection, role, place.

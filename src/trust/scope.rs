@@ -60,6 +60,19 @@ impl Scope {
         }
     }
 
+    /// Whether all that `other`, a repository or a prefix, covers lies below this prefix.
+    pub(super) fn holds(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Prefix(_), Self::Repository(repository)) => {
+                self.covers(&Subject { repository: repository.clone(), tag: None })
+            }
+            (Self::Prefix(prefix), Self::Prefix(name)) => {
+                name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            }
+            _ => false,
+        }
+    }
+
     /// Order of narrowness: of several scopes that cover a subject, the greatest is the most specific.
     pub fn specificity(&self) -> (u8, usize) {
         match self {

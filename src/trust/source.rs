@@ -29,6 +29,8 @@ pub struct Source {
     pub at: Option<Reference>,
     /// Further places of the state, besides the bundle's own.
     pub state_at: Vec<Reference>,
+    /// Whether the bundle's own place comes last: who may push a bundle must not say which organisation's state is seen.
+    pub own_place_last: bool,
 }
 
 /// A source as an anchor states it: what is left out is the anchor's.
@@ -105,6 +107,7 @@ impl SourceSpec {
             keys: self.keys.clone(),
             at: self.at.clone(),
             state_at: places.cloned().collect(),
+            own_place_last: false,
         }
     }
 }

@@ -117,3 +117,36 @@ fn a_loop_is_refused_before_it_begins() {
     let still = still.run(&format!("renew {} --loop --format json", desk.at()));
     assert_eq!((still.exit, code(&still).as_str()), (2, "usage"));
 }
+
+/// A file that cannot be read is not a key that is not here.
+#[test]
+fn a_key_that_cannot_be_read_is_not_called_absent() {
+    let desk = Desk::new();
+    let file = desk.path("home/keys/app-online.pem");
+    std::fs::write(&file, "not a key").unwrap();
+    let json = desk.status("2026-05-01T13:00:00Z", "--format json").json();
+    let timestamp =
+        json["result"]["roles"].as_array().unwrap().iter().find(|r| r["role"] == "timestamp").unwrap();
+    assert_eq!(
+        (&timestamp["canRenew"], &timestamp["keys"][0]["here"]),
+        (&Value::Null, &Value::Null),
+        "{json:#}"
+    );
+    let notes = json["notes"].as_array().unwrap();
+    assert!(
+        notes
+            .iter()
+            .any(|n| n["code"] == "key.unreadable" && n["message"].as_str().unwrap().contains("app-online"))
+    );
+    let text = desk.status("2026-05-01T13:00:00Z", "").ok();
+    assert!(text.contains("(unknown)") && text.contains("app-root (here)"), "{text}");
+    // Who signs is told as well, before it is called missing.
+    let renew =
+        desk.bulla().now("2026-05-03T12:00:00Z").run(&format!("renew {} --format json", desk.at())).json();
+    assert!(renew["notes"].as_array().unwrap().iter().any(|n| n["code"] == "key.unreadable"), "{renew:#}");
+    std::fs::remove_file(&file).unwrap();
+    let gone = desk.status("2026-05-01T13:00:00Z", "--format json").json();
+    let timestamp =
+        gone["result"]["roles"].as_array().unwrap().iter().find(|r| r["role"] == "timestamp").unwrap();
+    assert_eq!(timestamp["canRenew"], false, "{gone:#}");
+}

@@ -96,19 +96,21 @@ fn members_come_are_kept_up_to_date_and_go() {
     // By its fingerprint, fetched from where its state lies.
     let said = desk.json("berta", &format!("trust fingerprint {root_b}"));
     let fingerprint = said["result"]["fingerprint"].as_str().unwrap().to_owned();
-    let wide = format!("{b} --root {fingerprint} --scope {b} --scope {ORG}/team/* --state-at {}", desk.org());
+    let wide = format!("{b} --root {fingerprint} --scope {b} --scope {ORG}/team/b");
     assert_eq!(desk.add(&wide)["result"]["status"], "committed");
     let wrong = desk.add(&format!("{a} --root {fingerprint}"));
     assert_eq!(code(&wrong), (1, "trust.fingerprint"), "{wrong:#}");
+    let local = desk.add(&format!("{a} --root {root_a} --state-at {}", desk.org()));
+    assert_eq!(code(&local), (2, "usage"), "{local:#}");
     let foreign = desk.add(&format!("{a} --root {root_b}"));
     assert_eq!(code(&foreign), (1, "trust.collection"), "{foreign:#}");
 
     // Nobody gives what he has not, and nobody gets what another one has.
-    for scope in ["*", "example.com", "example.com/*", ORG, "other.example/x"] {
+    for scope in ["*", "example.com", "example.com/*", "example.com/org/*", ORG, "other.example/x"] {
         let wide = desk.add(&format!("{a} --root {root_a} --scope {scope}"));
         assert_eq!(code(&wide), (1, "member.overstep"), "{scope}: {wide:#}");
     }
-    let taken = desk.add(&format!("{a} --root {root_a} --scope {ORG}/team/*"));
+    let taken = desk.add(&format!("{a} --root {root_a} --scope {ORG}/team/b"));
     assert_eq!(code(&taken), (1, "member.taken"), "{taken:#}");
 
     // A new root of the member: the entry follows it, and keeps scope and place.
@@ -125,15 +127,39 @@ fn members_come_are_kept_up_to_date_and_go() {
     .ok();
     desk.run("berta", &format!("tuf approve {} --yes", desk.path("p.json"))).ok();
     desk.run("berta", &format!("tuf commit {} --at {}", desk.path("p.json"), desk.org())).ok();
+    // Who remembers nothing of it cannot tell its newest root from one by keys that were taken out.
+    let unknown = desk.add(&b);
+    assert_eq!(code(&unknown), (3, "memory.missing"), "{unknown:#}");
+    let memory =
+        |who: &str| format!("{who}/memory/{}.json", &bulla::oci::Digest::sha256(b.as_bytes()).hex()[..32]);
+    std::fs::copy(desk.path(&memory("berta")), desk.path(&memory("owner"))).unwrap();
     let fresh = desk.add(&b);
     assert_eq!(fresh["result"]["status"], "committed", "{fresh:#}");
     let listed = desk.members();
     assert_eq!(listed.len(), 2);
     assert_eq!((&listed[1]["member"], &listed[1]["rootVersion"]), (&b.as_str().into(), &2.into()));
-    assert_eq!(listed[1]["scope"], serde_json::json!([b, format!("{ORG}/team/*")]));
-    assert_eq!(listed[1]["stateAt"].as_array().unwrap().len(), 1);
+    assert_eq!(listed[1]["scope"], serde_json::json!([b, format!("{ORG}/team/b")]));
     let current = desk.add(&b);
     assert_eq!(current["result"]["status"], "current", "{current:#}");
+
+    // A root from before, and one of another chain, which needs its fingerprint besides.
+    let older = desk.add(&format!("{b} --root {root_b}"));
+    assert_eq!(code(&older), (1, "member.older"), "{older:#}");
+    let own = |root: &str| {
+        desk.json("owner", &format!("trust fingerprint {root}"))["result"]["fingerprint"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let line = format!("init {a} --at oci:{} --root-file {}", desk.path("anew"), desk.path("anew.json"));
+    desk.run("carla", &line).ok();
+    let anew = desk.path("anew.json");
+    let apart = desk.add(&format!("{a} --root {anew}"));
+    assert_eq!(code(&apart), (1, "member.chain"), "{apart:#}");
+    let wrong = desk.add(&format!("{a} --root {anew} --fingerprint {fingerprint}"));
+    assert_eq!(code(&wrong), (1, "trust.fingerprint"), "{wrong:#}");
+    let meant = desk.add(&format!("{a} --root {anew} --fingerprint {}", own(&anew)));
+    assert_eq!(meant["result"]["status"], "committed", "{meant:#}");
 
     let nobody = desk.json("owner", &format!("tuf member remove {} {ORG}/c", desk.org()));
     assert_eq!(code(&nobody), (2, "member.absent"));

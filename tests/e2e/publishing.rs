@@ -187,6 +187,7 @@ impl Collection {
             memory: fresh.path(),
             now: self.time.now(),
             clock_override: false,
+            looked: &Default::default(),
         };
         let reference: Reference = format!("{}{selector}", self.name).parse().unwrap();
         verifier.verify(&reference, None).await.unwrap().verdict() == Verdict::Trusted

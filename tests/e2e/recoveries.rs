@@ -54,6 +54,7 @@ impl Remembering {
             memory: self.0.path(),
             now: c.time.now(),
             clock_override: false,
+            looked: &Default::default(),
         };
         let reference: Reference = format!("{}@{}", c.name, image.digest()).parse().unwrap();
         verifier.verify(&reference, None).await.unwrap().verdict() == Verdict::Trusted

@@ -99,3 +99,50 @@ async fn a_wrong_setup_ends_it_at_once() {
     let document: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(document["error"]["code"], "memory.missing");
 }
+
+/// An organisation with two members of its own and one of somebody else, as one service; one of them away for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_renews_an_organisation_and_its_members() {
+    let shop = Workshop::new(false).await;
+    let host = shop.server.host().to_string();
+    let keys =
+        "--root-key root --targets-key targets --releases-key releases --online-key online --plain-http";
+    let root = |name: &str| shop.path(&format!("{name}.json")).display().to_string();
+    let org = format!("{host}/org");
+    shop.ok("publisher", &format!("init --organisation {org} --root-file {} {keys}", root("org"))).await;
+    for app in ["a", "b"] {
+        let line = format!("init {org}/{app} --root-file {} {keys}", root(app));
+        shop.ok("publisher", &line).await;
+        let add = format!("tuf member add {org} {org}/{app} --root {} --plain-http", root(app));
+        shop.ok("publisher", &add).await;
+    }
+    let mut child = shop.spawn(
+        "publisher",
+        &format!("renew {org} --organisation --loop --every 1s --plain-http --format json"),
+    );
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let first = line(&mut out).await;
+    assert_eq!((&first["exitCode"], &first["result"]["round"]), (&0.into(), &1.into()), "{first:#}");
+    let members = |said: &Value| -> Vec<String> {
+        let all = said["result"]["members"].as_array().unwrap().iter();
+        all.map(|m| m["status"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(members(&first), ["current", "current"]);
+    shop.server.fault(Fault::on("*", "/v2/org/b/*").status(403));
+    let failed = loop {
+        let next = line(&mut out).await;
+        if next["exitCode"] != 0 {
+            break next;
+        }
+    };
+    assert_eq!(members(&failed), ["current", "failed"], "{failed:#}");
+    assert_eq!((&failed["error"]["code"], &failed["exitCode"]), (&"renew.members".into(), &3.into()));
+    shop.server.behave();
+    while line(&mut out).await["exitCode"] != 0 {}
+    signal(&child, "-TERM");
+    let mut last = line(&mut out).await;
+    while last["result"]["status"] != "stopped" {
+        last = line(&mut out).await;
+    }
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}

@@ -218,6 +218,15 @@ impl Row {
                 ),
             );
         }
+        for organisation in &copied.no_organisation {
+            cx.note(
+                "copy.organisation-absent",
+                format!(
+                    "no state of the organisation {organisation} was found: who speaks for {} is not known at the far end",
+                    self.source.at(None)
+                ),
+            );
+        }
         let place = self.destination.at(None);
         let unconfirmed = &copied.confirmation.unconfirmed;
         for u in unconfirmed.iter().take(MAX_NAMED) {

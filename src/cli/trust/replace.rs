@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{facts_text, root_invalid};
+use super::root_invalid;
+use super::show::facts_text;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::Outcome;
@@ -24,8 +25,8 @@ use crate::tuf::CollectionName;
     after_long_help = "Examples:\n  bulla trust replace registry.example.com/team/app --root new.root.json --fingerprint sha256:…"
 )]
 pub(super) struct Args {
-    /// A repository that is anchored, or the ID of an anchor; every anchor of its collection gets the new root
-    #[arg(value_name = "SCOPE|ID")]
+    /// A repository that is anchored, the ID of an anchor, or a collection's name; every anchor of it gets the new root
+    #[arg(value_name = "SCOPE|ID|NAME")]
     scope: String,
     /// The new root
     #[arg(long, value_name = "FILE")]
@@ -40,9 +41,14 @@ pub(super) fn run(args: Args, cx: &Context<'_, '_>) -> Result<Box<dyn Outcome>, 
     let file = store.load()?;
     let named =
         file.anchors.iter().filter(|a| a.id.as_str() == args.scope || a.scope.to_string() == args.scope);
-    let collections: BTreeSet<&CollectionName> = named.map(|a| &a.collection).collect();
+    let mut collections: BTreeSet<CollectionName> = named.map(|a| a.collection.clone()).collect();
+    if collections.is_empty() {
+        // One that only stands among the sources of anchors has no scope of its own.
+        let known = file.collections().map(|(name, _)| name);
+        collections.extend(known.filter(|name| name.to_string() == args.scope));
+    }
     let collection = match collections.into_iter().collect::<Vec<_>>()[..] {
-        [one] => one.clone(),
+        [ref one] => one.clone(),
         [] => {
             let known: Vec<String> = file.anchors.iter().map(|a| a.scope.to_string()).collect();
             let message = format!("no anchor has the ID or SCOPE {}", args.scope);

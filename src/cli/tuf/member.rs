@@ -13,13 +13,16 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::{Outcome, clean, columns};
 use crate::cli::trust::{Root, bring_root};
-use crate::client::anchors::{AnchorError, root_facts};
+use crate::client::anchors::{AnchorError, fetch_root, root_facts};
 use crate::client::ceremony;
-use crate::client::organisation::{Listed, MemberError, enter, members, newest_root, places, take_out};
+use crate::client::memory::Memory;
+use crate::client::organisation::{
+    Listed, MemberError, Relation, RootError, Roots, enter, members, places, take_out,
+};
 use crate::client::whole::Whole;
 use crate::oci::{Digest, Reference};
 use crate::store::Manage;
-use crate::trust::{Member, Scope};
+use crate::trust::{Member, PinnedRoot, Scope};
 use crate::tuf::proposal::{About, Edit, EditError, Needed, Proposal};
 use crate::tuf::{CollectionName, RoleName, TufError};
 
@@ -39,7 +42,7 @@ enum Action {
     ///
     /// Without --root the entry of a member is brought up to date: the last root that follows from the listed one.
     #[command(
-        after_long_help = "Examples:\n  bulla tuf member add registry.example.com/org example.com/org/app --root app/1.root.json\n  bulla tuf member add registry.example.com/org example.com/org/team --root sha256:… --scope 'example.com/org/team/*'\n  bulla tuf member add registry.example.com/org example.com/org/app"
+        after_long_help = "Examples:\n  bulla tuf member add registry.example.com/org example.com/org/app --root app/1.root.json\n  bulla tuf member add registry.example.com/org example.com/org/team --root sha256:… --state-at registry.example.com/team/app\n  bulla tuf member add registry.example.com/org example.com/org/app"
     )]
     Add {
         /// Where the organisation's state lies: host/repository or oci:DIR
@@ -50,7 +53,10 @@ enum Action {
         /// The member's root: a file, or its fingerprint sha256:HEX to fetch it and compare
         #[arg(long, value_name = "FILE|sha256:HEX")]
         root: Option<Root>,
-        /// A name that it may speak for, below the organisation's: NAME/app or NAME/team/* (can be repeated; default: its own)
+        /// The fingerprint of FILE, got by another way than the file: needed where a member gets a root of another chain
+        #[arg(long, value_name = "sha256:HEX", requires = "root")]
+        fingerprint: Option<Digest>,
+        /// A name that it may speak for, below the organisation's (can be repeated; default: its own)
         #[arg(long, value_name = "SCOPE")]
         scope: Vec<Scope>,
         /// Where its state lies, besides its bundles' repository (can be repeated)
@@ -93,13 +99,35 @@ struct OutArgs {
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     match args.action {
-        Action::Add { place, collection, root, scope, state_at, out, sign } => {
+        Action::Add { place, collection, root, fingerprint, scope, state_at, out, sign } => {
             if let Some(at) = state_at.iter().find(|p| p.selector().is_some()) {
                 return Err(CliError::usage(format!("--state-at {at} names a bundle"))
                     .next("write the repository or OCI layout alone, without tag and digest"));
             }
+            let given = match (root, fingerprint) {
+                (Some(Root::Fingerprint(fingerprint)), None) => {
+                    GivenRoot { file: None, fingerprint: Some(fingerprint) }
+                }
+                (Some(root @ Root::File(_)), fingerprint) => {
+                    let root = bring_root(&root, &collection, &[], &sign.registry(), cx)?;
+                    if let Some(asked) = fingerprint.as_ref().filter(|f| **f != root.fingerprint()) {
+                        return Err(AnchorError::Fingerprint {
+                            asked: asked.clone(),
+                            found: vec![root.fingerprint()],
+                        }
+                        .into());
+                    }
+                    GivenRoot { file: Some(root), fingerprint }
+                }
+                (Some(Root::Fingerprint(_)), Some(_)) => {
+                    return Err(CliError::usage(
+                        "--root is a fingerprint already, and --fingerprint another one",
+                    ));
+                }
+                (None, _) => GivenRoot { file: None, fingerprint: None },
+            };
             let asked = Asked { name: collection, scope, state_at };
-            add(cx, &place, asked, root.as_ref(), &out, sign)
+            add(cx, &place, asked, given, &out, sign)
         }
         Action::Remove { place, collection, out, sign } => {
             let registry = sign.registry();
@@ -146,26 +174,25 @@ impl Asked {
     }
 }
 
+/// The root as typed.
+struct GivenRoot {
+    /// Read from a file.
+    file: Option<PinnedRoot>,
+    /// Got by a way of its own.
+    fingerprint: Option<Digest>,
+}
+
 fn add(
     cx: &mut Context<'_, '_>,
     place: &Reference,
     asked: Asked,
-    root: Option<&Root>,
+    given: GivenRoot,
     out: &OutArgs,
     sign: SignArgs,
 ) -> Result<Box<dyn Outcome>, CliError> {
     let registry = sign.registry();
-    let now = cx.now();
-    let name = asked.name.clone();
-    // A root that is fetched comes from where the member's state lies, which the entry may say.
-    let given = match root {
-        Some(root @ Root::File(_)) => Some(bring_root(root, &name, &[], &registry, cx)?),
-        _ => None,
-    };
-    let fingerprint = match root {
-        Some(Root::Fingerprint(fingerprint)) => Some(fingerprint.clone()),
-        _ => None,
-    };
+    let (now, name) = (cx.now(), asked.name.clone());
+    let memory = Memory::in_dir(cx.memory(), &name);
     let (made, member, root) = sign.at(cx, place, async |found, store| {
         let organisation = &found.desk.anchor.collection;
         let whole = desk(found, store).published().await?;
@@ -173,18 +200,8 @@ fn add(
         let listed = listed.into_iter().find(|l| l.member.name == name);
         let member = asked.over(listed.as_ref(), now);
         let at = places(organisation, place, &member);
-        let root: Bytes = match (&given, &fingerprint, &listed) {
-            (Some(root), ..) => root.bytes().clone(),
-            (None, Some(fingerprint), _) => fetched(found, &at, &name, fingerprint).await?,
-            (None, None, Some(listed)) => refreshed(found, &at, listed).await?,
-            (None, None, None) => {
-                return Err(CliError::usage(format!("{name} is no member of {organisation} yet"))
-                    .reason("its root is missing")
-                    .next(
-                        "pass --root with its root file, or with its fingerprint got by a way of its own",
-                    ));
-            }
-        };
+        let roots = Roots { member: &name, places: &found.places, at: &at, memory: &memory, now };
+        let root = the_root(organisation, &given, listed.as_ref(), &roots).await?;
         let same = |l: &Listed| {
             let (old, new) = (&l.member, &member);
             l.root == Digest::sha256(&root) && (&old.scope, &old.state_at) == (&new.scope, &new.state_at)
@@ -200,25 +217,51 @@ fn add(
     finish(made, "entered", member, Some(Digest::sha256(&root)), out, &registry, cx)
 }
 
-async fn fetched(
-    found: &Found,
-    at: &[Reference],
-    name: &CollectionName,
-    fingerprint: &Digest,
+/// The root to list: given, fetched by its fingerprint, or what follows from the listed one.
+async fn the_root(
+    organisation: &CollectionName,
+    given: &GivenRoot,
+    listed: Option<&Listed>,
+    roots: &Roots<'_>,
 ) -> Result<Bytes, CliError> {
-    let root = crate::client::anchors::fetch_root(&found.places, at, name, fingerprint).await?;
-    root_facts(&root, Some(name)).map_err(AnchorError::from)?;
-    Ok(root)
-}
-
-async fn refreshed(found: &Found, at: &[Reference], listed: &Listed) -> Result<Bytes, CliError> {
-    let name = &listed.member.name;
-    let nothing = || {
-        let places = at.iter().map(ToString::to_string).collect();
-        CliError::from(AnchorError::NoState { collection: name.clone(), places })
+    let name = roots.member;
+    let listed = listed.and_then(|l| l.bytes.as_ref());
+    let root = match (given, listed) {
+        (GivenRoot { file: Some(root), .. }, _) => root.bytes().clone(),
+        (GivenRoot { file: None, fingerprint: Some(fingerprint) }, _) => {
+            let root = fetch_root(roots.places, roots.at, name, fingerprint).await?;
+            root_facts(&root, Some(name)).map_err(AnchorError::from)?;
+            root
+        }
+        (GivenRoot { file: None, fingerprint: None }, Some(listed)) => {
+            return Ok(roots.newest(listed).await?);
+        }
+        (GivenRoot { file: None, fingerprint: None }, None) => {
+            return Err(CliError::usage(format!("{name} is no member of {organisation} yet"))
+                .reason("its root is missing")
+                .next("pass --root with its root file, or with its fingerprint got by a way of its own"));
+        }
     };
-    let root = listed.bytes.as_ref().ok_or_else(nothing)?;
-    newest_root(&found.places, at, name, root).await?.ok_or_else(nothing)
+    let Some(listed) = listed else { return Ok(root) };
+    let mut relation = roots.relation(listed, &root, false).await?;
+    if relation == Relation::Apart && given.fingerprint.is_none() {
+        relation = roots.relation(listed, &root, true).await?;
+    }
+    match relation {
+        Relation::Follows => Ok(root),
+        Relation::Older => {
+            Err(CliError::new(Exit::No, "member.older", format!("{name} is listed with a later root"))
+                .reason("the keys of this one may have been taken out since; nothing was signed")
+                .next("leave --root out: the entry is brought up to date from where the member's state lies"))
+        }
+        Relation::Apart if given.fingerprint.is_some() => Ok(root),
+        Relation::Apart => {
+            let says = format!("this root of {name} does not follow from the one that is listed");
+            Err(CliError::new(Exit::No, "member.chain", says)
+                .reason("users would begin anew with it, as after a stolen root; nothing was signed")
+                .next("if that is meant, pass --fingerprint with what the member's owner read out to you"))
+        }
+    }
 }
 
 fn desk<'a>(found: &'a Found, store: &'a dyn Manage) -> ceremony::Desk<'a> {
@@ -410,7 +453,7 @@ impl From<MemberError> for CliError {
             MemberError::Oversteps { .. } => {
                 Self::new(Exit::No, "member.overstep", "an organisation gives only names that are its own")
                     .reason(e)
-                    .next("name scopes below the organisation's name")
+                    .next("name single repositories below the organisation's name")
             }
             MemberError::Taken { .. } => {
                 Self::new(Exit::No, "member.taken", "two members cannot speak for one name")
@@ -420,7 +463,29 @@ impl From<MemberError> for CliError {
             MemberError::Absent { .. } => Self::new(Exit::Usage, "member.absent", "there is no such member")
                 .reason(e)
                 .next("bulla tuf member list shows them"),
+            MemberError::Places(_) => Self::usage("these are no places of a member's state")
+                .reason(e)
+                .next("name repositories, as in registry.example.com/team/app"),
             MemberError::Root(e) => AnchorError::Root(e).into(),
+        }
+    }
+}
+
+impl From<RootError> for CliError {
+    fn from(e: RootError) -> Self {
+        match e {
+            RootError::Anchor(e) => e.into(),
+            RootError::Memory(e) => e.into(),
+            RootError::Unremembered(ref name) => {
+                Self::failed("memory.missing", format!("this installation remembers no state of {name}"))
+                    .reason("keys that were taken out of its root could pass for its newest ones")
+                    .next("verify a bundle of it here first, or pass --root with the fingerprint that its owner read out to you")
+            }
+            RootError::Unsound { .. } => {
+                Self::new(Exit::No, "state.invalid", "the member's newest root is not listed; nothing was signed")
+                    .reason(e)
+                    .next("ask its owner what happened; or pass --root with the fingerprint that its owner read out to you")
+            }
         }
     }
 }

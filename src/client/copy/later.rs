@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError};
 use super::plan::Job;
 use super::{Arrived, Brought, Copied, Copier, at_destination, at_source, key};
 use crate::oci::{Reference, Selector, Tag};
-use crate::store::Manage;
-use crate::store::copy::{CopyError, CopyReport, CopyRequest, Filter, TagAction, TagOutcome, move_tag};
+use crate::store::copy::{CopyError, CopyReport, CopyRequest, Filter, Side, TagAction, TagOutcome, move_tag};
+use crate::store::{Failure, Manage};
 
 /// Source and destination, by the names under which they are known.
 pub(super) type Ends = (String, String);
@@ -24,6 +24,8 @@ pub(super) struct Waiting {
     moves: bool,
     /// Tags of bundles.
     own: Vec<(Reference, Reference, Vec<TagOutcome>)>,
+    /// Where the states go if they may not be written at the destination.
+    instead: Option<Arc<dyn Manage>>,
 }
 
 /// What became, for one bundle, of what had waited.
@@ -39,6 +41,11 @@ pub struct Settled {
 }
 
 impl Settled {
+    /// What was to follow the bundle could not be brought.
+    pub(super) fn failed(from: Reference, to: Reference, error: CopyError) -> Self {
+        Self { from, to, states: Vec::new(), tags: Vec::new(), error: Some(error) }
+    }
+
     /// Add it to what is known of the copy.
     ///
     /// # Errors
@@ -67,7 +74,19 @@ impl Waiting {
             states: BTreeSet::new(),
             moves: false,
             own: Vec::new(),
+            instead: None,
         }
+    }
+
+    /// One state, from another place than the bundle's.
+    pub(super) fn for_state(
+        first: &(Reference, Reference),
+        source: &Arc<dyn Manage>,
+        destination: &Arc<dyn Manage>,
+        instead: Option<Arc<dyn Manage>>,
+        tag: Tag,
+    ) -> Self {
+        Self { states: [tag].into(), instead, ..Self::between(first, source, destination, false) }
     }
 
     /// What a copy left: some of the states that it was to leave, and tags of its bundle.
@@ -136,11 +155,20 @@ impl Copier<'_> {
     }
 
     async fn bring(&mut self, ends: &Ends) {
-        let Some(waiting) = self.done.waiting.remove(ends) else { return };
+        let Some(mut waiting) = self.done.waiting.remove(ends) else { return };
         let (mut states, mut error, mut kept) = (Vec::new(), None, None);
         let lost = self.done.lost.get(ends).cloned().unwrap_or_default();
-        for tag in &waiting.states {
-            match self.bring_state(&waiting, tag, &lost).await {
+        for tag in &waiting.states.clone() {
+            let mut brought = self.bring_state(&waiting, tag, &lost).await;
+            if let (Err(e), Some(instead)) = (&brought, waiting.instead.take())
+                && is_forbidden(e)
+            {
+                // Other bundles of the run have other destinations to fall back to.
+                self.learnt.organisations.retain(|(to, _)| *to != ends.1);
+                waiting.destination = instead;
+                brought = self.bring_state(&waiting, tag, &lost).await;
+            }
+            match brought {
                 Ok((report, without)) => {
                     states.push(report);
                     let place = || waiting.destination.place().to_string();
@@ -162,7 +190,9 @@ impl Copier<'_> {
                     .await,
             );
         }
-        if let Err(e) = waiting.destination.flush().await {
+        if !self.settings.dry_run
+            && let Err(e) = waiting.destination.flush().await
+        {
             settled.iter_mut().for_each(|s| {
                 s.error.get_or_insert_with(|| at_destination(e.clone()));
             });
@@ -197,6 +227,7 @@ impl Copier<'_> {
             concurrency: self.settings.concurrency,
             filter: Filter { platforms: Vec::new(), ..self.settings.filter.clone() },
             thorough: self.settings.repair,
+            dry_run: self.settings.dry_run,
             hold: matches!(waiting.first.1, Reference::Archive(_)),
             ..CopyRequest::new(selector)
         };
@@ -233,6 +264,12 @@ async fn tags(
         }
     }
     Settled { from, to, states: Vec::new(), tags: done, error }
+}
+
+/// Whether the destination does not let this be written.
+fn is_forbidden(e: &CopyError) -> bool {
+    let CopyError::Store { side: Side::Destination, error } = e else { return false };
+    matches!(error.failure, Failure::Denied(_) | Failure::Unauthorized(_))
 }
 
 pub(super) fn ends_of(job: &Job) -> Ends {

@@ -39,6 +39,15 @@ pub struct Confirmation {
     pub unknown: Vec<String>,
 }
 
+impl Confirmation {
+    /// And what another state of the same copy says.
+    pub(super) fn add(&mut self, other: Self) {
+        self.unconfirmed.extend(other.unconfirmed);
+        self.unknown.extend(other.unknown);
+        self.unknown.dedup();
+    }
+}
+
 /// Look at the tags of `destination` that the state in `moved` speaks of. `set` are those that the copy set itself.
 pub(super) async fn look(
     destination: &dyn Store,

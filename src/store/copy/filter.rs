@@ -54,7 +54,7 @@ impl Filter {
     }
 
     /// Whether what lies at a tag that was asked for beside the bundle's own is copied.
-    pub(super) fn keeps_state(&self, artifact_type: Option<&str>) -> bool {
+    pub fn keeps_state(&self, artifact_type: Option<&str>) -> bool {
         let named = artifact_type.unwrap_or_default();
         let mut own = self.skip.iter().filter(|p| p.starts_with(OWN_TYPES));
         !own.any(|p| matches(p, named))

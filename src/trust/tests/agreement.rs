@@ -69,7 +69,9 @@ impl Panel {
     }
 
     fn verify(&mut self) -> Report {
-        let anchor = self.d.anchor().with_sources(self.specs.clone(), self.min).unwrap();
+        // Also what is refused when it is read must not count for more than it is.
+        let mut anchor = self.d.anchor();
+        (anchor.sources, anchor.min) = (self.specs.clone(), self.min);
         let mut verification = Verification::start(Question {
             reference: "mirror.example/app:v1".into(),
             subject: "mirror.example/app:v1".parse().unwrap(),
@@ -429,6 +431,16 @@ fn one_place_is_one_voice_however_it_is_asked() {
     assert_eq!(panel.says(), "no: agreement.short");
     panel.specs = vec![at("a.example/app:v1"), at("a.example/app")];
     assert_eq!(panel.says(), "no: agreement.short");
+    // Ports that are there without being written, and numbers that are addresses.
+    for (one, other) in [
+        ("a.example/app", "a.example:443/app"),
+        ("a.example:80/app", "A.example/app"),
+        ("[::1]:5000/app", "[0:0:0:0:0:0:0:1]:5000/app"),
+        ("127.0.0.1:5000/app", "127.1:5000/app"),
+    ] {
+        let mut panel = Panel::new(Deployer::at_five(), vec![at(one), at(other)], 2);
+        assert_eq!(panel.says(), "no: agreement.short", "{one} {other}");
+    }
     // Two roots of one chain; a place can hold the newer one back from the first.
     let mut d = Deployer::at_five();
     let old = d.sim.files();
@@ -539,6 +551,23 @@ fn sources_that_cannot_agree_are_refused_when_they_are_read() {
     assert!(matches!(refused(vec![role(SECURITY)], Some(2)), TrustError::Min { min: 2, sources: 1, .. }));
     assert!(matches!(refused(vec![role(SECURITY)], Some(0)), TrustError::Min { .. }));
     assert!(matches!(refused(vec![], Some(1)), TrustError::Min { .. }));
+    let spelt = refused(vec![at("a.example/app"), at("a.example:443/app")], None);
+    assert!(matches!(spelt, TrustError::SameSource { first: 1, second: 2, .. }), "{spelt}");
+    for specs in
+        [vec![SourceSpec::default(), at("a.example/app")], vec![at("a.example/app"), SourceSpec::default()]]
+    {
+        let mixed = refused(specs, None);
+        assert!(matches!(mixed, TrustError::MixedPlaces { .. }), "{mixed}");
+    }
+    // Another role is another voice, with a place or without.
+    let apart = anchor.clone().with_sources(
+        vec![
+            SourceSpec { role: Some(SECURITY.parse().unwrap()), ..at("a.example/app") },
+            SourceSpec::default(),
+        ],
+        None,
+    );
+    assert!(apart.is_ok(), "{apart:?}");
     let twice = vec![role(SECURITY), SourceSpec::default(), role(SECURITY)];
     assert!(matches!(refused(twice, None), TrustError::SameSource { first: 1, second: 3, .. }));
     assert!(matches!(refused(vec![role("snapshot")], None), TrustError::SourceRole { .. }));
@@ -551,7 +580,7 @@ fn sources_that_cannot_agree_are_refused_when_they_are_read() {
 #[test]
 fn an_anchor_with_sources_is_read_back_and_an_old_one_is_unchanged() {
     let plain = Deployer::new().anchor();
-    let specs = vec![by_keys(SECURITY, &[21, 22], 2), at("b.example/app"), SourceSpec::default()];
+    let specs = vec![by_keys(SECURITY, &[21, 22], 2), at("b.example/app"), at("c.example/app")];
     let anchor = plain.clone().with_sources(specs, Some(2)).unwrap();
     assert_ne!(anchor.id, plain.id);
     let mut trust = TrustFile::default();

@@ -18,6 +18,8 @@ struct World {
     scope: &'static str,
     bundle: Descriptor,
     memories: BTreeMap<String, Vec<Remembered>>,
+    /// Where it says that the members' states lie.
+    places: Vec<crate::oci::Reference>,
     /// What the organisation serves instead of its state.
     instead: Option<StateAnswer>,
     /// Files that nobody serves.
@@ -43,6 +45,7 @@ impl World {
             memories: BTreeMap::new(),
             instead: None,
             hidden: vec![],
+            places: vec![],
         };
         (0..30).for_each(|i| world.join(&format!("{ORGANISATION}/app{i}"), vec![], 40 + i));
         world
@@ -59,7 +62,7 @@ impl World {
         let mut top = serde_json::Map::new();
         for (name, scope, root) in &self.listed {
             let scope = scope.iter().map(|s| s.parse().unwrap()).collect();
-            let custom = Member::new(name.clone(), scope, vec![], NOW).custom();
+            let custom = Member::new(name.clone(), scope, self.places.clone(), NOW).custom();
             let path = Member::path(&organisation, name);
             let hashes = json!({"sha256": Digest::sha256(root).hex()});
             top.insert(path.clone(), json!({"length": root.len(), "hashes": hashes, "custom": custom}));
@@ -211,7 +214,7 @@ fn thirty_collections_behind_one_anchor() {
 
 #[test]
 fn an_organisation_that_oversteps_is_refused_by_name() {
-    for scope in ["*", "ex.com", "ex.com/*", "other.example/org/*", "ex.com/organisation/x"] {
+    for scope in ["*", "ex.com", "ex.com/*", "ex.com/org/*", "other.example/org/*", "ex.com/organisation/x"] {
         let mut world = World::new();
         world.join("ex.com/org/wide", vec!["ex.com/org/wide", scope], 100);
         assert_eq!(world.says("mirror.example/org/wide:v1"), "no: organisation.overstep", "{scope}");
@@ -228,22 +231,37 @@ fn an_organisation_that_oversteps_is_refused_by_name() {
 }
 
 #[test]
-fn the_narrowest_scope_wins_and_two_alike_are_refused() {
+fn a_member_speaks_for_single_names_and_two_for_one_name_are_refused() {
     let mut world = World::new();
+    // A collection's entries do not say which repository they are about: under a prefix its bundles would pass for each other.
     world.join("ex.com/org/team", vec!["ex.com/org/team/*"], 100);
+    assert_eq!(world.says("mirror.example/org/team/web:v1"), "no: organisation.overstep");
     world.join("ex.com/org/team/own", vec![], 101);
-    let whose = |world: &mut World, reference: &str| {
-        let report = world.verify(reference);
-        (report.verdict(), report.anchors[0].collection.to_string())
-    };
-    assert_eq!(
-        whose(&mut world, "mirror.example/org/team/own:v1"),
-        (Verdict::Trusted, "ex.com/org/team/own".into())
-    );
-    assert_eq!(whose(&mut world, "mirror.example/org/team/x:v1").1, "ex.com/org/team");
-    world.join("ex.com/org/rival", vec!["ex.com/org/team/own"], 102);
     world.organisation.at_version(6, NOW);
+    let report = world.verify("mirror.example/org/team/own:v1");
+    let whose = (report.verdict(), report.anchors[0].collection.to_string());
+    assert_eq!(whose, (Verdict::Trusted, "ex.com/org/team/own".into()));
+    world.join("ex.com/org/rival", vec!["ex.com/org/team/own"], 102);
+    world.organisation.at_version(7, NOW);
     assert_eq!(world.says("mirror.example/org/team/own:v1"), "no: organisation.ambiguous");
+}
+
+#[test]
+fn a_member_whose_places_are_many_or_local_is_not_looked_for() {
+    let places =
+        |texts: &[&str]| -> Vec<crate::oci::Reference> { texts.iter().map(|t| t.parse().unwrap()).collect() };
+    let nine: Vec<String> = (0..9).map(|i| format!("r{i}.example/x")).collect();
+    let nine: Vec<&str> = nine.iter().map(String::as_str).collect();
+    for (at, code) in [
+        (places(&["a.example/x", "b.example/x"]), "trusted"),
+        (places(&["oci:/etc"]), "undecided: organisation.entry"),
+        (places(&["a.example/x:v1"]), "undecided: organisation.entry"),
+        (places(&nine), "undecided: organisation.entry"),
+    ] {
+        let mut world = World::new();
+        world.places = at;
+        assert_eq!(world.says("mirror.example/org/app1:v1"), code, "{:?}", world.places);
+    }
 }
 
 #[test]

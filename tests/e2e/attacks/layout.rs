@@ -83,6 +83,7 @@ impl Stick {
             memory: self.memory.path(),
             now: self.now,
             clock_override: false,
+            looked: &Default::default(),
         };
         let named = "registry.example/team/app:v1".parse().unwrap();
         outcome(&verifier.verify(&self.reference(selector), Some(&named)).await.unwrap())

@@ -12,6 +12,7 @@ mod agreement;
 mod bundle;
 mod layout;
 mod metadata;
+mod organisations;
 mod requests;
 mod scene;
 mod seals;

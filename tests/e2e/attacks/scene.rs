@@ -164,6 +164,7 @@ impl Scene {
             memory: &self.memory_dir(),
             now: self.now,
             clock_override: false,
+            looked: &Default::default(),
         };
         verifier.verify(&self.reference(), None).await.unwrap()
     }

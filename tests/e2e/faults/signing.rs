@@ -230,6 +230,7 @@ impl Scene for Verifying {
             memory: fresh.path(),
             now: c.time.now(),
             clock_override: false,
+            looked: &Default::default(),
         };
         let reference: Reference = format!("{}{}", c.name, self.selector).parse().unwrap();
         let report = verifier.verify(&reference, None).await;

@@ -537,6 +537,7 @@ impl Stage {
             memory: &self.reader_memory(process),
             now: self.schedule.clock(0).now(),
             clock_override: false,
+            looked: &Default::default(),
         };
         let report = verifier.verify(&path.parse().unwrap(), None).await.unwrap();
         let because = report.because().map(|c| c.code.to_string()).unwrap_or_default();

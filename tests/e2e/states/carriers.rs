@@ -160,6 +160,7 @@ impl Spot<'_> {
             memory: &self.folder("memory"),
             now: UnixTime::from_secs(now),
             clock_override: false,
+            looked: &Default::default(),
         };
         let named = format!("{}:v1", self.repository()).parse().unwrap();
         let named = (self.carrier == Carrier::Layout).then_some(&named);
