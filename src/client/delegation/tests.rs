@@ -711,7 +711,8 @@ async fn a_role_may_be_started_with_a_file_that_others_can_join() {
     let value = entry(&a);
     let change = Change::Set { path: name().tag_path(&"dev-9".parse().unwrap()), value };
     let (view, now) = (View::of(&RoleFile::of(&start).unwrap()), world.clock.now());
-    let draft = next(&view, None, &[change], &name().to_string(), now, now.plus(30 * DAY));
+    // As long as the terms say: a group of which a file was to be valid for another time is not in.
+    let draft = next(&view, None, &[change], &name().to_string(), now, now.plus(90 * DAY));
     world.put(&role("dev"), &draft, &[DEV]).await;
     let renewed = world.renew(&world.home(&[DEV, Home::ONLINE]), &[]).await.unwrap();
     assert_eq!((renewed.admitted.len(), renewed.pending), (1, vec![]));
