@@ -119,7 +119,7 @@ async fn the_owner_goes_back_to_what_is_remembered_and_everybody_follows() {
     assert_eq!(code(&stage.json("publisher", commit.clone()).await), "proposal.stale");
     let unasked = stage.json("publisher", format!("{commit} --discard-newer")).await;
     assert_eq!((&unasked["exitCode"], code(&unasked)), (&3.into(), "proposal.unasked"));
-    assert_eq!(code(&stage.json("publisher", format!("{commit} --yes")).await), "proposal.stale");
+    assert_eq!(code(&stage.json("publisher", format!("{commit} --yes")).await), "usage");
     stage.by("deployer", format!("verify {at}@{evil}")).await.ok();
     // Without the new online key nothing can go in, and nothing is submitted for the thief to read.
     let away = stage.path("new-online.pem");
