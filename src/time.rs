@@ -12,7 +12,13 @@ pub struct UnixTime(i64);
 #[error("\"{0}\" is not a time of the form YYYY-MM-DDTHH:MM:SSZ")]
 pub struct TimeError(String);
 
+/// Times after it are read as [`UnixTime::LAST`].
+const LAST_DAY: jiff::civil::DateTime = jiff::civil::date(9999, 12, 30).at(21, 0, 0, 0);
+
 impl UnixTime {
+    /// The last time that is written and read: 9999-12-30T22:00:00Z.
+    pub const LAST: Self = Self(253_402_207_200);
+
     /// From seconds since the epoch.
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs)
@@ -73,8 +79,14 @@ impl FromStr for UnixTime {
         if s.len() != shape.len() || !s.bytes().zip(shape).all(digits) {
             return Err(bad());
         }
-        let t: jiff::Timestamp = s.parse().map_err(|_| bad())?;
-        Ok(Self(t.as_second()))
+        match s.parse::<jiff::Timestamp>() {
+            Ok(t) => Ok(Self(t.as_second())),
+            // The last day and a bit of the year 9999, which others write for "never", lie past what jiff counts.
+            Err(_) => match s.parse::<jiff::civil::DateTime>().or_else(|_| s[..19].parse()) {
+                Ok(civil) if civil > LAST_DAY => Ok(Self(Self::LAST.0)),
+                _ => Err(bad()),
+            },
+        }
     }
 }
 
@@ -145,6 +157,18 @@ mod tests {
             "",
         ] {
             assert!(UnixTime::from_rfc3339(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_calendar_is_never() {
+        for text in ["9999-12-31T23:59:59Z", "9999-12-30T22:00:01Z"] {
+            assert_eq!(text.parse(), Ok(UnixTime::LAST), "{text}");
+        }
+        assert_eq!("9999-12-30T22:00:00Z".parse(), Ok(UnixTime::LAST));
+        assert_eq!(UnixTime::LAST.to_string(), "9999-12-30T22:00:00Z");
+        for bad in ["9999-12-32T00:00:00Z", "9999-13-01T00:00:00Z", "9999-12-31T24:00:00Z"] {
+            assert!(bad.parse::<UnixTime>().is_err(), "{bad}");
         }
     }
 

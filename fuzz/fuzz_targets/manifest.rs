@@ -1,15 +1,8 @@
-//! Manifests and indexes: never both at once.
+//! Manifests and indexes: never both at once; and the history that one names.
 #![no_main]
 
-use bulla::oci::{Content, Manifest, media_type};
-use libfuzzer_sys::fuzz_target;
+#[allow(dead_code, reason = "one of them")]
+#[path = "../entries.rs"]
+mod entries;
 
-fuzz_target!(|bytes: &[u8]| {
-    let kinds = [media_type::OCI_MANIFEST, media_type::OCI_INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_LIST];
-    let read = kinds.map(|kind| Manifest::parse(&Content::new(kind, bytes.to_vec())).ok());
-    for manifest in read.into_iter().flatten() {
-        assert!(manifest.config.is_none() || manifest.manifests.is_empty());
-        let own = Content::new(media_type::OCI_MANIFEST, bytes.to_vec());
-        let _ = manifest.referrer_descriptor(own.descriptor());
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::manifest(bytes));

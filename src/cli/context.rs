@@ -46,6 +46,8 @@ pub(super) struct Context<'c, 'e> {
     now: UnixTime,
     clock_is_moved: bool,
     notes: Vec<Note>,
+    /// Whether this command runs until it is told to stop.
+    serves: bool,
     /// The registries of this command, whose warnings and notices are notes too.
     hosts: Vec<Hosts>,
 }
@@ -78,7 +80,8 @@ impl<'c, 'e> Context<'c, 'e> {
     pub(super) fn new(global: &Global, env: &'c mut Env<'e>) -> Result<Self, CliError> {
         let home = Home::find(global.home.as_deref(), env)?;
         let (now, clock_is_moved) = env.now()?;
-        let mut cx = Self { env, home, now, clock_is_moved, notes: Vec::new(), hosts: Vec::new() };
+        let mut cx =
+            Self { env, home, now, clock_is_moved, notes: Vec::new(), serves: false, hosts: Vec::new() };
         if clock_is_moved {
             cx.note("clock.override", format!("BULLA_DANGEROUS_NOW is set: judged as of {now}"));
         }
@@ -90,6 +93,11 @@ impl<'c, 'e> Context<'c, 'e> {
             self.note_what_they_said(&hosts);
         }
         self.notes
+    }
+
+    /// From now on this command runs until it is told to stop.
+    pub(super) fn serve(&mut self) {
+        self.serves = true;
     }
 
     /// What registries had to say beside their answers.
@@ -187,7 +195,10 @@ impl<'c, 'e> Context<'c, 'e> {
 
     /// The key folder.
     pub(super) fn keys(&self) -> KeyFolder {
-        KeyFolder::new(&self.home.keys).with_plugins(Plugins::from_vars(&self.env.vars))
+        let plugins = Plugins::from_vars(&self.env.vars);
+        // A service has no terminal, and one that was told to stop finishes its round, plugins included.
+        let plugins = if self.serves { plugins } else { plugins.at_the_terminal() };
+        KeyFolder::new(&self.home.keys).with_plugins(plugins)
     }
 
     /// Ask a person, with echo.

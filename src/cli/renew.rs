@@ -71,6 +71,7 @@ pub(super) fn run(
             .next("write the repository or OCI layout alone, without tag and digest"));
     }
     if args.forever {
+        cx.serve();
         return rounds::run(&args, format, cx);
     }
     let more: Vec<KeyRef> = args.root_key.iter().chain(&args.targets_key).cloned().collect();

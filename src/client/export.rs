@@ -20,7 +20,7 @@ use crate::store::{Manage, StoreError};
 use crate::time::Clock;
 use crate::tuf::{CollectionName, FileName, Files, Remembered, RoleName, Target, TufError, Version};
 
-use tree::{Tree, metadata_names, target_names};
+use tree::{Tree, places, target_names};
 
 /// Bundles fetched side by side.
 const CONCURRENCY: usize = 8;
@@ -58,7 +58,7 @@ pub struct Exported {
     pub written: usize,
     /// Target paths whose bytes are not to be had here.
     pub absent: Vec<String>,
-    /// Target paths that are no path of a file.
+    /// Target paths that are no path of a file, and metadata files of which a name is left out for the same reason.
     pub unnamed: Vec<String>,
 }
 
@@ -115,6 +115,7 @@ pub async fn export(request: Request<'_>) -> Result<Exported, ExportError> {
     let whole = live(&request).await?;
     let files = pinned(&whole);
     let tree = Tree::at(request.dir);
+    let _alone = tree.alone()?;
     let timestamp = whole.trusted().timestamp();
     tree.check(&request.collection.to_string(), &files, timestamp.version())?;
     let mut exported = Exported {
@@ -127,13 +128,17 @@ pub async fn export(request: Request<'_>) -> Result<Exported, ExportError> {
         unnamed: Vec::new(),
     };
     targets(&request, &whole, &tree, &mut exported).await?;
+    let (places, short) = places(&files);
+    exported.metadata = files.metadata().len();
+    exported.unnamed.extend(short.iter().map(ToString::to_string));
     // Whoever reads a file finds everything that it names.
     for rank in [Rank::Delegated, Rank::Targets, Rank::Snapshot, Rank::Root, Rank::Timestamp] {
-        for (name, bytes) in files.metadata().iter().filter(|(name, _)| Rank::of(name.role()) == rank) {
-            for file in metadata_names(name) {
-                exported.written += usize::from(tree.put(&file, bytes)?);
-            }
-            exported.metadata += 1;
+        if rank == Rank::Timestamp {
+            // Another host may have written meanwhile, where locks do not reach.
+            tree.not_newer(&request.collection.to_string(), timestamp.version())?;
+        }
+        for (file, _, bytes) in places.iter().filter(|(_, name, _)| Rank::of(name.role()) == rank) {
+            exported.written += usize::from(tree.put(file, bytes)?);
         }
     }
     tree.finish()?;

@@ -9,14 +9,14 @@ pub use source::{Folder, Source, Web};
 use super::history::History;
 use super::known::Known;
 use super::memory::{Memory, MemoryError};
-use super::state::{self, Kind, Oversize, StateError};
+use super::state::{self, Kind, MAX_STATE_FILE_COUNT, MAX_STATE_FILES, Oversize, StateError};
 use super::whole::{Whole, walk_on};
 use crate::oci::{Content, Digest, Reference, Selector};
 use crate::store::{Manage, StoreError};
 use crate::time::UnixTime;
 use crate::tuf::{
     CollectionName, Expiry, Fault, FileName, Files, Limits, Recall, Refresh, Remembered, RoleName, RootChain,
-    RootStep, RootWalk, Step, TufError, Version, beyond,
+    RootStep, RootWalk, Step, Target, TufError, Version, beyond,
 };
 
 /// Most targets roles that are fetched.
@@ -126,7 +126,9 @@ pub async fn import(request: Request<'_>) -> Result<Imported, ImportError> {
     let (chain, files) = fetch(&request, known, &limits).await.map_err(foreign)?;
     let mut whole =
         Whole::judge(&chain, &files, &request.collection, request.now, &limits).map_err(foreign_role)?;
-    for (_, path, target) in whole.own_targets(&request.collection)? {
+    let own = whole.own_targets(&request.collection)?;
+    affordable(&own)?;
+    for (_, path, target) in own {
         let bytes = request.source.target(&path, &target).await?;
         let bytes = bytes.filter(|b| target.check(b).is_ok());
         let bytes = bytes.ok_or_else(|| ImportError::TargetFile(path.clone()))?;
@@ -203,9 +205,15 @@ async fn fetch(
         files.put(FileName::versioned(RoleName::root(), root.version()), root.bytes().clone());
     }
     // Roots before the trusted one cannot be checked here, and others start from them.
-    for version in (1..chain.roots()[0].version().get()).filter_map(Version::new) {
+    let first = chain.roots()[0].version().get();
+    let back = first.saturating_sub(limits.root_rotations as u64).max(1);
+    for version in (back..first).filter_map(Version::new) {
         let name = FileName::versioned(RoleName::root(), version);
-        if let Some(bytes) = request.source.metadata(&name, limits.root_bytes).await? {
+        let found = match known.and_then(|k| k.root(version)).cloned() {
+            Some(known) => Some(known),
+            None => request.source.metadata(&name, limits.root_bytes).await?,
+        };
+        if let Some(bytes) = found {
             files.put(name, bytes);
         }
     }
@@ -261,6 +269,7 @@ async fn put(
         other => other.map_err(live)?,
     };
     let mut history = History::default();
+    let mut files = whole.files().clone();
     if let Some(found) = found {
         let read = state::read(&place, &found, Kind::State).await.map_err(live)?;
         let refused = |e: TufError| ImportError::Live { place: request.store.place(), reason: e.to_string() };
@@ -278,17 +287,39 @@ async fn put(
             return Ok((found.digest().clone(), false));
         }
         not_below(whole, &there, &request.store.place().to_string())?;
+        // Of roots that cannot be checked from here, those that lie there stay: others start from them.
+        for version in
+            (1..chain.roots()[0].version().get()).filter_map(Version::new).take(limits.root_rotations)
+        {
+            if let Some(root) = read.files.root(version) {
+                files.put(FileName::versioned(RoleName::root(), version), root.clone());
+            }
+        }
         history = History::of(&found);
         history.add_all(&read.files);
         history.trim(whole, chain, &request.collection, place.store()).await.map_err(ImportError::Store)?;
     }
-    let packed = state::pack_state(whole.files(), &history);
+    let packed = state::pack_state(&files, &history);
     packed.check_size()?;
     place.push(&packed, Some(&tag)).await?;
     let back = request.store.resolve(&Selector::Tag(tag)).await?;
     match back.is_some_and(|b| b.digest() == packed.manifest.digest()) {
         true => Ok((packed.manifest.digest().clone(), true)),
         false => Err(ImportError::Contended(request.store.place())),
+    }
+}
+
+/// That a state can hold the files that a repository lists of the whole collection, before the first is asked for: their lengths
+/// are what somebody signed.
+fn affordable(own: &[(RoleName, String, Target)]) -> Result<(), Oversize> {
+    let bytes = own.iter().fold(0u64, |sum, (_, _, target)| sum.saturating_add(target.length));
+    let rows = [
+        ("bytes of files", bytes, MAX_STATE_FILES),
+        ("files", own.len() as u64, MAX_STATE_FILE_COUNT as u64),
+    ];
+    match rows.into_iter().find(|(_, got, limit)| got > limit) {
+        Some((what, got, limit)) => Err(Oversize { what, got, limit }),
+        None => Ok(()),
     }
 }
 

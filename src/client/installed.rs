@@ -161,7 +161,8 @@ impl InstalledLog {
     }
 }
 
-fn parse(bytes: &[u8]) -> Log {
+/// What the bytes of a log hold.
+pub fn parse(bytes: &[u8]) -> Log {
     let last = tail(bytes);
     let torn = !last.is_empty() && serde_json::from_slice::<Installed>(last).is_err();
     let whole = if torn { &bytes[..bytes.len() - last.len()] } else { bytes };

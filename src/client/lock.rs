@@ -13,7 +13,26 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// The file cannot be opened, or another process holds it for longer than `patience`.
 pub(super) fn exclusive(path: &Path, patience: Duration) -> io::Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    held(File::options().create(true).truncate(false).write(true).open(path)?, patience)
+}
+
+/// The same for a folder, in which no file is left; nothing on systems whose folders cannot be locked.
+///
+/// # Errors
+/// It cannot be opened, or another process holds it for longer than `patience`.
+pub(super) fn folder(path: &Path, patience: Duration) -> io::Result<Option<File>> {
+    if cfg!(not(unix)) {
+        return Ok(None);
+    }
+    match held(File::open(path)?, patience) {
+        Ok(file) => Ok(Some(file)),
+        // A share without locks: then whoever exports there looks once more before the last file.
+        Err(e) if e.kind() == ErrorKind::Unsupported => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn held(file: File, patience: Duration) -> io::Result<File> {
     let begun = Instant::now();
     loop {
         match file.try_lock() {

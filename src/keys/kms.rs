@@ -128,7 +128,21 @@ impl KmsRef {
         let method = json!({"publicKeyOptions": {"rpcOptions": {}}});
         let request = self.request("publicKey", &method, SHA256);
         let answer = plugin::alone(plugins.call(self, &request, &[])).map_err(|fault| self.fault(fault))?;
-        let pem = self.member(&answer, "publicKey", "publicKeyPEM")?;
+        self.public_key_of(&answer)
+    }
+
+    /// What an answer to the question for the public key says: bytes of a program that may be broken or hostile.
+    ///
+    /// # Errors
+    /// [`KeyError::Kms`].
+    pub fn read_public_key(&self, answer: &[u8]) -> Result<PublicKey, KeyError> {
+        let ended = Ok(std::process::ExitStatus::default());
+        let answer = plugin::judge(answer, ended, String::new()).map_err(|fault| self.fault(fault))?;
+        self.public_key_of(&answer)
+    }
+
+    fn public_key_of(&self, answer: &Value) -> Result<PublicKey, KeyError> {
+        let pem = self.member(answer, "publicKey", "publicKeyPEM")?;
         let text = String::from_utf8(pem).map_err(|_| self.garbage("the public key is no text"))?;
         PublicKey::from_pem(&text).map_err(|e| self.garbage(e))
     }

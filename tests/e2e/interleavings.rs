@@ -170,7 +170,8 @@ fn nothing_is_lost_in_memory() {
     }
     report(&all, &broken);
     let (released, crashes, overwritten) = totals(&all);
-    assert!(released > 20 && crashes > 2 && overwritten > 20, "{released} {crashes} {overwritten}");
+    let one = std::env::var_os("BULLA_SEED").is_some();
+    assert!(one || released > 20 && crashes > 2 && overwritten > 20, "{released} {crashes} {overwritten}");
     assert!(broken.is_empty(), "{}", broken[0]);
 }
 

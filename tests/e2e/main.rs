@@ -21,6 +21,7 @@ mod delegates;
 mod disks;
 mod faults;
 mod faulty;
+mod fuzzed;
 mod interleavings;
 mod judged;
 mod kills;

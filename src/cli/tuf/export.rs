@@ -70,7 +70,10 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         let n = exported.unnamed.len();
         cx.note(
             "export.unnamed",
-            format!("{n} targets have names that no file may have: {}", few(&exported.unnamed)),
+            format!(
+                "{n} targets or roles have names that no file may have, or that another one has: {}",
+                few(&exported.unnamed)
+            ),
         );
     }
     Ok(Box::new(Done { exported, dir: args.dir }))

@@ -54,7 +54,9 @@ impl Committer<'_> {
         });
         let soon = u64::try_from(now.plus(TIMESTAMP_AGE).secs()).unwrap_or(u64::MAX);
         let version = lineage::next_online_version(versions.filter(|v| !rotated || v.get() <= soon), now);
-        let kept = round.live.as_ref().filter(|live| {
+        // Whoever holds the keys of both signs both: where a state that was served was overwritten by one that had been signed before,
+        // a kept snapshot would stay below what deployers saw.
+        let kept = round.live.as_ref().filter(|_| !self.is_online(root)).filter(|live| {
             let due = snapshot_due(live) <= now || job.forced.contains(&RoleName::snapshot());
             let again = below || (due && ledger.commits == 0);
             let signed = live.trusted().snapshot().count(root.snapshot_keys()).is_met();

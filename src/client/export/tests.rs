@@ -68,7 +68,7 @@ async fn a_tree_holds_what_the_state_pins_and_the_bundles_manifests() {
     world.clock.forward(2 * 86_400);
     world.renew(&world.owner, &[]).await.unwrap();
     let done = export_to(&world, &world.owner, dir.path()).await.unwrap();
-    assert_eq!(done.written, 1, "a new timestamp alone");
+    assert_eq!(done.written, 2, "a new timestamp and snapshot alone");
     let later = files(dir.path());
     assert_eq!(later["metadata/README"], b"mine");
     assert!(tree.keys().all(|name| later.contains_key(name)));
@@ -113,4 +113,24 @@ async fn a_bundle_that_is_not_here_is_said() {
     world.store.delete(&Selector::Digest(bundle.digest().clone())).await.unwrap();
     let done = export_to(&world, &world.owner, dir.path()).await.unwrap();
     assert_eq!((done.targets, done.absent.len()), (1, 2), "{:?}", done.absent);
+}
+
+/// Two exports at once: the second waits, and what it would lower it does not write.
+#[tokio::test]
+async fn an_export_waits_for_another_one_into_the_same_tree() {
+    let world = world().await;
+    let dir = tempfile::tempdir().unwrap();
+    let held = Tree::at(dir.path()).alone().unwrap();
+    let path = dir.path().to_owned();
+    let waiting = std::thread::spawn(move || Tree::at(&path).alone().map(drop));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(!waiting.is_finished());
+    drop(held);
+    waiting.join().unwrap().unwrap();
+    export_to(&world, &world.owner, dir.path()).await.unwrap();
+    let tree = Tree::at(dir.path());
+    let ours = world.live().await.trusted().timestamp().version();
+    tree.not_newer(&name().to_string(), ours).unwrap();
+    let older = Version::new(ours.get() - 1).unwrap();
+    assert!(matches!(tree.not_newer(&name().to_string(), older), Err(ExportError::Newer { .. })));
 }

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use bytes::Bytes;
 
 use super::{ExportError, first_root};
+use crate::client::lock;
 use crate::tuf::{FileName, Files, Limits, RoleName, Target, Timestamp, Unverified, Version};
 
 const METADATA: &str = "metadata";
@@ -26,15 +27,57 @@ pub(super) struct Tree {
 }
 
 /// The files under which a metadata file lies: the name that TUF gives it, and for a role with a slash in its name the one
-/// that web servers look for when they are asked for the first: they decode `%2F`.
+/// that web servers look for when they are asked for the first: they decode `%2F`. Names that no file can have are left out.
 pub(in crate::client) fn metadata_names(name: &FileName) -> Vec<PathBuf> {
     let folder = Path::new(METADATA);
-    let mut out = vec![folder.join(name.to_string())];
+    let first = name.to_string();
+    let mut out: Vec<PathBuf> = (first.len() <= MAX_PART).then(|| folder.join(first)).into_iter().collect();
     let role = name.role().as_str();
     if let (Some(version), true) = (name.version(), role.contains('/')) {
         out.extend(parts(&format!("{version}.{role}.json")).map(|p| folder.join(p)));
     }
     out
+}
+
+/// Where each metadata file goes in one tree: under the first of its names always, under the second unless that takes the place
+/// of another file or of its folder, be it on a file system that does not tell capitals. Roles may be called what their owners
+/// like. Beside it the files that lie under fewer names than they should.
+pub(super) fn places(files: &Files) -> (Vec<(PathBuf, &FileName, &Bytes)>, Vec<FileName>) {
+    let (mut places, mut short) = (Vec::new(), Vec::new());
+    let folded = |path: &Path| path.to_string_lossy().to_lowercase();
+    let (mut taken, mut folders) = (BTreeSet::new(), BTreeSet::new());
+    let mut seconds = Vec::new();
+    for (name, bytes) in files.metadata() {
+        let names = metadata_names(name);
+        let wanted = 1 + usize::from(name.role().as_str().contains('/'));
+        let first = names.iter().position(|file| file.parent() == Some(Path::new(METADATA)));
+        if names.len() < wanted || first.is_none() {
+            short.push(name.clone());
+        }
+        for (i, file) in names.into_iter().enumerate() {
+            if Some(i) == first {
+                taken.insert(folded(&file));
+                places.push((file, name, bytes));
+            } else {
+                seconds.push((file, name, bytes));
+            }
+        }
+    }
+    for (file, name, bytes) in seconds {
+        let above: Vec<String> = file.ancestors().skip(1).map(folded).collect();
+        let own = folded(&file);
+        if taken.contains(&own) || folders.contains(&own) || above.iter().any(|folder| taken.contains(folder))
+        {
+            if !short.contains(name) {
+                short.push(name.clone());
+            }
+            continue;
+        }
+        taken.insert(own);
+        folders.extend(above);
+        places.push((file, name, bytes));
+    }
+    (places, short)
 }
 
 /// The files under which a target lies with consistent snapshots, `dir/HASH.name`, one for each of its hashes: clients ask
@@ -66,6 +109,12 @@ impl Tree {
         Self { dir: dir.to_owned(), touched: RefCell::default() }
     }
 
+    /// Keep other exports into this tree out until the answer is dropped, as far as the file system can.
+    pub(super) fn alone(&self) -> Result<Option<File>, ExportError> {
+        fs::create_dir_all(&self.dir).map_err(|e| io("write", &self.dir, &e))?;
+        lock::folder(&self.dir, lock::PATIENCE).map_err(|e| io("write", &self.dir, &e))
+    }
+
     /// That the tree is this collection's, older or as old, before anything is written.
     pub(super) fn check(&self, collection: &str, files: &Files, ours: Version) -> Result<(), ExportError> {
         let root = self.dir.join(METADATA).join(first_root().to_string());
@@ -74,15 +123,18 @@ impl Tree {
         {
             return Err(ExportError::Foreign { file: root, why: "its first root is another one".into() });
         }
-        for (name, bytes) in files.metadata().iter().filter(|(name, _)| name.version().is_some()) {
-            for file in metadata_names(name) {
-                let file = self.dir.join(file);
-                if read(&file)?.is_some_and(|there| there != *bytes) {
-                    let why = "a file of this name and other bytes lies there".into();
-                    return Err(ExportError::Foreign { file, why });
-                }
+        for (file, _, bytes) in places(files).0.into_iter().filter(|(_, name, _)| name.version().is_some()) {
+            let file = self.dir.join(file);
+            if read(&file)?.is_some_and(|there| there != *bytes) {
+                let why = "a file of this name and other bytes lies there".into();
+                return Err(ExportError::Foreign { file, why });
             }
         }
+        self.not_newer(collection, ours)
+    }
+
+    /// That the timestamp there is this collection's, and not above `ours`.
+    pub(super) fn not_newer(&self, collection: &str, ours: Version) -> Result<(), ExportError> {
         let file = self.dir.join(METADATA).join(FileName::timestamp().to_string());
         let Some(there) = read(&file)? else { return Ok(()) };
         let parsed = Unverified::<Timestamp>::parse(&RoleName::timestamp(), &there, &Limits::default());
@@ -190,5 +242,28 @@ mod tests {
             ["metadata/1.targets%2Freleases.json", "metadata/1.targets/releases.json"]
         );
         assert_eq!(name("targets/../x"), ["metadata/1.targets%2F..%2Fx.json"]);
+        let long = format!("targets/{}", "\u{e9}".repeat(50));
+        assert_eq!(name(&long), [format!("metadata/1.{long}.json")], "encoded it is no file name any more");
+    }
+
+    #[test]
+    fn no_role_takes_the_place_of_another_one() {
+        let mut files = Files::new();
+        let roles = ["targets/a", "targets/a.json/b", "targets/A", "targets/c", "targets", "root"];
+        for role in roles {
+            files.put(FileName::versioned(role.parse().unwrap(), Version::ONE), Bytes::from(role));
+        }
+        let (places, short) = places(&files);
+        let mut names: Vec<String> = places.iter().map(|(file, ..)| file.display().to_string()).collect();
+        names.sort();
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::at(dir.path());
+        for (file, name, bytes) in &places {
+            assert!(tree.put(file, bytes).unwrap(), "{file:?}");
+            assert_eq!(fs::read(dir.path().join(file)).unwrap(), name.role().as_str().as_bytes());
+        }
+        let short: Vec<&str> = short.iter().map(|name| name.role().as_str()).collect();
+        assert_eq!((names.len(), short.len()), (6 + 2, 2), "{names:?} {short:?}");
+        assert!(names.contains(&"metadata/1.targets/c.json".to_owned()));
     }
 }

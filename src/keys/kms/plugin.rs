@@ -74,11 +74,13 @@ const MORE: &str = "BULLA_KMS_ENV";
 pub struct Plugins {
     vars: BTreeMap<String, String>,
     timeout: Duration,
+    /// In a process group of their own.
+    aside: bool,
 }
 
 impl Default for Plugins {
     fn default() -> Self {
-        Self { vars: BTreeMap::new(), timeout: TIMEOUT }
+        Self { vars: BTreeMap::new(), timeout: TIMEOUT, aside: true }
     }
 }
 
@@ -92,7 +94,15 @@ impl fmt::Debug for Plugins {
 impl Plugins {
     /// In the folders of `PATH`, with these variables at hand.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Self {
-        Self { vars: vars.clone(), timeout: TIMEOUT }
+        Self { vars: vars.clone(), timeout: TIMEOUT, aside: true }
+    }
+
+    /// In the process group of this program: plugins may ask at the terminal, which sends them its signals too. Otherwise each
+    /// has a group of its own, and all of it ends with it.
+    #[must_use]
+    pub fn at_the_terminal(mut self) -> Self {
+        self.aside = false;
+        self
     }
 
     #[cfg(test)]
@@ -140,7 +150,7 @@ impl Plugins {
     ) -> Result<Value, KmsFault> {
         let program = self.find(key)?;
         let environment = self.environment(key.plugin());
-        let mut running = Running::start(&program, &environment, request).await?;
+        let mut running = Running::start(&program, &environment, request, self.aside).await?;
         let called = tokio::time::timeout(self.timeout, running.answer(message)).await;
         let called = called.map_err(|_| KmsFault::Timeout(self.timeout.as_secs())).and_then(|r| r);
         if called.is_err() {
@@ -167,7 +177,12 @@ pub(super) fn alone<T: Send>(work: impl Future<Output = Result<T, KmsFault>> + S
     })
 }
 
-async fn start(program: &Path, environment: &[(&str, &str)], request: &Value) -> Result<Child, KmsFault> {
+async fn start(
+    program: &Path,
+    environment: &[(&str, &str)],
+    request: &Value,
+    aside: bool,
+) -> Result<Child, KmsFault> {
     let mut command = Command::new(program);
     command
         .arg(PROTOCOL)
@@ -178,9 +193,12 @@ async fn start(program: &Path, environment: &[(&str, &str)], request: &Value) ->
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    // A signal from the terminal is for this program, which may have to finish what it does.
+    // A signal from the terminal is for this program, which may have to finish what it does. But a group that is not the
+    // terminal's cannot ask there for a PIN: it is stopped when it tries.
     #[cfg(unix)]
-    command.process_group(0);
+    if aside {
+        command.process_group(0);
+    }
     let mut tries = 0;
     loop {
         match command.spawn() {
@@ -197,16 +215,21 @@ async fn start(program: &Path, environment: &[(&str, &str)], request: &Value) ->
 /// What a plugin wrote to its two streams, and how it ended.
 type Answered = (Vec<u8>, Vec<u8>, std::io::Result<ExitStatus>);
 
-/// A plugin at work, in a process group of its own, which ends with it.
+/// A plugin at work; the process group that is its own ends with it.
 struct Running {
     child: Child,
     group: Option<u32>,
 }
 
 impl Running {
-    async fn start(program: &Path, environment: &[(&str, &str)], request: &Value) -> Result<Self, KmsFault> {
-        let child = start(program, environment, request).await?;
-        Ok(Self { group: child.id(), child })
+    async fn start(
+        program: &Path,
+        environment: &[(&str, &str)],
+        request: &Value,
+        aside: bool,
+    ) -> Result<Self, KmsFault> {
+        let child = start(program, environment, request, aside).await?;
+        Ok(Self { group: child.id().filter(|_| aside), child })
     }
 
     async fn answer(&mut self, message: &[u8]) -> Result<Answered, KmsFault> {
@@ -296,7 +319,11 @@ async fn read(
 }
 
 /// The answer; the exit code says nothing in this protocol, but a plugin that was ended by a signal has not answered.
-fn judge(answer: &[u8], ended: std::io::Result<ExitStatus>, said: String) -> Result<Value, KmsFault> {
+pub(super) fn judge(
+    answer: &[u8],
+    ended: std::io::Result<ExitStatus>,
+    said: String,
+) -> Result<Value, KmsFault> {
     let how = match ended {
         Err(e) => return Err(KmsFault::Broken { how: e.to_string(), said }),
         Ok(status) if status.code().is_none() => {
@@ -333,7 +360,12 @@ fn shown(bytes: &[u8], environment: &[(&str, &str)]) -> String {
     for (name, value) in secrets {
         text = text.replace(&value, &format!("[{name}]"));
     }
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // Neither what moves the cursor nor what turns the text around.
+    let unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let plain: String = text.chars().map(|c| if unseen(c) { ' ' } else { c }).collect();
     let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
     if plain.chars().count() <= SHOWN {
         return plain;
@@ -341,9 +373,16 @@ fn shown(bytes: &[u8], environment: &[(&str, &str)]) -> String {
     plain.chars().take(SHOWN).chain("…".chars()).collect()
 }
 
-/// User and password in a URL such as that of a proxy, in the forms in which programs show them.
+/// User and password in each URL of a value, such as that of a proxy, in the forms in which programs show them.
 fn userinfo(value: &str) -> Vec<String> {
-    let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
+    let mut rests: Vec<&str> = value.split("://").skip(1).collect();
+    if rests.is_empty() {
+        rests.push(value);
+    }
+    rests.into_iter().flat_map(userinfo_of).collect()
+}
+
+fn userinfo_of(rest: &str) -> Vec<String> {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let Some((info, _)) = authority.rsplit_once('@') else { return Vec::new() };
     let decoded = percent_decode_str(info).decode_utf8_lossy().into_owned();
@@ -367,22 +406,25 @@ fn is_program(file: &Path) -> bool {
     file.is_file()
 }
 
-/// What somebody else than root and this user could change so that another program runs: the file or the folder that it is in,
-/// by its name and by what the name leads to.
+/// What somebody else than root and this user could change so that another program runs: the file or a folder above it, by its
+/// name and by what the name leads to. A group may write where it is root's or this user's own, and Debian's `staff`, who may
+/// write to /usr/local, become root there anyway.
 #[cfg(unix)]
 fn open_to_others(file: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::MetadataExt as _;
-    let me = rustix::process::geteuid().as_raw();
+    const STAFF: u32 = 50;
+    let (me, own) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let is_open = |path: &Path| {
         path.metadata().map_or(true, |about| {
             // In a folder such as /tmp others cannot replace a file that is not theirs.
             let sticky = about.is_dir() && about.mode() & 0o1000 != 0;
-            (about.mode() & 0o002 != 0 && !sticky) || ![0, me].contains(&about.uid())
+            let by_all = about.mode() & 0o002 != 0;
+            let by_group = about.mode() & 0o020 != 0 && ![0, own, STAFF].contains(&about.gid());
+            ((by_all || by_group) && !sticky) || ![0, me].contains(&about.uid())
         })
     };
     let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    let folders = [file, &real].into_iter().filter_map(Path::parent);
-    std::iter::once(file).chain(folders).find(|path| is_open(path)).map(Path::to_owned)
+    file.ancestors().chain(real.ancestors()).find(|path| is_open(path)).map(Path::to_owned)
 }
 
 #[cfg(not(unix))]

@@ -201,6 +201,35 @@ fn it_runs_in_a_process_group_of_its_own() {
     assert_eq!(own, group);
 }
 
+/// Without a group of its own it gets the terminal's signals and may ask there; it is ended by itself.
+#[test]
+fn at_the_terminal_it_runs_in_the_group_of_this_program() {
+    let fake = Fake::new("echo $(cut -d' ' -f5 /proc/$$/stat) >&2; exit 1");
+    let plugins = fake.plugins().at_the_terminal();
+    let Err(KeyError::Kms { fault: KmsFault::Broken { said, .. }, .. }) = key().public_key(&plugins) else {
+        panic!("no failure")
+    };
+    let own = rustix::process::getpgid(None).unwrap().as_raw_nonzero().to_string();
+    assert_eq!(said, own);
+    let hangs = Fake::new("echo $$ >\"$(dirname \"$0\")/self\"; exec sleep 1000");
+    let plugins = hangs.plugins().at_the_terminal().within(Duration::from_millis(500));
+    assert!(matches!(key().public_key(&plugins), Err(KeyError::Kms { fault: KmsFault::Timeout(_), .. })));
+    assert!(is_gone(&hangs, "self"));
+}
+
+/// What a plugin starts in a session of its own cannot be ended with it, and does not hold anything up: the limit that key.md names.
+#[test]
+fn one_that_leaves_its_session_is_not_waited_for() {
+    let public = signer().public_key().clone();
+    let fake = Fake::new(&format!(
+        "setsid sleep 20 & echo $! >\"$(dirname \"$0\")/child\"; echo '{}'",
+        answer(&public)
+    ));
+    let begun = Instant::now();
+    assert_eq!(fake.public_key(), Ok(public));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn one_that_floods_is_ended() {
     let fake =
@@ -242,6 +271,8 @@ fn what_it_says_on_failure_is_capped_clean_and_without_its_secrets() {
     let fake = Fake::new("i=0; while [ $i -lt 500 ]; do echo word >&2; i=$((i+1)); done; exit 1");
     let Err(KmsFault::Broken { said, .. }) = fake.public_key() else { panic!("no failure") };
     assert_eq!(said.chars().count(), 401);
+    let fake = Fake::new("printf 'a\\342\\200\\256b' >&2; exit 1");
+    assert!(matches!(fake.public_key(), Err(KmsFault::Broken { said, .. }) if said == "a b"));
     let fake = Fake::new("kill -9 $$");
     assert!(matches!(fake.public_key(), Err(KmsFault::Broken { how, .. }) if how.contains("signal")));
 }
@@ -252,7 +283,7 @@ fn user_and_password_of_a_proxy_are_not_shown() {
     let more = [
         ("BULLA_KMS_ENV", "SHOWN"),
         ("HTTPS_PROXY", "http://user:p%40ss-word@proxy.example:3128/"),
-        ("SHOWN", "p@ss-word"),
+        ("SHOWN", "p@ss-word via socks5://other:second-word@x"),
     ];
     fake.vars.extend(more.map(|(k, v)| (k.to_owned(), v.to_owned())));
     let Err(KmsFault::Broken { said, .. }) = fake.public_key() else { panic!("no failure") };
@@ -278,6 +309,21 @@ fn which_program_is_run() {
     mode(fake.dir.path(), 0o1777);
     assert_eq!(fake.plugins().find(&key()), Ok(program.clone()));
     mode(fake.dir.path(), 0o755);
+    // A folder further up is as good for who may rename what is in it; a group that is root's is not somebody else.
+    let below = fake.dir.path().join("open/bin");
+    std::fs::create_dir_all(&below).unwrap();
+    std::fs::copy(&program, below.join("sigstore-kms-fake")).unwrap();
+    let path = BTreeMap::from([("PATH".to_owned(), below.display().to_string())]);
+    assert_eq!(Plugins::from_vars(&path).find(&key()), Ok(below.join("sigstore-kms-fake")));
+    let open = fake.dir.path().join("open");
+    mode(&open, 0o777);
+    assert_eq!(Plugins::from_vars(&path).find(&key()), Err(KmsFault::Writable(open.clone())));
+    mode(&open, 0o775);
+    if std::os::unix::fs::chown(&open, None, Some(12_345)).is_ok() {
+        assert_eq!(Plugins::from_vars(&path).find(&key()), Err(KmsFault::Writable(open.clone())));
+        std::os::unix::fs::chown(&open, None, Some(0)).unwrap();
+        assert_eq!(Plugins::from_vars(&path).find(&key()), Ok(below.join("sigstore-kms-fake")));
+    }
     // Whoever owns it may replace it. Only root can give a file away.
     if std::os::unix::fs::chown(&program, Some(12_345), None).is_ok() {
         assert_eq!(fake.plugins().find(&key()), Err(KmsFault::Writable(program.clone())));

@@ -18,14 +18,27 @@ mod scene;
 mod seals;
 mod withheld;
 
-/// Every row of the page of threats names tests, and they exist.
+/// Every row of the page of threats names tests and codes, and they exist.
 #[test]
 fn the_page_of_threats_names_tests_that_exist() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/threats.md")).unwrap();
     let rows = page.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| Attack "));
-    let mut seen = 0;
+    let known = documented(&root.join("docs"));
+    let (mut seen, mut codes) = (0, 0);
     for row in rows {
+        let (rest, _) = row.trim_end_matches('|').rsplit_once('|').unwrap();
+        for code in rest.split('`').skip(1).step_by(2) {
+            // `….threshold`: that of any role.
+            let (stem, any) = code.strip_prefix('…').map_or((code, false), |stem| (stem, true));
+            if !stem.contains('.') || !stem.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'-')
+            {
+                continue;
+            }
+            let is = |known: &String| if any { known.ends_with(stem) } else { known == stem };
+            assert!(known.iter().any(is), "{code} is documented nowhere: {row}");
+            codes += 1;
+        }
         let cell = row.trim_end_matches('|').rsplit('|').next().unwrap();
         let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "no test: {row}");
@@ -39,5 +52,12 @@ fn the_page_of_threats_names_tests_that_exist() {
             seen += 1;
         }
     }
-    assert!(seen > 30, "{seen}");
+    assert!(seen > 30 && codes > 50, "{seen} {codes}");
+}
+
+/// The codes of docs/codes.md and of the pages of commands: what stands there between backticks.
+fn documented(docs: &std::path::Path) -> std::collections::BTreeSet<String> {
+    let commands = std::fs::read_dir(docs.join("commands")).unwrap().map(|page| page.unwrap().path());
+    let pages = commands.chain([docs.join("codes.md")]).map(|page| std::fs::read_to_string(page).unwrap());
+    pages.flat_map(|page| page.split('`').map(str::to_owned).collect::<Vec<_>>()).collect()
 }

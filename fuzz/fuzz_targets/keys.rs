@@ -1,0 +1,8 @@
+//! Public keys in the forms that are read.
+#![no_main]
+
+#[allow(dead_code, reason = "one of them")]
+#[path = "../entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::keys(bytes));

@@ -1,0 +1,8 @@
+//! Answers of KMS plugins.
+#![no_main]
+
+#[allow(dead_code, reason = "one of them")]
+#[path = "../entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::kms_answer(bytes));
