@@ -36,7 +36,7 @@ lint: ## format, clippy, documentation, crates and licences, test layouts, the p
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	@# Only checked: libFuzzer itself is not built, which would need C++ and a nightly toolchain.
-	CUSTOM_LIBFUZZER_PATH=/dev/null cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	CUSTOM_LIBFUZZER_PATH=/dev/null cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	scripts/check-crates.py
 	scripts/check-layouts.sh
