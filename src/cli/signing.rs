@@ -407,6 +407,9 @@ impl From<WorkError> for CliError {
             WorkError::FloorsStand => Self::new(Exit::No, "recovery.floors", "what a thief published cannot be gone back behind with these keys")
                 .reason(format!("{e}; whoever saw it would refuse an older state"))
                 .next("replace the keys of timestamp and snapshot in the same change"),
+            WorkError::Exhausted { .. } => Self::new(Exit::No, "state.exhausted", "no version is left to sign; the live state stays as it is")
+                .reason(format!("{e}; whoever has its key drove the versions up"))
+                .next("give the collection other keys of timestamp and snapshot through its root: bulla tuf propose"),
             WorkError::Contended(_) => Self::failed("publish.contended", "the state kept moving")
                 .reason(e)
                 .next("what was submitted lies there, and the next commit admits it; or run the command again"),

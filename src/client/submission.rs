@@ -1,8 +1,6 @@
 //! Submissions: signed next versions of a role, each at a tag of its own beside the state, waiting to be admitted.
 
-mod terms;
-
-pub(super) use terms::check as check_terms;
+pub(super) mod terms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +21,9 @@ use crate::tuf::{
     CollectionName, Fault, FileName, Files, Limits, Metadata, RoleKeys, RoleName, Targets, TufError,
     Unverified, Version,
 };
+
+/// Greatest version of a role file: a submission's tag has ten digits for it.
+pub(super) const MAX_VERSION: Version = Version::at_most(9_999_999_999);
 
 /// The tag of a submission: it says which role and version, and begins the hash of the role file, so that most submissions
 /// are judged without being fetched.
@@ -110,6 +111,11 @@ impl SubmissionTag {
         self.role == role_part(role)
     }
 
+    /// What stands for its role in the tag.
+    pub fn role_part(&self) -> &str {
+        &self.role
+    }
+
     /// Whether a manifest is a submission of the role files that the tag names.
     pub fn names(&self, manifest: &Content) -> bool {
         let Ok(manifest) = Manifest::parse(manifest) else { return false };
@@ -173,8 +179,79 @@ fn group_hash(named: BTreeMap<String, Digest>) -> String {
     }
 }
 
-/// Fetch and verify what lies at `tag`, under the keys that `seats` gives its role. `left` is how many bytes may still be
-/// fetched; what is claimed and does not come costs nothing.
+/// What the manifest at a tag says of what lies there.
+pub enum Offer {
+    /// So many bytes of files, to be fetched.
+    Files(Content, u64),
+    /// Nothing that is worth fetching.
+    Nothing(Fetched),
+}
+
+/// Read the manifest at `tag`. What cannot be a submission of one of `seats` by what it says of itself is not fetched: anybody who
+/// may push could let everybody else's wait behind it.
+///
+/// # Errors
+/// The place could not be asked.
+pub async fn offered(
+    store: &Known<'_>,
+    collection: &CollectionName,
+    tag: &SubmissionTag,
+    seats: &BTreeMap<RoleName, Seat>,
+) -> Result<Offer, StoreError> {
+    let Some(name) = tag.tag(collection) else { return Ok(Offer::Nothing(Fetched::Gone)) };
+    let mut found = manifest_at(store, &name).await?;
+    if found.is_err() {
+        // One damaged answer shall not pass for what lies there, and one wrong "not there" not for the end of what was listed.
+        found = manifest_at(store, &name).await?;
+    }
+    let manifest = match found {
+        Ok(manifest) => manifest,
+        Err(fetched) => return Ok(Offer::Nothing(fetched)),
+    };
+    Ok(match claimed(tag, seats, &manifest) {
+        Ok(size) => Offer::Files(manifest, size),
+        Err(why) => Offer::Nothing(Fetched::Invalid(why)),
+    })
+}
+
+async fn manifest_at(store: &Known<'_>, name: &Tag) -> Result<Result<Content, Fetched>, StoreError> {
+    match store.resolve(&Selector::Tag(name.clone())).await {
+        Ok(Some(manifest)) => Ok(Ok(manifest)),
+        Ok(None) => Ok(Err(Fetched::Gone)),
+        Err(e) => anybodys(e).map(Err),
+    }
+}
+
+/// How many bytes a manifest names, or why they are not what the tag says.
+fn claimed(tag: &SubmissionTag, seats: &BTreeMap<RoleName, Seat>, manifest: &Content) -> Result<u64, String> {
+    // What is no manifest is told by who reads it.
+    let Ok(read) = Manifest::parse(manifest) else { return Ok(0) };
+    let size = read.layers.iter().fold(0, |sum: u64, l| sum.saturating_add(l.size));
+    if size > state::MAX_STATE_FILES {
+        return Err(format!("files of {size} bytes"));
+    }
+    let named = read.layers.iter().filter(|l| l.media_type == media_type::TUF_METADATA);
+    let named: Vec<_> = named
+        .filter_map(|l| Some((l.annotation(state::FILENAME)?.parse::<FileName>().ok()?.role().clone(), l)))
+        .collect();
+    for (role, layer) in named.iter().filter(|(role, _)| *role != RoleName::root()) {
+        if layer.size > terms::most_bytes(role) {
+            return Err(format!("a role file of {} bytes", layer.size));
+        }
+    }
+    if let [(role, layer)] = named.as_slice() {
+        if *role != RoleName::root() && !seats.contains_key(role) {
+            return Err(format!("{role} is no role of the collection"));
+        }
+        if !layer.digest.hex().starts_with(tag.hash()) {
+            return Err("its tag is another file's".into());
+        }
+    }
+    Ok(size)
+}
+
+/// Fetch and verify what `manifest` at `tag` names, under the keys that `seats` gives its role. `left` is how many bytes may still
+/// be fetched; what is claimed and does not come costs nothing.
 ///
 /// # Errors
 /// The place could not be asked. What lies there may be anybody's, and is never an error.
@@ -182,15 +259,16 @@ pub async fn fetch(
     store: &Known<'_>,
     collection: &CollectionName,
     tag: &SubmissionTag,
+    manifest: Content,
     seats: &BTreeMap<RoleName, Seat>,
     left: &Arc<AtomicU64>,
     now: UnixTime,
 ) -> Result<Fetched, StoreError> {
     let Some(name) = tag.tag(collection) else { return Ok(Fetched::Gone) };
-    let mut read = read_at(store, &name, left).await?;
+    let mut read = read_at(store, Ok(manifest), left).await?;
     if matches!(read, Err(Fetched::Invalid(_) | Fetched::Gone)) {
-        // One damaged answer shall not pass for what lies there, and one wrong "not there" not for the end of what was listed.
-        read = read_at(store, &name, left).await?;
+        // One damaged answer shall not pass for what lies there.
+        read = read_at(store, manifest_at(store, &name).await?, left).await?;
     }
     let (manifest, files) = match read {
         Ok(read) => read,
@@ -204,16 +282,15 @@ pub async fn fetch(
     Ok(fetched)
 }
 
-/// The files at a tag, or why there are none.
+/// The files that a manifest names, or why there are none.
 async fn read_at(
     store: &Known<'_>,
-    name: &Tag,
+    manifest: Result<Content, Fetched>,
     left: &Arc<AtomicU64>,
 ) -> Result<Result<(Content, Files), Fetched>, StoreError> {
-    let manifest = match store.resolve(&Selector::Tag(name.clone())).await {
-        Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok(Err(Fetched::Gone)),
-        Err(e) => return anybodys(e).map(Err),
+    let manifest = match manifest {
+        Ok(manifest) => manifest,
+        Err(fetched) => return Ok(Err(fetched)),
     };
     let size = Manifest::parse(&manifest)
         .map_or(0, |m| m.layers.iter().fold(0, |sum: u64, l| sum.saturating_add(l.size)));
@@ -259,7 +336,7 @@ fn judge(
     }
     let ours = submission.file.check_collection(&role, &collection.to_string());
     let ours = ours.and_then(|()| at.check_paths(&role, &submission.file)).map_err(|e| e.to_string());
-    match ours.and_then(|()| terms::check(collection, &role, at, &submission.file, now)) {
+    match ours.and_then(|()| terms::admits(collection, &role, at, &submission.file, now)) {
         Ok(()) => Fetched::Valid(Box::new(submission)),
         Err(why) => Fetched::Invalid(why),
     }
@@ -271,7 +348,7 @@ fn judge_group(tag: &SubmissionTag, files: &Files) -> Fetched {
     for (name, bytes) in files.metadata() {
         let role = name.role().clone();
         let limits = Limits::default();
-        let limit = if role == RoleName::root() { limits.root_bytes } else { limits.targets_bytes };
+        let limit = if role == RoleName::root() { limits.root_bytes } else { terms::most_bytes(&role) };
         if bytes.len() as u64 > limit {
             return Fetched::Invalid(format!("a role file of {} bytes", bytes.len()));
         }

@@ -24,8 +24,8 @@ pub use pack::{MAX_PACK_BYTES, MAX_PACKS, PACK_SUFFIX, PackError, RootPack};
 pub use policy::{Duration, DurationError, Statement};
 pub use report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
 pub use revocation::{
-    RevocationEntry, RevocationKind, RevocationList, Revoke, has_room, is_nearly_full, is_revoked,
-    join_revocations,
+    RevocationEntry, RevocationKind, RevocationList, Revoke, check_submitted, has_room, is_nearly_full,
+    is_revoked, join_revocations,
 };
 pub use scope::{Scope, ScopeError, Subject};
 pub use source::{MAX_SOURCES, OwnKeys, OwnKeysError, Source, SourceSpec};

@@ -13,6 +13,8 @@ use crate::time::UnixTime;
 const MAX_ENTRIES: usize = 20_000;
 /// Of these, for tombstones alone.
 const RESERVE: usize = 1_000;
+/// Most entries that a submitted list adds to one that is half full.
+const MAX_ADDED: usize = 1_000;
 
 /// A parsed list in which every entry was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,6 +249,39 @@ pub fn has_room(list: &RevocationList, more: &[Value]) -> bool {
     list.entries().len() + more.len() <= most
 }
 
+/// That a list which somebody submits can be read, and leaves room in the list that it comes to with `known`, what is published:
+/// a list that is full takes no revocation any more.
+///
+/// # Errors
+/// Why it must not go in.
+pub fn check_submitted(list: &[u8], known: &[&[u8]]) -> Result<(), String> {
+    let count = |list: &[u8]| RevocationList::parse(list).map(|l| l.entries().len());
+    count(list).map_err(|why| format!("it cannot be read: {why}"))?;
+    // What is published and cannot be read is not this list's fault.
+    let known: Vec<&[u8]> = known.iter().copied().filter(|l| count(l).is_ok()).collect();
+    let before = match join_revocations(&known, &[])? {
+        Some(joined) => count(&joined)?,
+        None => known.first().map_or(Ok(0), |l| count(l))?,
+    };
+    let all: Vec<&[u8]> = known.iter().copied().chain([list]).collect();
+    let after = match join_revocations(&all, &[])? {
+        Some(joined) => count(&joined)?,
+        None => before.max(count(list)?),
+    };
+    let added = after.saturating_sub(before);
+    match added {
+        0 => Ok(()),
+        _ if after > MAX_ENTRIES - RESERVE => Err(format!(
+            "with it there are {after} entries; the last {RESERVE} of {MAX_ENTRIES} are kept free"
+        )),
+        _ if after > MAX_ENTRIES / 2 && added > MAX_ADDED => Err(format!(
+            "it adds {added} entries to {before}; past {} no more than {MAX_ADDED} go in at once",
+            MAX_ENTRIES / 2
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a revocation list takes back `digest`: for who is about to vouch for it.
 ///
 /// # Errors
@@ -258,6 +293,25 @@ pub fn is_revoked(list: &[u8], digest: &Digest) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_submitted_list_leaves_room() {
+        let list = |from: usize, to: usize| -> Vec<u8> {
+            let entry = |n| json!({"id": format!("{n}"), "kind": "advisory", "at": "2027-01-15T08:00:00Z"});
+            let entries: Vec<Value> = (from..to).map(entry).collect();
+            json!({"schemaVersion": 1, "entries": entries}).to_string().into_bytes()
+        };
+        let check = |new: &[u8], known: &[u8]| check_submitted(new, &[known]).is_ok();
+        assert!(check(&list(0, 0), &list(0, 0)) && check(&list(0, 10_000), &list(0, 0)));
+        assert!(!check(&list(0, 10_001), &list(0, 0)) && !check(&list(0, 20_000), &list(0, 5)));
+        assert!(check(&list(0, 13_000), &list(0, 12_000)) && !check(&list(0, 13_001), &list(0, 12_000)));
+        assert!(check(&list(0, 19_000), &list(0, 18_500)) && !check(&list(0, 19_001), &list(0, 18_500)));
+        // What it lacks is no reason, and neither is what is published.
+        assert!(check(&list(0, 5), &list(0, 19_500)) && check(&list(0, 5), b"{}"));
+        assert!(!check(b"{\"schemaVersion\":2,\"entries\":[]}", &list(0, 0)) && !check(b"junk", &list(0, 0)));
+        // The two alone are small enough.
+        assert!(!check(&list(9_000, 18_000), &list(0, 9_000)));
+    }
 
     #[test]
     fn unknown_kinds_and_versions_are_not_read_as_nothing() {

@@ -30,6 +30,9 @@ pub struct Delegation {
     pub terms: Option<Terms>,
 }
 
+/// Longest path pattern and longest target path, bytes: matching takes the product of both.
+pub(super) const MAX_PATH: usize = 1_024;
+
 /// What a delegation covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Paths {
@@ -60,8 +63,11 @@ impl PathPattern {
     /// Read a pattern.
     ///
     /// # Errors
-    /// Bracket expressions: implementations differ on them, so they are refused.
+    /// Bracket expressions: implementations differ on them, so they are refused. More than 1,024 bytes.
     pub fn parse(pattern: &str) -> Result<Self, Fault> {
+        if pattern.len() > MAX_PATH {
+            return Err(Fault::Cap { what: "bytes of a path pattern", limit: MAX_PATH });
+        }
         if pattern.is_empty() || pattern.contains(['[', ']', '\\']) {
             return Err(Fault::Format(format!("malformed path pattern \"{pattern}\"")));
         }
@@ -191,5 +197,8 @@ mod tests {
         assert!(m("*", "x") && !m("*", "x/y") && m("a*c*e", "abcde") && !m("a*c*e", "abcd") && m("?b", "ab"));
         assert!(m("**", "") && !m("A", "a"));
         assert!(PathPattern::parse("[a]").is_err());
+        assert!(
+            PathPattern::parse(&"*a".repeat(512)).is_ok() && PathPattern::parse(&"*a".repeat(513)).is_err()
+        );
     }
 }

@@ -49,6 +49,9 @@ pub struct Extra {
     /// Targets roles only: the role version that set `delegations`.
     #[serde(default, rename = "delegationsSet", skip_serializing_if = "Option::is_none")]
     pub delegations_set: Option<Version>,
+    /// Targets roles only: which version last changed the delegation to each role; kept while it is above own version - 64.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub delegated: BTreeMap<String, Version>,
     /// Root only: submissions are skipped.
     #[serde(default, rename = "singleWriter", skip_serializing_if = "std::ops::Not::not")]
     pub single_writer: bool,
@@ -66,6 +69,7 @@ impl Extra {
             ancestors: Vec::new(),
             withdrawn: BTreeMap::new(),
             delegations_set: None,
+            delegated: BTreeMap::new(),
             single_writer: false,
             shared_root_key: None,
         }

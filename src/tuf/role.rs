@@ -123,6 +123,14 @@ impl Version {
         NonZeroU64::new(n).filter(|n| n.get() <= Self::MAX).map(Self)
     }
 
+    /// A number that is written in the program: no less than 1, no more than the greatest version.
+    pub(crate) const fn at_most(n: u64) -> Self {
+        match NonZeroU64::new(if n > Self::MAX { Self::MAX } else { n }) {
+            Some(n) => Self(n),
+            None => Self::ONE,
+        }
+    }
+
     /// The number.
     pub fn get(self) -> u64 {
         self.0.get()

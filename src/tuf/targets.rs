@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::delegation::read_delegations;
+use super::delegation::{MAX_PATH, read_delegations};
 use super::metadata::field;
 use super::role::ENCODED;
 use super::timestamp::{Hash, check_pinned, known_hashes};
@@ -141,6 +141,9 @@ impl Role for Targets {
         let raw: BTreeMap<String, RawTarget> = field(signed, "targets")?;
         let mut targets = BTreeMap::new();
         for (path, t) in raw {
+            if path.len() > MAX_PATH {
+                return Err(Fault::Cap { what: "bytes of a target path", limit: MAX_PATH });
+            }
             let hashes = known_hashes(t.hashes)?;
             if hashes.is_empty() {
                 return Err(Fault::Format(format!("target \"{path}\" has no hash")));

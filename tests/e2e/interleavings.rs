@@ -36,6 +36,8 @@ struct Scenario {
     jobs: usize,
     /// In a hundred: a home withdraws something.
     withdraw: u64,
+    /// In a hundred: it delegates, and perhaps takes that back.
+    delegate: u64,
     crash: u64,
     sleep: u64,
     gap: i64,
@@ -55,6 +57,7 @@ const MIXED: Scenario = Scenario {
     online_only: 1,
     jobs: 2,
     withdraw: 15,
+    delegate: 0,
     crash: 100,
     sleep: 20,
     gap: 60,
@@ -64,10 +67,11 @@ const MIXED: Scenario = Scenario {
     registry: Registry { lag: 0, loses: 0, keeps: false },
 };
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 10] = [
     MIXED,
     Scenario { name: "crowd", full: 5, submitters: 0, online_only: 0, jobs: 1, gap: 5, ..MIXED },
     Scenario { name: "submitters", full: 0, submitters: 3, online_only: 2, ..MIXED },
+    Scenario { name: "grants", full: 3, jobs: 3, gap: 5, delegate: 50, attacker: 6, ..MIXED },
     Scenario { name: "held", full: 3, submitters: 0, online_only: 0, held: true, ..MIXED },
     Scenario { name: "replay", attacker: 12, withdraw: 35, ..MIXED },
     Scenario { name: "hours", jobs: 3, gap: 20_000, sleep: 60, attacker: 5, ..MIXED },

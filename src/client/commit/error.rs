@@ -117,6 +117,14 @@ pub enum WorkError {
     /// What was served since cannot be gone back behind: clients that saw it would refuse.
     #[error("the keys of timestamp or snapshot stay the same")]
     FloorsStand,
+    /// Nothing can follow what is there: versions end.
+    #[error("{role} has version {version}, and no greater one can follow it")]
+    Exhausted {
+        /// The role.
+        role: RoleName,
+        /// Its version.
+        version: Version,
+    },
     /// The state kept moving.
     #[error("the state kept moving for {0} rounds")]
     Contended(usize),

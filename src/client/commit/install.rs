@@ -1,14 +1,15 @@
 //! Finished files of several roles, or of a root: judged together on what is published, and put in as a whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::joined::newest;
-use super::round::Round;
+use super::round::{Round, lifetime};
 use super::{Committer, Job, Ledger, Reason, WorkError};
 use crate::client::signing::{can_sign, require};
-use crate::client::submission::{Fetched, Submission, SubmissionTag, check_terms, pack_group};
+use crate::client::submission::{Fetched, MAX_VERSION, Submission, SubmissionTag, pack_group, terms};
 use crate::sig::json;
 use crate::tuf::lineage::{self, RoleFile, Verdict, View, genesis};
 use crate::tuf::proposal::{Base, Group, RoleAt, install};
@@ -47,9 +48,10 @@ impl Committer<'_> {
             }
         }
         // A file that delegates otherwise than the live one changes who may sign what, though it stands alone.
-        let (alone, seen): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut round.seen).into_iter().partition(|s| delegates_anew(round, s));
-        round.seen = seen;
+        let mut alone = Vec::new();
+        for s in std::mem::take(&mut round.seen) {
+            if delegates_anew(round, &s)? { alone.push(s) } else { round.seen.push(s) }
+        }
         for s in alone {
             let roles = BTreeMap::from([(s.role.clone(), s.file.bytes().clone())]);
             let group = Group { root: None, roles, files: s.files.targets().clone() };
@@ -189,42 +191,51 @@ impl Committer<'_> {
         }
         let (pins, listed) = round.listed_files();
         let mut rest = Group { root: None, roles: BTreeMap::new(), files: group.files.clone() };
+        let mut forked = BTreeSet::new();
         for (role, bytes) in &group.roles {
             let file = unchecked(role, bytes)?;
             let lineage = match RoleFile::of(&file) {
                 Ok(lineage) => lineage,
                 Err(fault) => return not(role, file.version(), Reason::Invalid(fault.to_string())),
             };
-            let there = with.roles.get(role).map(|at| view(role, &at.file)).transpose()?;
-            let verdict = match &there {
-                Some(base) => lineage::classify(base, &lineage).verdict,
+            // A submission's tag has ten digits; and what is near the end leaves no room for who comes after.
+            if file.version() > MAX_VERSION {
+                let why = format!("a version above {MAX_VERSION}");
+                return not(role, file.version(), Reason::Invalid(why));
+            }
+            let standing = match with.roles.get(role) {
+                Some(at) => {
+                    let view = view(role, &at.file)?;
+                    let here = view.holds(lineage.hash()) || says_as_much(at, &file);
+                    Some((lineage::classify(&view, &lineage), here))
+                }
+                None => None,
+            };
+            let verdict = match (standing, pins.get(role)) {
+                (Some((standing, true)), _) if standing.verdict == Verdict::AlreadyIn => continue,
+                // What it lists is there, and what else it says (its expiry perhaps) is not.
+                (Some((standing, false)), _) if standing.verdict == Verdict::AlreadyIn => Verdict::Stale,
+                // Both changed one delegation: one value, and never merged with another one.
+                (Some((standing, _)), _) if standing.conflict => Verdict::Stale,
+                (Some((standing, _)), _) => standing.verdict,
                 // It was delegated to before: what the snapshot lists of it stays the floor.
-                None => match pins.get(role) {
-                    Some(pin) if file.version() < pin.version => Verdict::Stale,
-                    Some(pin) if file.version() == pin.version => {
-                        let name = FileName::versioned(role.clone(), pin.version);
-                        if listed.get(&name) == Some(bytes) { Verdict::FastForward } else { Verdict::Stale }
-                    }
-                    _ => Verdict::FastForward,
-                },
+                (None, Some(pin)) if file.version() < pin.version => Verdict::Stale,
+                (None, Some(pin)) if file.version() == pin.version => {
+                    let name = FileName::versioned(role.clone(), pin.version);
+                    if listed.get(&name) == Some(bytes) { Verdict::FastForward } else { Verdict::Stale }
+                }
+                (None, _) => Verdict::FastForward,
             };
             match verdict {
-                // Beside what is there, with the same entries: it is in only if it says nothing else, as how long it is valid.
-                Verdict::AlreadyIn
-                    if there.as_ref().is_some_and(|base| {
-                        !base.knows(lineage.hash()) && !lineage::says_the_same(base, &lineage)
-                    }) =>
-                {
-                    return not(role, file.version(), Reason::Stale);
-                }
                 Verdict::AlreadyIn => continue,
                 Verdict::Stale => return not(role, file.version(), Reason::Stale),
                 Verdict::Ahead => return not(role, file.version(), Reason::Ahead),
-                // To whom a role delegates is one value, and is never merged with another one.
-                Verdict::Fork if there.as_ref().is_some_and(|b| lineage::delegates_beside(b, &lineage)) => {
-                    return not(role, file.version(), Reason::Stale);
-                }
-                Verdict::FastForward | Verdict::Fork => {}
+                Verdict::Fork => drop(forked.insert(role.clone())),
+                Verdict::FastForward => {}
+            }
+            let seat = with.roles.get(role).map(RoleAt::seat).or_else(|| with.vacant.get(role).cloned());
+            if let Some(Err(why)) = seat.map(|seat| terms::admits(self.collection, role, &seat, &file, now)) {
+                return not(role, file.version(), Reason::Invalid(why));
             }
             if file.is_expired(now) {
                 let why = format!("expired since {}", file.expires());
@@ -241,14 +252,15 @@ impl Committer<'_> {
             Ok(installed) => installed,
             Err(e) => return not(&e.role, top, Reason::Invalid(e.to_string())),
         };
-        for role in rest.roles.keys() {
-            let Some(at) = installed.roles.get(role) else { continue };
-            if let Err(why) = check_terms(self.collection, role, &at.seat(), &at.file, now) {
-                return not(role, top, Reason::Invalid(why));
-            }
-        }
         let old = std::mem::replace(&mut with.roles, installed.roles);
         with.vacant = installed.vacant;
+        // Under the terms that then hold, too: a delegate can no more escape them beside other files than alone.
+        for role in rest.roles.keys() {
+            let Some(at) = with.roles.get(role) else { continue };
+            if let Err(why) = terms::admits(self.collection, role, &at.seat(), &at.file, now) {
+                return not(role, at.file.version(), Reason::Invalid(why));
+            }
+        }
         let mut rotated = Vec::new();
         with.seen.retain(|s| {
             let Some(at) = with.roles.get(&s.role) else { return true };
@@ -267,6 +279,9 @@ impl Committer<'_> {
             theirs.insert(role.clone(), (lineage.hash().to_owned(), at.file.version()));
             let (file, files, role) = (at.file.clone(), files.clone(), role.clone());
             with.seen.push(Submission { tag: tag.clone(), role, file, lineage, files });
+        }
+        if let Err(refused) = self.place_joined(&mut with, &old, &forked)? {
+            return Ok(Stand::Not(refused));
         }
         for (role, at) in &with.roles {
             // Where nothing is live, what was placed before counts, not the group's own file.
@@ -294,6 +309,52 @@ impl Committer<'_> {
             ledger.refused.insert(tag, Reason::Rotated);
         }
         Ok(Stand::Follows(Box::new(with)))
+    }
+
+    /// Roles whose file of a group stands beside the live one: who may sign what is then what the join of both says.
+    fn place_joined(
+        &self,
+        with: &mut Round,
+        old: &BTreeMap<RoleName, RoleAt>,
+        forked: &BTreeSet<RoleName>,
+    ) -> Result<Result<(), Refused>, WorkError> {
+        let mut drafts = BTreeMap::new();
+        for role in forked {
+            let (Some(at), Some(before)) = (with.roles.get(role), old.get(role)) else { continue };
+            let at = RoleAt { file: before.file.clone(), ..at.clone() };
+            let joined = self.joined(with, role, &at)?;
+            if !joined.may_sign {
+                let version = before.file.version();
+                return Ok(Err(Refused { role: role.clone(), version, reason: Reason::Fork }));
+            }
+            if let Some(draft) = self.draft(role, &joined)? {
+                drafts.insert(role.clone(), draft);
+            }
+        }
+        if drafts.is_empty() {
+            return Ok(Ok(()));
+        }
+        let mut roles = old.clone();
+        roles.extend(with.roles.iter().map(|(role, at)| (role.clone(), at.clone())));
+        for (role, draft) in drafts {
+            if let Some(at) = roles.get_mut(&role) {
+                at.file = Arc::new(draft);
+            }
+        }
+        let root = with.chain.last();
+        let base = Base::new(self.collection.clone(), root.clone(), roles);
+        match install(&base, root, &Group::default()) {
+            Ok(placed) => {
+                with.roles = placed.roles;
+                with.vacant = placed.vacant;
+                Ok(Ok(()))
+            }
+            Err(e) => {
+                let version = old.get(&e.role).map_or(Version::ONE, |at| at.file.version());
+                let reason = Reason::Invalid(e.to_string());
+                Ok(Err(Refused { role: e.role.clone(), version, reason }))
+            }
+        }
     }
 
     /// Give files to roles that are delegated to and have none: what the first one descends from, so that nobody's is lost where
@@ -331,7 +392,7 @@ impl Committer<'_> {
             let file = match placed {
                 Some(file) => file,
                 None if floor.is_some() => continue,
-                None => std::sync::Arc::new(start),
+                None => Arc::new(start),
             };
             round.roles.insert(role, seat.with(file));
             self.sift(ledger, round, theirs)?;
@@ -340,10 +401,26 @@ impl Committer<'_> {
     }
 }
 
-/// Whether a submission changes to whom its role delegates.
-fn delegates_anew(round: &Round, s: &Submission) -> bool {
-    let Some(at) = round.roles.get(&s.role) else { return false };
-    view(&s.role, &at.file).is_ok_and(|base| lineage::redelegates(&base, &s.lineage))
+/// Whether a submission changes to whom its role delegates, so that it is judged as a group is.
+fn delegates_anew(round: &Round, s: &Submission) -> Result<bool, TufError> {
+    match round.roles.get(&s.role) {
+        Some(at) if s.file.signed().get("delegations") != at.file.signed().get("delegations") => {
+            Ok(lineage::delegates_anew(&view(&s.role, &at.file)?, &s.lineage))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Whether the file there, which lists all that `file` does, also says whatever else it says, as how long it is valid: of a delegate's
+/// its terms decide that.
+fn says_as_much(at: &RoleAt, file: &Metadata<Targets>) -> bool {
+    let joined = ["targets", "delegations", "x-bulla", "version", "expires"];
+    let rest = |file: &Metadata<Targets>| {
+        let mut signed = file.signed().as_object().cloned().unwrap_or_default();
+        joined.iter().for_each(|name| drop(signed.remove(*name)));
+        signed
+    };
+    (at.terms.is_some() || lifetime(&at.file) == lifetime(file)) && rest(&at.file) == rest(file)
 }
 
 fn view(role: &RoleName, file: &Metadata<Targets>) -> Result<View, TufError> {

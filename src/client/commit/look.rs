@@ -7,10 +7,10 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::round::Round;
 use super::{CONCURRENCY, Committer, Ledger, MAX_SUBMISSIONS, Pending, Reason, WorkError};
-use crate::client::submission::{Fetched, Submission, SubmissionTag, fetch};
+use crate::client::submission::{Fetched, Offer, Submission, SubmissionTag, fetch, offered};
 use crate::client::whole::{RoleAt, Whole, is_own_file};
 use crate::store::{Failure, Store, StoreError};
-use crate::trust::RevocationList;
+use crate::trust::check_submitted;
 use crate::tuf::lineage::{RoleFile, Verdict, View, WINDOW};
 use crate::tuf::proposal::Seat;
 use crate::tuf::{RoleName, RootChain, TufError};
@@ -67,6 +67,17 @@ impl Committer<'_> {
             let ahead = view.is_none_or(|v| tag.version().get() > v + WINDOW);
             (ahead, std::cmp::Reverse(tag.version()))
         });
+        // Each role in turn: what is put at the tags of one stands in the way of no other's.
+        let mut turns: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut ranked: Vec<(usize, &SubmissionTag)> = Vec::new();
+        for tag in wanted {
+            let turn = turns.entry(tag.role_part()).or_default();
+            ranked.push((*turn, tag));
+            *turn += 1;
+        }
+        let known = |tag: &SubmissionTag| tag.is_of(&root) || seats.keys().any(|role| tag.is_of(role));
+        ranked.sort_by_key(|(turn, tag)| (!known(tag), *turn));
+        let mut wanted: Vec<&SubmissionTag> = ranked.into_iter().map(|(_, tag)| tag).collect();
         let rest = wanted.split_off(wanted.len().min(MAX_SUBMISSIONS));
         let unknown: Vec<_> = wanted
             .iter()
@@ -75,9 +86,26 @@ impl Committer<'_> {
             .collect();
         let now = self.clock.now();
         let (left, seats) = (&ledger.left, &seats);
-        let fetched: Vec<_> = stream::iter(unknown)
+        let offers: Vec<_> = stream::iter(unknown)
             .map(|tag| async move {
-                let fetched = fetch(self.place, self.collection, &tag, seats, left, now).await?;
+                let offer = offered(self.place, self.collection, &tag, seats).await?;
+                Ok::<_, StoreError>((tag, offer))
+            })
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let mut worth = Vec::new();
+        for (tag, offer) in offers {
+            match offer {
+                Offer::Files(manifest, size) => worth.push((size, tag, manifest)),
+                Offer::Nothing(fetched) => drop(ledger.fetched.insert(tag, fetched)),
+            }
+        }
+        // The smallest first: a few large ones, which need no key, shall not use up what may be fetched.
+        worth.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let fetched: Vec<_> = stream::iter(worth)
+            .map(|(_, tag, manifest)| async move {
+                let fetched = fetch(self.place, self.collection, &tag, manifest, seats, left, now).await?;
                 Ok::<_, StoreError>((tag, fetched))
             })
             .buffered(CONCURRENCY)
@@ -123,7 +151,7 @@ impl Committer<'_> {
                 let target =
                     s.file.role().targets().get(&path).filter(|_| s.role == RoleName::revocations())?;
                 let list = bytes(&path).into_iter().find(|b| target.check(b).is_ok())?;
-                RevocationList::parse(&list).err().map(|why| format!("its {path} cannot be read: {why}"))
+                self.list_fault(&list, known)
             };
             let fault = |s: &Submission| {
                 let nobody = |path| format!("it lists {path}, and nobody has that file");
@@ -135,6 +163,17 @@ impl Committer<'_> {
             seen.retain(|s| s.tag != tag);
             ledger.fetched.insert(tag, Fetched::Invalid(why));
         }
+    }
+
+    /// Why a revocation list that was submitted must not go in: it cannot be read, or leaves no room for further entries.
+    pub(super) fn list_fault(&self, list: &Bytes, known: &[&Whole]) -> Option<String> {
+        let path = self.collection.revocations_path();
+        let published: Vec<&[u8]> =
+            known.iter().filter_map(|w| w.files().target(&path)).map(|b| &b[..]).collect();
+        if published.contains(&&list[..]) {
+            return None;
+        }
+        check_submitted(list, &published).err().map(|why| format!("its {path}: {why}"))
     }
 
     pub(super) fn pending(

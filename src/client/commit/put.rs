@@ -53,7 +53,12 @@ impl Committer<'_> {
             old.timestamp_keys() != root.timestamp_keys() || old.snapshot_keys() != root.snapshot_keys()
         });
         let soon = u64::try_from(now.plus(TIMESTAMP_AGE).secs()).unwrap_or(u64::MAX);
-        let version = lineage::next_online_version(versions.filter(|v| !rotated || v.get() <= soon), now);
+        let versions: Vec<Version> = versions.filter(|v| !rotated || v.get() <= soon).collect();
+        let version = lineage::next_online_version(versions.iter().copied(), now);
+        if let Some(last) = versions.into_iter().max().filter(|last| *last >= version) {
+            // Whoever stole the online key has driven it up. Other bytes of the same version are taken by nobody.
+            return Err(WorkError::Exhausted { role: RoleName::timestamp(), version: last });
+        }
         // Whoever holds the keys of both signs both: where a state that was served was overwritten by one that had been signed before,
         // a kept snapshot would stay below what deployers saw.
         let kept = round.live.as_ref().filter(|_| !self.is_online(root)).filter(|live| {

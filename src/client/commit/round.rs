@@ -11,7 +11,7 @@ use super::{
 };
 use crate::client::signing::{SignError, first_key, require, sign};
 use crate::client::state::{self, Kind, Packed};
-use crate::client::submission::{Fetched, Submission, SubmissionTag};
+use crate::client::submission::{Fetched, MAX_VERSION, Submission, SubmissionTag, terms};
 use crate::client::whole::{RoleAt, Whole};
 use crate::oci::Content;
 use crate::time::UnixTime;
@@ -123,7 +123,18 @@ impl Committer<'_> {
         if self.is_late(&round) {
             return Ok(None);
         }
+        let before = (ledger.asked, ledger.lacking.len());
         let chosen = self.choose(job, ledger, &round).await?;
+        // Keys may have been waited for longer than a read stands (docs/adr/0003, 7): nothing of it was shown to anybody.
+        if self.is_late(&round) {
+            for submission in &chosen.signed {
+                ledger.mine.remove(submission.lineage.hash());
+                ledger.signed.remove(&submission.role);
+            }
+            ledger.asked = before.0;
+            ledger.lacking.truncate(before.1);
+            return Ok(None);
+        }
         ledger.asked = true;
         if let Some((tag, packed)) = round.submit.as_ref().filter(|_| !round.single_writer) {
             packed.check_size()?;
@@ -197,8 +208,15 @@ impl Committer<'_> {
             ledger.losers.extend(
                 folded.losers.iter().filter(|l| !ledger.losers.contains(l)).cloned().collect::<Vec<_>>(),
             );
-            chosen.verdicts.extend(folded.verdicts.iter().map(|(h, v)| (h.clone(), (role.clone(), *v))));
-            if let Some(memory) = &memory_file {
+            // What contradicts what is in waits for nobody: its signer must sign again.
+            let told = |(h, v): (&String, &Verdict)| match folded.conflicts.contains(h) {
+                true => (h.clone(), (role.clone(), Verdict::Stale)),
+                false => (h.clone(), (role.clone(), *v)),
+            };
+            chosen.verdicts.extend(folded.verdicts.iter().map(told));
+            // A delegate's files that have nothing in common are his own matter: nobody else waits for it, the greater version
+            // stays, and the other one is named.
+            if let Some(memory) = memory_file.as_ref().filter(|_| !terms::is_delegate(role)) {
                 related(role, &live_file, memory)?;
             }
             for file in [live].into_iter().chain(remembered) {
@@ -236,6 +254,10 @@ impl Committer<'_> {
                 continue;
             }
             let highest = files.map(|f| f.version()).max();
+            // Its submission could not be read, and readers would not take another file of the same version.
+            if highest.max(Some(folded.view.version())) >= Some(MAX_VERSION) {
+                return Err(WorkError::Exhausted { role: role.clone(), version: MAX_VERSION });
+            }
             let (now, life) = (self.clock.now(), life_of(at, &newest));
             let collection = self.collection.to_string();
             let draft = lineage::next(&folded.view, highest, &changes, &collection, now, now.plus(life));

@@ -111,8 +111,10 @@ impl Committer<'_> {
                         continue;
                     };
                     let live = RoleFile::of(file).map_err(|fault| TufError::new(&s.role, fault))?;
-                    match classify(&View::of(&live), &s.lineage).verdict {
+                    let standing = classify(&View::of(&live), &s.lineage);
+                    match standing.verdict {
                         Verdict::AlreadyIn => {}
+                        Verdict::Fork if standing.conflict => stands(Standing::Stale),
                         Verdict::FastForward => stands(Standing::Ready),
                         Verdict::Fork => stands(Standing::Fork),
                         Verdict::Stale => stands(Standing::Stale),

@@ -1,5 +1,6 @@
 //! What a registry may serve to those who sign.
 
+mod beside;
 mod candidates;
 mod installs;
 mod remembered;
@@ -18,6 +19,7 @@ use crate::client::fixture::{DAY, Home, World, image, key, name};
 use crate::client::publish::PublishError;
 use crate::client::renew::Status;
 use crate::client::state::{Kind, pack};
+use crate::client::submission::fetch;
 use crate::oci::{Descriptor, Repository, Selector};
 use crate::sig::KeyId;
 use crate::store::memory::MemoryStore;
@@ -520,6 +522,10 @@ async fn junk(world: &World, blob: &Digest, size: u64) -> SubmissionTag {
     tag
 }
 
+async fn at(world: &World, tag: &SubmissionTag) -> Content {
+    world.store.resolve(&Selector::Tag(tag.tag(&name()).unwrap())).await.unwrap().unwrap()
+}
+
 /// What junk claims is nobody's budget: it costs what it sends.
 #[tokio::test]
 async fn junk_costs_what_it_sends() {
@@ -536,10 +542,9 @@ async fn junk_costs_what_it_sends() {
         let before = left.load(Ordering::SeqCst);
         let seats: BTreeMap<RoleName, Seat> =
             live.roles().iter().map(|(role, at)| (role.clone(), at.seat())).collect();
-        let fetched =
-            crate::client::submission::fetch(&place, &name(), &tag, &seats, &left, world.clock.now())
-                .await
-                .unwrap();
+        let fetched = fetch(&place, &name(), &tag, at(&world, &tag).await, &seats, &left, world.clock.now())
+            .await
+            .unwrap();
         assert!(matches!(fetched, Fetched::Invalid(_)), "{fetched:?}");
         assert_eq!(before - left.load(Ordering::SeqCst), paid, "{size}");
     }
@@ -548,7 +553,7 @@ async fn junk_costs_what_it_sends() {
     let seats: BTreeMap<RoleName, Seat> =
         live.roles().iter().map(|(role, at)| (role.clone(), at.seat())).collect();
     let now = world.clock.now();
-    let fetched = crate::client::submission::fetch(&place, &name(), &tag, &seats, &left, now).await.unwrap();
+    let fetched = fetch(&place, &name(), &tag, at(&world, &tag).await, &seats, &left, now).await.unwrap();
     assert!(matches!(fetched, Fetched::TooMuch), "{fetched:?}");
 }
 

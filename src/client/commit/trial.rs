@@ -1,13 +1,13 @@
 //! The next state, judged before anybody signs it: what was submitted must not leave one that readers refuse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
 
 use super::install::unchecked;
-use super::joined::newest;
+use super::joined::{Joined, newest};
 use super::round::{Round, lifetime, rises};
 use super::{Committer, Ledger, Reason, WorkError};
 use crate::client::state::{self, Kind};
@@ -70,7 +70,7 @@ impl Committer<'_> {
 
     /// Why the state that the round comes to would not stand; `None` where it does.
     pub(super) fn trial(&self, round: &Round) -> Result<Option<String>, WorkError> {
-        let (mut next, now) = (Next::default(), self.clock.now());
+        let mut next = Next::default();
         for (role, at) in &round.roles {
             let joined = self.joined(round, role, at)?;
             let files = [joined.live].into_iter().chain(joined.remembered);
@@ -86,11 +86,7 @@ impl Committer<'_> {
             if !joined.may_sign {
                 return Ok(Some(format!("with it {role} must be signed again, and its keys are not here")));
             }
-            let (highest, name) = (files.map(|f| f.version()).max(), self.collection.to_string());
-            let end = now.plus(lifetime(file));
-            let draft = lineage::next(&joined.folded.view, highest, &[], &name, now, end);
-            let bytes = json!({"signatures": [], "signed": draft.signed()}).to_string();
-            match unchecked(role, &Bytes::from(bytes)) {
+            match self.next_of(role, &joined) {
                 Ok(draft) => drop(next.files.insert(role.clone(), Arc::new(draft))),
                 Err(e) => return Ok(Some(e.to_string())),
             }
@@ -112,6 +108,52 @@ impl Committer<'_> {
             true => Err(format!("with it {path} would be nearly full")),
             false => Ok(()),
         }
+    }
+
+    /// The join of a role that no file carries yet, as it would be signed; nothing where a file is the join.
+    pub(super) fn draft(
+        &self,
+        role: &RoleName,
+        joined: &Joined<'_>,
+    ) -> Result<Option<Metadata<Targets>>, TufError> {
+        match joined.folded.view.file() {
+            Some(_) => Ok(None),
+            None => self.next_of(role, joined).map(Some),
+        }
+    }
+
+    fn next_of(&self, role: &RoleName, joined: &Joined<'_>) -> Result<Metadata<Targets>, TufError> {
+        let files = [joined.live].into_iter().chain(joined.remembered);
+        let files = files.chain(joined.submissions.iter().map(|s| &s.file));
+        let newest = newest(&joined.folded, files.clone()).unwrap_or(joined.live);
+        let (now, name) = (self.clock.now(), self.collection.to_string());
+        let (highest, end) = (files.map(|f| f.version()).max(), now.plus(lifetime(newest)));
+        let draft = lineage::next(&joined.folded.view, highest, &[], &name, now, end);
+        let bytes = json!({"signatures": [], "signed": draft.signed()}).to_string();
+        unchecked(role, &Bytes::from(bytes))
+    }
+
+    /// That all lists of revocations can be joined: each leaves room alone, and perhaps not all together.
+    fn lists_join(&self, round: &Round, known: &[&Whole]) -> Result<(), String> {
+        let path = self.collection.revocations_path();
+        let theirs = round.seen.iter().filter(|s| s.role == RoleName::revocations());
+        let named =
+            theirs.filter_map(|s| Some((s.file.role().targets().get(&path)?, s.files.target(&path)?)));
+        let lists: BTreeSet<&Bytes> = named.filter(|(t, b)| t.check(b).is_ok()).map(|(_, b)| b).collect();
+        if lists.is_empty() || (round.live.is_none() && round.memory.is_none()) {
+            return Ok(());
+        }
+        let lists: Vec<&[u8]> = lists.into_iter().map(|b| &b[..]).collect();
+        let all = match join_revocations(&lists, &[]) {
+            Ok(Some(joined)) => joined,
+            Ok(None) => {
+                return lists.first().map_or(Ok(()), |l| {
+                    self.list_fault(&Bytes::copy_from_slice(l), known).map_or(Ok(()), Err)
+                });
+            }
+            Err(why) => return Err(format!("with it {path} is not taken: {why}")),
+        };
+        self.list_fault(&all.into(), known).map_or(Ok(()), Err)
     }
 
     fn fits(&self, round: &Round, next: &Next) -> Result<(), String> {
@@ -159,6 +201,13 @@ impl Committer<'_> {
                 let published = |w: &&Whole| {
                     w.role(role).and_then(|f| f.role().targets().get(path)).is_some_and(|t| t == target)
                 };
+                let list = bytes.as_ref().filter(|_| *path == self.collection.revocations_path());
+                // What a recovery installs on a good state is its owner's, and must not end at what a thief filled the list with.
+                let signed_here =
+                    next.own.contains_key(role) || (round.live.is_none() && round.memory.is_none());
+                if let Some(why) = list.filter(|_| !signed_here).and_then(|l| self.list_fault(l, &known)) {
+                    return Err(why);
+                }
                 match bytes {
                     Some(bytes) => {
                         if *path == self.collection.revocations_path() && !known.iter().any(published) {
@@ -174,6 +223,7 @@ impl Committer<'_> {
         // Whoever reads the next state places every role again.
         let base = Base::new(self.collection.clone(), root.clone(), roles);
         install(&base, root, &Group::default()).map_err(text)?;
+        self.lists_join(round, &known)?;
         let now = self.clock.now();
         let extra = Extra::new(name.clone(), now);
         let heading = Heading { version: Version::ONE, expires: now, extra };

@@ -11,22 +11,32 @@ const MAX_DELEGATE_FILE: u64 = 1024 * 1024;
 const CLOCKS: i64 = 600;
 
 /// Largest file of a role.
-fn most_bytes(role: &RoleName) -> u64 {
+pub(super) fn most_bytes(role: &RoleName) -> u64 {
     if is_delegate(role) { MAX_DELEGATE_FILE } else { Limits::default().targets_bytes }
 }
 
-/// That a file keeps the terms on which its role was delegated, and lists what can be read.
-pub(in crate::client) fn check(
+/// That a file is no larger than its role's may be, and keeps the terms on which the role was delegated.
+pub(in crate::client) fn admits(
     collection: &CollectionName,
     role: &RoleName,
     seat: &Seat,
     file: &Metadata<Targets>,
     now: UnixTime,
 ) -> Result<(), String> {
-    let size = file.bytes().len() as u64;
-    if size > most_bytes(role) {
-        return Err(format!("a role file of {size} bytes"));
+    if file.bytes().len() as u64 > most_bytes(role) {
+        return Err(format!("a role file of {} bytes", file.bytes().len()));
     }
+    check(collection, role, seat, file, now)
+}
+
+/// That a file keeps the terms on which its role was delegated, and lists what can be read.
+fn check(
+    collection: &CollectionName,
+    role: &RoleName,
+    seat: &Seat,
+    file: &Metadata<Targets>,
+    now: UnixTime,
+) -> Result<(), String> {
     let Some(terms) = &seat.terms else { return Ok(()) };
     bundles(collection, file.role().targets()).map_err(|fault| fault.to_string())?;
     let most = now.plus(CLOCKS).plus(i64::try_from(terms.lifetime).unwrap_or(i64::MAX));
@@ -38,6 +48,6 @@ pub(in crate::client) fn check(
 }
 
 /// Whether a role is one of those below releases.
-fn is_delegate(role: &RoleName) -> bool {
+pub(in crate::client) fn is_delegate(role: &RoleName) -> bool {
     role.as_str().strip_prefix(RoleName::releases().as_str()).is_some_and(|rest| rest.starts_with('/'))
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::delegations::{self, Log, Side};
 use crate::tuf::metadata::typed;
 use crate::tuf::{Extra, Fault, Version};
 
-/// The path under which `delegations` stands among the entries: one value, joined like a target.
+/// The path under which `delegations` stands among the entries: one value, joined role by role.
 pub const DELEGATIONS: &str = "";
 
 /// Entries by target path, and withdrawals by path.
@@ -15,6 +16,7 @@ pub const DELEGATIONS: &str = "";
 pub struct Content {
     entries: BTreeMap<String, Entry>,
     withdrawn: BTreeMap<String, BTreeMap<String, Version>>,
+    delegated: Log,
 }
 
 /// One target (or `delegations`), with what the join needs to know about it.
@@ -32,6 +34,8 @@ pub struct Merged {
     pub content: Content,
     /// Values that did not stay.
     pub losers: Vec<Loser>,
+    /// Whether both changed one delegation, or what both delegate does not go together: no file of this join may be signed.
+    pub conflict: bool,
 }
 
 /// Two values stood for one path, and this one did not stay.
@@ -43,6 +47,14 @@ pub struct Loser {
     pub kept: Value,
     /// The value that does not.
     pub lost: Value,
+}
+
+impl Merged {
+    /// Whether nothing is decided by the join that its signers must know of: only of releases and tags may one value quietly
+    /// stay in the place of another.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.conflict && self.losers.iter().all(|l| !is_plain(&l.lost))
+    }
 }
 
 impl Entry {
@@ -79,6 +91,11 @@ impl Entry {
     /// Whether it is there only while one of its `partOf` is.
     pub fn is_derived(&self) -> bool {
         !self.has_claim() && self.value["custom"]["bulla"]["partOf"].is_array()
+    }
+
+    /// Whether the value is no claim about a bundle: `delegations`, or a file of the collection, such as its revocation list.
+    fn is_plain(&self) -> bool {
+        is_plain(&self.value)
     }
 
     /// Whether both name the same bytes.
@@ -179,32 +196,52 @@ impl Content {
         &self.withdrawn
     }
 
-    /// Whether both say the same: entries, and which withdrawals (not when they were learned).
+    /// Whether both say the same: entries, and which withdrawals. When withdrawals, delegations and the collection's files were
+    /// learned of does not count.
     pub fn same(&self, other: &Self) -> bool {
         let ids = |c: &Self| -> BTreeMap<String, BTreeSet<String>> {
             c.withdrawn.iter().map(|(path, ids)| (path.clone(), ids.keys().cloned().collect())).collect()
         };
-        self.entries == other.entries && ids(self) == ids(other)
+        let equal =
+            |a: &Entry, b: &Entry| a.value == b.value && a.over == b.over && (a.set == b.set || a.is_plain());
+        self.entries.len() == other.entries.len()
+            && self.entries.iter().zip(&other.entries).all(|(a, b)| a.0 == b.0 && equal(a.1, b.1))
+            && ids(self) == ids(other)
     }
 
     /// The greatest version that set a value or learned of a withdrawal.
     pub(super) fn newest(&self) -> u64 {
         let known = self.withdrawn.values().flat_map(BTreeMap::values).map(|v| v.get());
+        let known = known.chain(self.delegated.values().map(|v| v.get()));
         self.entries.values().map(Entry::set).chain(known).max().unwrap_or(0)
     }
 
-    /// The same content, with withdrawals learned of later.
+    /// Which version last changed the delegation to each role, within the window.
+    pub(super) fn delegated(&self) -> &Log {
+        &self.delegated
+    }
+
+    /// The same content, learned of later.
     pub(super) fn relearn(&mut self, other: &Self) {
         self.withdrawn.clone_from(&other.withdrawn);
+        self.delegated.clone_from(&other.delegated);
+        for (path, entry) in self.entries.iter_mut().filter(|(_, e)| e.is_plain()) {
+            entry.set = other.entries.get(path).map_or(entry.set, Entry::set);
+        }
     }
 
     pub(super) fn new(
         entries: BTreeMap<String, Entry>,
         withdrawn: BTreeMap<String, BTreeMap<String, Version>>,
+        delegated: Log,
     ) -> Self {
-        let mut out = Self { entries, withdrawn };
+        let mut out = Self { entries, withdrawn, delegated };
         out.settle();
         out
+    }
+
+    fn side(&self) -> Side<'_> {
+        Side { entry: self.entries.get(DELEGATIONS), log: &self.delegated }
     }
 
     /// Take the content out of a `signed` object; what is left is what bulla does not join.
@@ -223,7 +260,9 @@ impl Content {
             entries.insert(DELEGATIONS.to_owned(), Entry::new(value, set, BTreeSet::new()));
         }
         signed.remove("x-bulla");
-        Ok(Self { entries, withdrawn: extra.map(|x| x.withdrawn.clone()).unwrap_or_default() })
+        let (withdrawn, delegated) =
+            extra.map(|x| (x.withdrawn.clone(), x.delegated.clone())).unwrap_or_default();
+        Ok(Self { entries, withdrawn, delegated })
     }
 
     /// Put the entries into a `signed` object; says which version set `delegations`.
@@ -274,21 +313,27 @@ impl Content {
 /// Join `base`, the one that stays, with `other`; `common` is the version of their newest common ancestor.
 pub fn merge(base: (&Content, Version), other: (&Content, Version), common: u64) -> Merged {
     let withdrawn = withdrawals(base, other, common);
+    let learned = base.1.max(other.1).next();
     let (base, other) = (base.0, other.0);
     let (mut entries, mut losers) = (BTreeMap::new(), Vec::new());
     let paths: BTreeSet<&String> = base.entries.keys().chain(other.entries.keys()).collect();
-    for path in paths {
+    for path in paths.into_iter().filter(|path| *path != DELEGATIONS) {
         let gone = withdrawn.get(path);
         let ours = base.entries.get(path).and_then(|e| e.under(gone));
         let theirs = other.entries.get(path).and_then(|e| e.under(gone));
         let entry = match (ours, theirs) {
             (Some(ours), Some(theirs)) if ours.names_same(&theirs.value) => {
                 let value = ours.united(&theirs.value);
-                Entry { value, set: ours.set, over: &ours.over | &theirs.over }
+                let set = if ours.is_plain() { relearned(&ours, &theirs, common, learned) } else { ours.set };
+                Entry { value, set, over: &ours.over | &theirs.over }
             }
             (Some(ours), Some(theirs)) => {
                 let newer = theirs.set > ours.set && ours.set <= common;
-                let (kept, lost) = if newer { (theirs, ours) } else { (ours, theirs) };
+                let set = relearned(&ours, &theirs, common, learned);
+                let (mut kept, lost) = if newer { (theirs, ours) } else { (ours, theirs) };
+                if kept.is_plain() {
+                    kept.set = set;
+                }
                 // A value that the common ancestor knew was replaced; one that it did not know was in the way.
                 if lost.set > common {
                     losers.push(Loser { path: path.clone(), kept: kept.value.clone(), lost: lost.value });
@@ -300,7 +345,27 @@ pub fn merge(base: (&Content, Version), other: (&Content, Version), common: u64)
         };
         entries.insert(path.clone(), entry);
     }
-    Merged { content: Content::new(entries, withdrawn), losers }
+    let joined = delegations::join(base.side(), other.side(), common, learned);
+    let conflict = joined.is_none();
+    if conflict {
+        let value = |c: &Content| c.entry(DELEGATIONS).map_or(Value::Null, |e| e.value.clone());
+        losers.push(Loser { path: DELEGATIONS.to_owned(), kept: value(base), lost: value(other) });
+    }
+    let ours = || (base.entries.get(DELEGATIONS).cloned(), base.delegated.clone());
+    let (entry, delegated) = joined.unwrap_or_else(ours);
+    entries.extend(entry.map(|e| (DELEGATIONS.to_owned(), e)));
+    Merged { content: Content::new(entries, withdrawn, delegated), losers, conflict }
+}
+
+/// The version at which a join learns of a value: what one line learns of here is new to those who go on from the other.
+fn relearned(ours: &Entry, theirs: &Entry, common: u64, learned: Version) -> u64 {
+    let newest = ours.set.max(theirs.set);
+    if ours.set != theirs.set && newest > common { learned.get() } else { newest }
+}
+
+fn is_plain(value: &Value) -> bool {
+    let bulla = &value["custom"]["bulla"];
+    bulla["claim"].is_null() && !bulla["partOf"].is_array()
 }
 
 /// The withdrawals that both know, and those that one side learns of here. What one side has dropped since their common

@@ -4,6 +4,7 @@
 //! files (docs/adr/0003): no common ancestor is fetched. Names are those of that page.
 
 mod content;
+mod delegations;
 mod genesis;
 mod origin;
 mod sign;
@@ -16,7 +17,7 @@ pub use genesis::{genesis, is_genesis};
 pub use origin::{Gap, Origin, Origins, SignedFile, origins};
 pub use sign::{Change, is_needed, next};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -74,6 +75,8 @@ pub struct Standing {
     pub common: u64,
     /// Values that do not stay although the file (or, fast-forward, the view) set them after that ancestor.
     pub losers: Vec<Loser>,
+    /// Whether the two can never be one: both changed one delegation, or demand different things.
+    pub conflict: bool,
 }
 
 /// What a fold came to.
@@ -85,6 +88,8 @@ pub struct Folded {
     pub verdicts: BTreeMap<String, Verdict>,
     /// Hashes of the forks that were merged.
     pub merged: Vec<String>,
+    /// Hashes of the forks that nobody can merge.
+    pub conflicts: BTreeSet<String>,
     /// Values that did not stay where two stood for one path.
     pub losers: Vec<Loser>,
 }
@@ -172,6 +177,11 @@ impl View {
         })
     }
 
+    /// Whether the file with this hash is this one or an ancestor.
+    pub fn holds(&self, hash: &str) -> bool {
+        self.family.contains_key(hash)
+    }
+
     /// Whether a file of `version` is outside the window: it is stale whatever it holds.
     pub fn is_past(&self, version: Version) -> bool {
         version.get() <= self.version.get().saturating_sub(WINDOW)
@@ -187,13 +197,9 @@ impl View {
         file.demand().is_some() && file.demand() != self.demand()
     }
 
-    /// Whether both say something that is one value, never merged with another: what they demand, to whom they delegate.
-    fn contradicts(&self, file: &RoleFile, common: u64) -> bool {
-        let rivals = || {
-            let m = merge((&self.content, self.version), (&file.content, file.version), common);
-            m.losers.iter().any(|l| l.path == DELEGATIONS)
-        };
-        (self.demand().is_some() && self.lacks_demand_of(file)) || rivals()
+    /// Whether both demand something, and not the same: one value, never merged with another.
+    fn contradicts(&self, file: &RoleFile) -> bool {
+        self.demand().is_some() && self.lacks_demand_of(file)
     }
 
     fn forward(&mut self, file: &RoleFile) {
@@ -215,7 +221,7 @@ impl View {
 
 /// How `file`, verified before, stands to `base`.
 pub fn classify(base: &View, file: &RoleFile) -> Standing {
-    let plain = |verdict, common| Standing { verdict, common, losers: Vec::new() };
+    let plain = |verdict, common| Standing { verdict, common, losers: Vec::new(), conflict: false };
     if base.family.contains_key(&file.hash) {
         return plain(Verdict::AlreadyIn, file.version.get());
     }
@@ -232,61 +238,39 @@ pub fn classify(base: &View, file: &RoleFile) -> Standing {
         return plain(Verdict::FastForward, common);
     }
     let (ours, theirs) = ((&base.content, base.version), (&file.content, file.version));
-    if file.version <= base.version && !base.lacks_demand_of(file) {
-        let m = merge(ours, theirs, common);
-        if m.content.same(&base.content) && !loses_what_is_one_value(&m.losers) {
-            return Standing { verdict: Verdict::AlreadyIn, common, losers: m.losers };
-        }
+    let m = merge(ours, theirs, common);
+    if file.version <= base.version
+        && !base.lacks_demand_of(file)
+        && m.is_quiet()
+        && m.content.same(&base.content)
+    {
+        return Standing { verdict: Verdict::AlreadyIn, common, losers: m.losers, conflict: false };
     }
+    let conflict = m.conflict || base.contradicts(file);
     if file.version >= base.version && (base.demand().is_none() || base.demand() == file.demand()) {
         let m = merge(theirs, ours, common);
-        if m.content.same(&file.content) && !loses_what_is_one_value(&m.losers) {
-            return Standing { verdict: Verdict::FastForward, common, losers: m.losers };
+        if m.is_quiet() && m.content.same(&file.content) {
+            return Standing { verdict: Verdict::FastForward, common, losers: m.losers, conflict: false };
         }
     }
-    plain(Verdict::Fork, common)
+    Standing { verdict: Verdict::Fork, common, losers: Vec::new(), conflict }
 }
 
-/// Whether one of the values that do not stay is more than another bundle for a tag: to whom the role delegates, or a file of
-/// the whole collection. Nobody's is passed over as if it were in.
-fn loses_what_is_one_value(losers: &[Loser]) -> bool {
-    losers.iter().any(|l| l.path == DELEGATIONS || l.lost["custom"]["bulla"]["claim"].is_null())
-}
-
-/// Whether taking `file` in would change to whom the role of `base` delegates, or cannot be done because both have changed it.
-pub fn redelegates(base: &View, file: &RoleFile) -> bool {
-    let (ours, theirs) = (base.content.entry(DELEGATIONS), file.content.entry(DELEGATIONS));
-    if ours.map(Entry::value) == theirs.map(Entry::value) {
-        return false;
-    }
+/// Whether `file`, when it is in, changes to whom `base` delegates, or could never be joined with it. What was changed beside
+/// it since their common ancestor is no change of its own.
+pub fn delegates_anew(base: &View, file: &RoleFile) -> bool {
+    let delegations = |content: &Content| content.entry(DELEGATIONS).map(|e| e.value().clone());
+    let own = delegations(&base.content);
     let standing = classify(base, file);
     match standing.verdict {
-        Verdict::FastForward => true,
+        Verdict::AlreadyIn => false,
+        Verdict::Fork if standing.conflict => delegations(&file.content) != own,
         Verdict::Fork => {
-            let m = merge((&base.content, base.version), (&file.content, file.version), standing.common);
-            let kept = m.content.entry(DELEGATIONS).map(Entry::value);
-            kept != ours.map(Entry::value) || m.losers.iter().any(|l| l.path == DELEGATIONS)
+            let ours = (&base.content, base.version);
+            delegations(&merge(ours, (&file.content, file.version), standing.common).content) != own
         }
-        Verdict::AlreadyIn | Verdict::Stale | Verdict::Ahead => false,
+        Verdict::FastForward | Verdict::Stale | Verdict::Ahead => delegations(&file.content) != own,
     }
-}
-
-/// Whether both have changed to whom the role delegates, each without the other.
-pub fn delegates_beside(base: &View, file: &RoleFile) -> bool {
-    let standing = classify(base, file);
-    let ours = (&base.content, base.version);
-    let m = merge(ours, (&file.content, file.version), standing.common);
-    standing.verdict == Verdict::Fork && m.losers.iter().any(|l| l.path == DELEGATIONS)
-}
-
-/// Whether `file` says what the file of `base` says, but for its version and lineage.
-pub fn says_the_same(base: &View, file: &RoleFile) -> bool {
-    let rest = |rest: &Map<String, Value>| {
-        let mut rest = rest.clone();
-        rest.remove("version");
-        rest
-    };
-    rest(&base.rest) == rest(&file.rest)
 }
 
 /// Join the live file, the remembered one and the submissions of one role. Without the role's key (`may_merge` false) forks
@@ -312,7 +296,7 @@ pub fn fold(
                 losers.extend(standing.losers);
                 view.forward(file);
             }
-            Verdict::Fork if may_merge && !view.contradicts(file, standing.common) => {
+            Verdict::Fork if may_merge && !standing.conflict => {
                 let ours = (&view.content, view.version);
                 let m = merge(ours, (&file.content, file.version), standing.common);
                 losers.extend(m.losers);
@@ -322,9 +306,12 @@ pub fn fold(
             _ => {}
         }
     }
-    let mut verdicts = BTreeMap::new();
+    let (mut verdicts, mut conflicts) = (BTreeMap::new(), BTreeSet::new());
     for file in others.values() {
         let standing = classify(&view, file);
+        if standing.conflict {
+            conflicts.insert(file.hash.clone());
+        }
         if standing.verdict == Verdict::AlreadyIn && !view.family.contains_key(&file.hash) {
             losers.extend(standing.losers);
             let ours = (&view.content, view.version);
@@ -336,7 +323,7 @@ pub fn fold(
     }
     losers.sort_by(|a, b| a.path.cmp(&b.path));
     losers.dedup();
-    Folded { view, verdicts, merged, losers }
+    Folded { view, verdicts, merged, conflicts, losers }
 }
 
 /// The version of the next timestamp and snapshot: above all `known`, and at least the signing time in Unix seconds, so that a

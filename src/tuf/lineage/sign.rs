@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Content, DELEGATIONS, Entry, MAX_ANCESTORS, View, WINDOW};
+use super::{Content, DELEGATIONS, Entry, MAX_ANCESTORS, View, WINDOW, delegations};
 use crate::time::UnixTime;
 use crate::tuf::{Ancestor, Draft, Extra, Version};
 
@@ -55,6 +55,7 @@ pub fn next(
     let version = highest.map_or(view.version, |h| h.max(view.version)).next();
     let mut entries = view.content.entries().clone();
     let mut withdrawn = view.content.withdrawn().clone();
+    let mut delegated = view.content.delegated().clone();
     for change in changes.iter().filter(|c| is_needed(view, c)) {
         let (path, value) = match change {
             Change::Set { path, value } => (path.as_str(), value),
@@ -68,6 +69,10 @@ pub fn next(
             }
         };
         let old = entries.remove(path);
+        if path == DELEGATIONS {
+            let names = delegations::differing(old.as_ref().map(Entry::value), value);
+            delegated.extend(names.into_iter().map(|name| (name, version)));
+        }
         let same = old.as_ref().filter(|e| e.names_same(value));
         // A value that only learns another tag was set when it was set.
         let set = same.filter(|e| !e.is_derived()).map_or_else(|| version.get(), Entry::set);
@@ -81,6 +86,7 @@ pub fn next(
         ids.retain(|_, known| kept(known));
     }
     withdrawn.retain(|_, ids| !ids.is_empty());
+    delegated.retain(|_, changed| kept(changed));
     let files = view.family.iter().chain(&view.beside).filter(|(_, v)| kept(v));
     let mut ancestors: Vec<_> = files.map(|(hash, v)| Ancestor(*v, hash.clone())).collect();
     ancestors.sort();
@@ -90,11 +96,12 @@ pub fn next(
 
     let mut signed = view.rest.clone();
     signed.remove(super::genesis::MARK);
-    let content = Content::new(entries, withdrawn);
+    let content = Content::new(entries, withdrawn, delegated);
     let delegations_set = content.put(&mut signed);
     let mut extra = Extra::new(collection, at);
     (extra.ancestors, extra.withdrawn, extra.delegations_set) =
         (ancestors, content.withdrawn().clone(), delegations_set);
+    extra.delegated = content.delegated().clone();
     signed.insert("version".into(), json!(version));
     signed.insert("expires".into(), json!(expires));
     signed.insert("x-bulla".into(), json!(extra));

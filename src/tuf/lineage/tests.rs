@@ -204,8 +204,134 @@ fn delegations_are_joined_like_a_target() {
     let (c, d) = (next_file(&View::of(&b), &[delegate("2")]), next_file(&View::of(&b), &[release("1")]));
     let m = settled(&d, std::slice::from_ref(&c));
     assert_eq!(m.content().entry(DELEGATIONS).unwrap().value()["x"], "2");
-    assert_eq!(m.content().entry(DELEGATIONS).unwrap().set(), 3);
+    // Who goes on from `d` did not know of it before.
+    assert_eq!(m.content().entry(DELEGATIONS).unwrap().set(), 4);
     assert!(has(m.content(), "1"));
+    assert_eq!((verdict(&m, &c), verdict(&m, &d)), (Verdict::AlreadyIn, Verdict::AlreadyIn));
+}
+
+/// `delegations` of roles by name, each with one key and one pattern of tags.
+fn delegating(roles: &[(&str, &str, &str)]) -> Change {
+    let key = |k: &str| SimKey::new(k.bytes().map(u64::from).sum::<u64>() as u8).public().to_tuf();
+    let keys: Map<String, Value> = roles.iter().map(|(_, k, _)| ((*k).to_owned(), key(k))).collect();
+    let role = |(name, key, tags): &(&str, &str, &str)| {
+        json!({
+            "name": format!("targets/releases/{name}"), "keyids": [key], "threshold": 1, "terminating": false,
+            "paths": [format!("{COLLECTION}:{tags}")]
+        })
+    };
+    Change::Delegate(json!({"keys": keys, "roles": roles.iter().map(role).collect::<Vec<_>>()}))
+}
+
+fn delegates(content: &Content) -> Vec<(String, String)> {
+    let roles = content.entry(DELEGATIONS).unwrap().value()["roles"].as_array().unwrap().clone();
+    let mut out: Vec<_> = roles
+        .iter()
+        .map(|r| (r["name"].as_str().unwrap()[17..].to_owned(), r["keyids"][0].as_str().unwrap().to_owned()))
+        .collect();
+    out.sort();
+    out
+}
+
+fn named(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+}
+
+const OLD: (&str, &str, &str) = ("old", "k0", "old-*");
+const ANNA: (&str, &str, &str) = ("anna", "k1", "anna-*");
+const BOB: (&str, &str, &str) = ("bob", "k2", "bob-*");
+
+#[test]
+fn changes_of_different_delegations_are_joined_by_who_holds_the_key_and_by_nobody_else() {
+    let a = next_file(&View::of(&first()), &[delegating(&[OLD])]);
+    // One is taken back and one is granted beside it; the second line is longer.
+    let b = next_file(&View::of(&a), &[delegating(&[])]);
+    let c = next_file(&next_view(&a), &[delegating(&[OLD, ANNA])]);
+    let d = next_file(&View::of(&a), &[delegating(&[OLD, BOB])]);
+    for (live, beside) in [(&b, &c), (&c, &b), (&b, &d), (&d, &b), (&c, &d), (&d, &c)] {
+        assert_eq!(verdict(live, beside), Verdict::Fork);
+        let without = fold(live, None, std::slice::from_ref(beside), false);
+        assert_eq!(without.view.file(), Some(live.hash()));
+        assert!(without.conflicts.is_empty());
+    }
+    let all = [&b, &c, &d];
+    let mut ends = Vec::new();
+    for live in all {
+        let others: Vec<RoleFile> = all.iter().filter(|f| **f != live).map(|f| (*f).clone()).collect();
+        let m = settled(live, &others);
+        assert_eq!(delegates(m.content()), named(&[("anna", "k1"), ("bob", "k2")]));
+        assert!(all.iter().all(|f| verdict(&m, f) == Verdict::AlreadyIn));
+        ends.push(m);
+    }
+    // Two who join one fork differently agree at once.
+    assert!(ends.iter().all(|x| ends.iter().all(|y| verdict(x, y) == Verdict::AlreadyIn)));
+    // Who goes on from one side of the fork without knowing of the join does not undo it.
+    let late = next_file(&View::of(&d), &[delegating(&[OLD, BOB, ("carol", "k3", "carol-*")])]);
+    let m = settled(&ends[0], std::slice::from_ref(&late));
+    assert_eq!(delegates(m.content()), named(&[("anna", "k1"), ("bob", "k2"), ("carol", "k3")]));
+    // What the join had just learned of is not changed by who does not know the join: that waits for its signer.
+    let late = next_file(&View::of(&d), &[delegating(&[OLD])]);
+    assert!(classify(&View::of(&ends[0]), &late).conflict);
+}
+
+fn next_view(file: &RoleFile) -> View {
+    View::of(&next_file(&View::of(file), &[release("9")]))
+}
+
+#[test]
+fn two_changes_of_one_delegation_are_never_joined_and_neither_passes_for_the_other() {
+    let a = next_file(&View::of(&first()), &[delegating(&[OLD])]);
+    let changed = |key| next_file(&View::of(&a), &[delegating(&[("old", key, "old-*")])]);
+    let (b, c) = (changed("k1"), changed("k2"));
+    let back = next_file(&next_view(&a), &[delegating(&[])]);
+    // The same name, and another key under the same id.
+    let (x, mut y) = (delegating(&[OLD, ANNA]), delegating(&[OLD, ANNA]));
+    if let Change::Delegate(value) = &mut y {
+        value["keys"]["k1"] = SimKey::new(77).public().to_tuf();
+    }
+    let (x, y) = (next_file(&View::of(&a), &[x]), next_file(&View::of(&a), &[y]));
+    // Each was checked without the other: together they speak for one tag.
+    let wide = next_file(&View::of(&a), &[delegating(&[OLD, ("wide", "k9", "*-1")])]);
+    for (live, beside) in [(&b, &c), (&b, &back), (&back, &b), (&x, &y), (&x, &wide), (&wide, &x)] {
+        let standing = classify(&View::of(live), beside);
+        assert_eq!((standing.verdict, standing.conflict), (Verdict::Fork, true));
+        let folded = fold(live, None, std::slice::from_ref(beside), true);
+        assert_eq!(folded.view.file(), Some(live.hash()));
+        assert!(folded.merged.is_empty() && folded.conflicts.contains(beside.hash()));
+    }
+    // A descendant decides.
+    let decided = next_file(&View::of(&b), &[delegating(&[])]);
+    assert_eq!(verdict(&b, &decided), Verdict::FastForward);
+    // An entry signed beside a grant does not change who is delegated.
+    let entry = next_file(&View::of(&a), &[release("1")]);
+    let later = next_file(&View::of(&entry), &[release("2")]);
+    for (live, beside) in [(&b, &entry), (&entry, &b), (&later, &b), (&b, &later)] {
+        let m = settled(live, std::slice::from_ref(beside));
+        assert_eq!(delegates(m.content()), named(&[("old", "k1")]));
+        assert!(has(m.content(), "1"));
+    }
+}
+
+#[test]
+fn of_two_lists_of_revocations_neither_passes_for_the_other() {
+    let list = |n: &str| Change::Set {
+        path: format!("{COLLECTION}/revocations.json"),
+        value: json!({"length": 7, "hashes": {"sha256": digest(n)[7..]}}),
+    };
+    let a = next_file(&View::of(&first()), &[list("0")]);
+    let b = next_file(&View::of(&a), &[list("1")]);
+    let c = next_file(&View::of(&next_file(&View::of(&a), &[])), &[list("2")]);
+    for (live, beside) in [(&b, &c), (&c, &b)] {
+        assert_eq!(verdict(live, beside), Verdict::Fork);
+        let joined = fold(live, None, std::slice::from_ref(beside), true);
+        assert_eq!(joined.losers.len(), 1);
+        let m = next_file(&joined.view, &[list("12")]);
+        assert_eq!((verdict(&m, &b), verdict(&m, &c)), (Verdict::AlreadyIn, Verdict::AlreadyIn));
+        // Renewed on one side meanwhile, and joined with the list that stayed: no newer list passes over it.
+        let kept = next_file(&fold(&b, None, &[next_file(&View::of(&a), &[])], true).view, &[]);
+        let late = next_file(&View::of(&next_file(&View::of(&a), &[])), &[list("3")]);
+        assert_eq!(verdict(&kept, &late), Verdict::Fork);
+    }
 }
 
 #[test]

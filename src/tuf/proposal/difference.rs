@@ -271,13 +271,14 @@ pub(super) fn items(old: Option<&Value>, new: &Value) -> Vec<Item> {
 }
 
 fn heading(old: &Value, new: &Value, out: &mut Vec<Item>) {
-    let rows: [(&[&str], ItemKind, &str); 6] = [
+    let rows: [(&[&str], ItemKind, &str); 7] = [
         (&["version"], ItemKind::Version, "version"),
         (&["expires"], ItemKind::Expires, "expires"),
         (&["x-bulla", "at"], ItemKind::At, "made at"),
         (&["x-bulla", "ancestors"], ItemKind::Lineage, "ancestors"),
         (&["x-bulla", "withdrawn"], ItemKind::Lineage, "withdrawals"),
         (&["x-bulla", "delegationsSet"], ItemKind::Lineage, "delegations set by version"),
+        (&["x-bulla", "delegated"], ItemKind::Lineage, "delegations changed by version"),
     ];
     for (at, kind, what) in rows {
         let get = |v: &Value| at.iter().try_fold(v, |v, name| v.get(name)).cloned();

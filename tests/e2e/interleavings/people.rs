@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bulla::client::ceremony::{CeremonyError, Desk};
 use bulla::client::commit::{Committer, Intents, Job, Reason, Refusal, WorkError};
+use bulla::client::delegation::{Edit, change};
 use bulla::client::init::{self, Lifetimes, init};
 use bulla::client::known::Known;
 use bulla::client::memory::Memory;
@@ -23,8 +25,9 @@ use bulla::sig::KeyId;
 use bulla::store::{BytesSource, Manage, StoreError};
 use bulla::time::{Clock as _, UnixTime};
 use bulla::trust::{Anchor, Scope, TrustFile, Verdict};
+use bulla::tuf::grant::{Grant, Terms};
 use bulla::tuf::lineage::{Change, View};
-use bulla::tuf::{CollectionName, FileName, RoleName};
+use bulla::tuf::{CollectionName, FileName, RoleName, Signers};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -144,6 +147,9 @@ struct Stage {
     wishes: RefCell<Vec<Wish>>,
     tally: RefCell<Tally>,
     withdraw: u64,
+    delegate: u64,
+    /// Delegations that were wanted, with what was said of the grant and of taking it back; nothing: not tried, or unknown.
+    granted: RefCell<BTreeMap<RoleName, (bool, Option<bool>)>>,
     jobs: usize,
 }
 
@@ -271,6 +277,8 @@ impl Run {
             wishes: RefCell::default(),
             tally: RefCell::default(),
             withdraw: scenario.withdraw,
+            delegate: scenario.delegate,
+            granted: RefCell::default(),
             jobs: scenario.jobs,
         };
         Self { robbed: false, stage: Rc::new(stage), scenario }
@@ -360,6 +368,8 @@ impl Stage {
             let holds_role = self.homes[home].keys.0.len() == 2 || !self.homes[home].online;
             if !holds_role || self.site.gate.percent(10) {
                 self.renew(home).await;
+            } else if self.delegate > 0 && self.site.gate.percent(self.delegate) {
+                self.delegate(home, job).await;
             } else if self.site.gate.percent(self.withdraw) {
                 self.withdraw(home).await;
             } else {
@@ -410,6 +420,85 @@ impl Stage {
         self.tally.borrow_mut().released += u64::from(released);
         for wish in wishes {
             self.wishes.borrow_mut()[wish].ended = Some((self.calls(), released));
+        }
+    }
+
+    /// Delegate to a role of one's own; a third of them are taken back at once.
+    async fn delegate(&self, home: usize, job: usize) {
+        let last = format!("g{home}-{job}-{}", self.calls());
+        let role: RoleName = format!("targets/releases/{last}").parse().unwrap();
+        let terms = Terms {
+            at: self.schedule.clock(0).now(),
+            lifetime: 90 * 86_400,
+            delegates: false,
+            vetting: None,
+        };
+        let grant = Grant {
+            role: role.clone(),
+            signers: Signers { keys: vec![key(77).public_key().clone()], threshold: 1 },
+            paths: self.site.name.scope(&format!("{last}-*")).unwrap(),
+            terminating: false,
+            terms,
+        };
+        self.granted.borrow_mut().insert(role.clone(), (false, None));
+        if !self.change(home, Edit::Grant(grant)).await {
+            return;
+        }
+        self.granted.borrow_mut().insert(role.clone(), (true, None));
+        if self.site.gate.percent(33) {
+            self.granted.borrow_mut().insert(role.clone(), (true, Some(false)));
+            let gone = self.change(home, Edit::TakeBack(role.clone())).await;
+            self.granted.borrow_mut().insert(role, (true, Some(gone)));
+        }
+    }
+
+    /// Whether it was said to be in.
+    async fn change(&self, home: usize, edit: Edit) -> bool {
+        let (store, installation) = (self.store(home), &self.homes[home]);
+        let clock = self.schedule.clock(installation.skew);
+        let desk = Desk {
+            collection: &self.site.name,
+            anchor: &self.root,
+            store: &store,
+            memories: std::slice::from_ref(&installation.memory),
+            without_memory: false,
+            keys: &installation.keys,
+            clock: &clock,
+        };
+        match change(&desk, &RoleName::releases(), edit).await {
+            Ok(changed) => changed.committed,
+            // It moved on again and again: told, and nothing was promised.
+            Err(CeremonyError::Work(WorkError::StaleBase { .. })) => false,
+            // What was submitted before was admitted by somebody meanwhile.
+            Err(CeremonyError::Edit(_)) => false,
+            Err(e) => {
+                self.broken(format!("delegate: {e}"));
+                false
+            }
+        }
+    }
+
+    /// Whether every delegation that was submitted is in, and none that was taken back.
+    async fn check_delegations(&self) {
+        let names = |role: &Value| -> BTreeSet<String> {
+            let roles = role["delegations"]["roles"].as_array().cloned().unwrap_or_default();
+            roles.iter().filter_map(|r| r["name"].as_str().map(str::to_owned)).collect()
+        };
+        let (_, files) = self.site.live().await;
+        let releases = files.metadata().iter().find(|(n, _)| *n.role() == RoleName::releases());
+        let live = names(&signed(releases.unwrap().1));
+        let submitted: BTreeSet<String> = {
+            let truth = self.site.truth();
+            truth.submissions.iter().flat_map(|(.., roles)| roles).flat_map(|(_, r)| names(r)).collect()
+        };
+        for (role, (said, back)) in self.granted.borrow().iter() {
+            let there = live.contains(role.as_str());
+            if back.is_none() && (*said || submitted.contains(role.as_str())) && !there {
+                self.broken(format!("the delegation to {role} is lost"));
+            }
+            if *back == Some(true) && there {
+                self.broken(format!("{role} was taken back and is delegated again"));
+            }
         }
     }
 
@@ -621,6 +710,7 @@ impl Stage {
 
     /// The promises.
     async fn check(&self) {
+        self.check_delegations().await;
         let entries = self.entries().await;
         let submitted = self.submitted();
         self.tally.borrow_mut().withdrawn = submitted.iter().filter(|w| w.value.is_none()).count() as u64;

@@ -15,7 +15,7 @@ pub(super) fn add(role: RoleName, seed: u8) -> Edit {
     Edit::AddKey { role, key: key(seed).public_key().clone() }
 }
 
-fn remove(role: RoleName, seed: u8) -> Edit {
+pub(super) fn remove(role: RoleName, seed: u8) -> Edit {
     Edit::RemoveKey { role, key: key(seed).public_key().key_id() }
 }
 

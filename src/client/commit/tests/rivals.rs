@@ -40,7 +40,7 @@ fn entry(text: &str) -> Change {
 #[tokio::test]
 async fn of_two_changes_of_delegations_on_one_base_the_second_is_stale() {
     for second in [
-        vec![add(RoleName::revocations(), 22)],
+        vec![add(RoleName::releases(), 22)],
         vec![Edit::Resign { role: RoleName::targets(), life: Some(30 * DAY) }],
     ] {
         let world = world().await;

@@ -113,7 +113,7 @@ impl Work<'_> {
         let draft = lineage::next(view, None, changes, &collection, self.at, expires);
         // Members of `x-bulla` that this version does not know.
         let mut signed = draft.signed().clone();
-        let known = ["collection", "at", "ancestors", "withdrawn", "delegationsSet"];
+        let known = ["collection", "at", "ancestors", "withdrawn", "delegationsSet", "delegated"];
         for (name, value) in file.signed()["x-bulla"].as_object().into_iter().flatten() {
             if !known.contains(&name.as_str()) && signed["x-bulla"].get(name).is_none() {
                 signed["x-bulla"][name] = value.clone();
