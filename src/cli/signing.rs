@@ -398,6 +398,9 @@ impl From<WorkError> for CliError {
             WorkError::StaleBase { .. } => Self::new(Exit::No, "proposal.stale", "what is published has moved on; nothing was overwritten")
                 .reason(e)
                 .next("propose again on what is published now: bulla tuf propose"),
+            WorkError::RootApart => Self::failed("key.missing", "cannot publish a root from here alone; nothing was signed")
+                .reason(e)
+                .next("propose it: bulla tuf propose REPO --resign root --description TEXT; then bulla tuf approve and commit"),
             WorkError::AnotherRoot(_) => Self::new(Exit::No, "proposal.rival", "two changes of the root meet; this one was not installed")
                 .reason(e)
                 .next("wait until the other one is in, then propose again: bulla tuf propose"),

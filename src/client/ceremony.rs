@@ -168,6 +168,24 @@ pub fn carried_by(
     Ok((chain, whole))
 }
 
+/// The roles of which [`sign`] would sign a draft.
+///
+/// # Errors
+/// The drafts lead nowhere.
+pub fn signable(
+    proposal: &Proposal,
+    base: &Base,
+    keys: &dyn KeyRing,
+    only: Option<&[PublicKey]>,
+) -> Result<BTreeSet<RoleName>, CeremonyError> {
+    let asked = |key: &PublicKey| only.is_none_or(|only| only.contains(key)) && keys.holds(key);
+    let signed_here = |needed: &Needed| {
+        let missing = needed.keys.keys.iter().filter(|(id, _)| !needed.count.signed.contains(*id));
+        missing.filter_map(|(_, key)| key.as_ref()).any(asked)
+    };
+    Ok(proposal.signers(base)?.into_iter().filter(signed_here).map(|needed| needed.role).collect())
+}
+
 /// Sign every draft with every key at hand that is asked for, or with `only` these; what was signed here.
 ///
 /// # Errors

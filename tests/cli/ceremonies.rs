@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
 use serde_json::Value;
 
 use crate::run::Bulla;
@@ -260,4 +261,51 @@ fn one_hostile_copy_stops_nobody() {
     }
     let done = hall.commit(&[&format!("{stick}:{whole}")]);
     assert_eq!(done["exitCode"], 0, "{done:#}");
+}
+
+#[test]
+fn under_a_later_anchor_it_may_not_be_older_than_what_is_remembered() {
+    let hall = Hall::new();
+    let later = "2026-05-03T12:00:00Z";
+    let run = |line: String| hall.bulla("alice").now(later).run(&line).ok();
+    let read = |path: &str| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
+    let old = read(&hall.propose_resign(700, "old.json"));
+    run(format!("renew {}", hall.state()));
+    // Dora remembers that, under root 1; what she trusts is root 3, which follows from it by root 2.
+    let memory = hall.path("dora/memory");
+    std::fs::create_dir_all(&memory).unwrap();
+    for entry in std::fs::read_dir(hall.path("alice/memory")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), Path::new(&memory).join(entry.file_name())).unwrap();
+    }
+    for _ in 2..=3 {
+        run(format!("renew {} --role root", hall.state()));
+    }
+    let new = hall.path("new.json");
+    run(format!("tuf propose {} --expires root=700d --description yearly --output {new}", hall.state()));
+    let mut doc = read(&new);
+    let root = doc["published"]["metadata"]["3.root.json"].as_str().unwrap();
+    let root = base64::engine::general_purpose::STANDARD.decode(root).unwrap();
+    std::fs::write(hall.path("3.root.json"), root).unwrap();
+    let dora = |line: String| hall.bulla("dora").now(later).run(&format!("--format json {line}")).json();
+    assert_eq!(dora(format!("trust add {NAME} --root {}", hall.path("3.root.json")))["exitCode"], 0);
+    let fresh = dora(format!("tuf approve {new} --show"));
+    assert_eq!(
+        (&fresh["exitCode"], &fresh["result"]["base"]["remembered"]),
+        (&0.into(), &true.into()),
+        "{fresh:#}"
+    );
+    // The roots stay; the rest is what was published before Dora looked.
+    let metadata = doc["published"]["metadata"].as_object_mut().unwrap();
+    metadata.retain(|name, _| name.ends_with(".root.json"));
+    for (name, file) in old["published"]["metadata"].as_object().unwrap() {
+        metadata.entry(name).or_insert(file.clone());
+    }
+    std::fs::write(&new, doc.to_string()).unwrap();
+    let stale = dora(format!("tuf approve {new} --show"));
+    assert_eq!(
+        (&stale["exitCode"], &stale["error"]["code"]),
+        (&1.into(), &"proposal.stale".into()),
+        "{stale:#}"
+    );
 }

@@ -62,6 +62,18 @@ impl Founders {
         format!("init {NAME} --at {state} {others} --root-threshold 2 --root-file {root} --output {to}")
     }
 
+    /// The digest that root signs, as alice reads it out.
+    fn signs(&self, at: &str) -> String {
+        let shown = self.json("alice", &format!("tuf approve {at} --show"));
+        let files = shown["result"]["difference"]["files"].as_array().unwrap();
+        files.iter().find(|f| f["role"] == "root").unwrap()["signs"].as_str().unwrap().to_owned()
+    }
+
+    /// The command by which somebody approves who has compared that digest.
+    fn approve_line(&self, at: &str) -> String {
+        format!("tuf approve {at} --yes --signs {}", self.signs(at))
+    }
+
     fn commit_line(&self, who: &str, copies: &str) -> String {
         format!(
             "tuf commit {copies} --at {} --root-file {}",
@@ -100,12 +112,13 @@ fn the_first_root_of_two_of_three_over_three_homes_and_a_directory() {
     assert_eq!(code(&early), (1, "proposal.incomplete"), "{early:#}");
     assert!(!f.is_published() && !Path::new(&f.path("alice.root.json")).exists());
     // Bob has no anchor, and is told what to compare; the place of the state is out of his reach.
+    let approve = f.approve_line(&stick);
     std::fs::rename(f.path("origin"), f.path("far")).unwrap();
     let shown = f.run("bob", &format!("tuf approve {stick} --show")).ok();
     for word in ["nobody can check it for you", NAME, "root new 1", "root: 2 of 3 keys must sign"] {
         assert!(shown.contains(word), "{word}: {shown}");
     }
-    let approved = f.json("bob", &format!("tuf approve {stick} --yes"));
+    let approved = f.json("bob", &approve);
     assert_eq!(approved["result"]["signed"][0]["role"], "root", "{approved:#}");
     assert_eq!(approved["result"]["base"]["first"], true);
     std::fs::rename(f.path("far"), f.path("origin")).unwrap();
@@ -129,11 +142,70 @@ fn the_first_root_of_two_of_three_over_three_homes_and_a_directory() {
 }
 
 #[test]
+fn a_first_root_is_signed_unasked_only_by_the_digest_that_was_compared() {
+    let f = Founders::new();
+    let (first, swapped) = (f.path("first.json"), f.path("swapped.json"));
+    f.run("alice", &f.init_line("alice", &first)).ok();
+    let (signs, before) = (f.signs(&first), std::fs::read(&first).unwrap());
+    let bare = f.json("bob", &format!("tuf approve {first} --yes"));
+    assert_eq!(code(&bare), (1, "proposal.unchecked"), "{bare:#}");
+    // Whoever had the stick in hand put another root there.
+    let mut doc: Value = serde_json::from_slice(&before).unwrap();
+    doc["drafts"]["root"]["signed"]["roles"]["root"]["threshold"] = 1.into();
+    std::fs::write(&swapped, doc.to_string()).unwrap();
+    let other = f.json("bob", &format!("tuf approve {swapped} --yes --signs {signs}"));
+    assert_eq!(code(&other), (1, "proposal.unchecked"), "{other:#}");
+    // Nor is the digest of another draft enough, nor a fingerprint, which a first root has only when all have signed.
+    let shown = f.json("bob", &format!("tuf approve {first} --show"));
+    let targets = &shown["result"]["difference"]["files"][1];
+    let line = format!("tuf approve {first} --yes --signs {}", targets["signs"].as_str().unwrap());
+    assert_eq!(
+        (&targets["role"], code(&f.json("bob", &line))),
+        (&"targets".into(), (1, "proposal.unchecked"))
+    );
+    let line = format!("tuf approve {first} --yes --signs {signs} --root-fingerprint {signs}");
+    assert_eq!(f.json("bob", &line)["exitCode"], 2);
+    // A key of targets signs what root does not pin: that is named as well.
+    let mut doc: Value = serde_json::from_slice(&before).unwrap();
+    doc["drafts"]["targets"]["signatures"] = serde_json::json!([]);
+    std::fs::write(&swapped, doc.to_string()).unwrap();
+    let key = f.path("alice/keys/app-targets.pem");
+    let line = format!("tuf approve {swapped} --yes --signs {signs} --with {key}");
+    let unnamed = f.json("bob", &line);
+    assert_eq!(code(&unnamed), (1, "proposal.unchecked"), "{unnamed:#}");
+    assert_eq!(std::fs::read(&first).unwrap(), before, "nothing was signed");
+    let done = f.json("bob", &format!("tuf approve {first} --yes --signs {signs}"));
+    assert_eq!(
+        (code(&done), &done["result"]["signed"][0]["role"]),
+        ((0, "none"), &"root".into()),
+        "{done:#}"
+    );
+}
+
+#[test]
+fn a_first_root_of_a_collection_that_is_remembered_is_refused() {
+    let f = Founders::new();
+    let (one, two) = (f.path("one.json"), f.path("two.json"));
+    f.run("alice", &f.init_line("alice", &one)).ok();
+    f.run("bob", &f.init_line("bob", &two)).ok();
+    f.run("bob", &f.approve_line(&one)).ok();
+    f.run("alice", &f.commit_line("alice", &one)).ok();
+    // Carol knows the collection, and has no anchor of its own for it.
+    std::fs::create_dir_all(f.path("carol/memory")).unwrap();
+    for entry in std::fs::read_dir(f.path("alice/memory")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), Path::new(&f.path("carol/memory")).join(entry.file_name())).unwrap();
+    }
+    let second = f.json("carol", &format!("tuf approve {two} --show"));
+    assert_eq!(code(&second), (1, "proposal.stale"), "{second:#}");
+}
+
+#[test]
 fn a_first_root_that_no_key_here_signed_is_not_published_unasked() {
     let f = Founders::new();
     let (mine, all) = (f.path("first.json"), f.path("all.json"));
     f.run("alice", &f.init_line("alice", &mine)).ok();
-    f.run("bob", &format!("tuf approve {mine} --yes --output {all}")).ok();
+    f.run("bob", &format!("{} --output {all}", f.approve_line(&mine))).ok();
     // Alice's online key is moved to a machine that has no root key.
     let ci = f.path("ci/keys");
     std::fs::create_dir_all(&ci).unwrap();
@@ -167,7 +239,7 @@ fn of_two_first_roots_the_second_is_refused() {
     let both = f.json("alice", &f.commit_line("alice", &format!("{one} {two}")));
     assert_eq!(code(&both), (2, "proposal.several"));
     for file in [&one, &two] {
-        f.run("carol", &format!("tuf approve {file} --yes")).ok();
+        f.run("carol", &f.approve_line(file)).ok();
     }
     f.run("alice", &f.commit_line("alice", &one)).ok();
     let before = std::fs::read(f.path("origin/index.json")).unwrap();
@@ -216,7 +288,7 @@ fn a_first_root_that_was_tampered_with_leads_nowhere() {
     let f = Founders::new();
     let first = f.path("first.json");
     f.run("alice", &f.init_line("alice", &first)).ok();
-    f.run("bob", &format!("tuf approve {first} --yes")).ok();
+    f.run("bob", &f.approve_line(&first)).ok();
     let text = std::fs::read_to_string(&first).unwrap();
     let mut doc: Value = serde_json::from_str(&text).unwrap();
     // A changed draft loses its signatures; the revocation list that comes along is pinned by the role's file.
@@ -231,14 +303,14 @@ fn a_first_root_that_was_tampered_with_leads_nowhere() {
     assert!(!f.is_published() && !Path::new(&f.path("alice.root.json")).exists());
 }
 
-/// What a person types on the page, and who; `@/` is the folder that stands for the stick.
+/// What a person types on the page, and who; `@/` is the folder that stands for the stick, `@digest` what root signs.
 const CEREMONY: &[(&str, &str)] = &[
     (
         "alice",
         "init example.com/team/app --at oci:@/origin --root-key alice --root-key @/bob.pub --root-key @/carol.pub --root-threshold 2 --root-file @/1.root.json --output @/first.json",
     ),
     ("alice", "tuf commit @/first.json --at oci:@/origin --root-file @/1.root.json"),
-    ("bob", "tuf approve @/first.json --yes"),
+    ("bob", "tuf approve @/first.json --yes --signs @digest"),
     ("alice", "tuf commit @/first.json --at oci:@/origin --root-file @/1.root.json"),
     ("bob", "trust fingerprint @/1.root.json"),
     ("bob", "trust add example.com/team/app --root @/1.root.json"),
@@ -254,6 +326,10 @@ fn the_page_shows_what_a_first_root_looks_like() {
     let folder = f.path("");
     let mut transcript = String::new();
     for (who, line) in CEREMONY {
+        let line = &match line.contains("@digest") {
+            true => line.replace("@digest", &f.signs(&f.path("first.json"))),
+            false => (*line).to_owned(),
+        };
         let ran = f.run(who, &line.replace("@/", &folder));
         let said = format!("{}{}", ran.out, ran.err);
         transcript += &format!("{who}$ bulla {}\n{}", line.replace("@/", ""), said.replace(&folder, ""));

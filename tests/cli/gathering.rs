@@ -216,6 +216,22 @@ async fn a_timestamp_of_two_keys_is_signed_by_two_jobs() {
     assert_eq!(exit(&stage.doc_at("second", "2026-05-03T12:06:00Z", &verify).await), 0);
     let left = stage.registry.tags("team/app").into_iter().filter(|(tag, _)| tag.contains(".c.")).count();
     assert_eq!(left, 0);
+    // The root is signed again by a proposal: alone it would be of no candidate, and lost.
+    let line = format!("renew {} --role root", stage.at());
+    let refused = stage.doc_at("publisher", "2026-05-03T12:10:00Z", &line).await;
+    assert_eq!((exit(&refused), &refused["error"]["code"]), (3, &"key.missing".into()), "{refused:#}");
+    assert!(refused["error"]["next"].as_str().unwrap().contains("--resign root"), "{refused:#}");
+    let file = stage.path("yearly.json");
+    let line = format!("tuf propose {} --resign root --description yearly --output {file}", stage.at());
+    stage.later("publisher", "2026-05-03T12:11:00Z", line).await.ok();
+    let line = format!("tuf approve {file} --yes");
+    stage.later("publisher", "2026-05-03T12:12:00Z", line).await.ok();
+    let line = format!("tuf commit {file} --at {}", stage.at());
+    let waits = stage.doc_at("publisher", "2026-05-03T12:13:00Z", &line).await;
+    assert_eq!((exit(&waits), &waits["result"]["status"]), (0, &"submitted".into()), "{waits:#}");
+    let done = second("2026-05-03T12:14:00Z").await;
+    assert_eq!((exit(&done), &done["result"]["gathering"]), (0, &Value::Null), "{done:#}");
+    assert_eq!(done["result"]["admitted"][0]["role"], "root", "{done:#}");
     // One machine alone renews nothing, and says whom it waits for.
     let waiting =
         stage.later("publisher", "2026-05-05T12:00:00Z", format!("renew {}", stage.at())).await.ok();

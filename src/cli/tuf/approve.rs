@@ -11,7 +11,7 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::render::Outcome;
 use crate::cli::signing::ring;
-use crate::client::ceremony::{CeremonyError, sign};
+use crate::client::ceremony::{CeremonyError, sign, signable};
 use crate::client::init::is_first;
 use crate::keys::KeyRef;
 use crate::oci::Digest;
@@ -44,6 +44,10 @@ pub(in crate::cli) struct Args {
     /// Sign without asking; never what could not be checked here
     #[arg(long)]
     yes: bool,
+    /// Sign only what has this digest, as the line `signs` shows it: what was compared with the other signers. A first root
+    /// is signed with --yes only so (can be repeated)
+    #[arg(long, value_name = "sha256:HEX")]
+    signs: Vec<Digest>,
     /// Only show; sign nothing
     #[arg(long, conflicts_with = "yes")]
     show: bool,
@@ -71,16 +75,23 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     let ring = ring(cx, passwords, &args.with)?;
     let only: Vec<_> = ring.given();
     let only = if only.is_empty() { None } else { Some(only) };
+    let first = is_first(&done.proposal);
+    if first && args.root_fingerprint.is_some() {
+        return Err(CliError::usage("a first root has no fingerprint yet")
+            .reason("its file, and with it the fingerprint, is made when enough have signed")
+            .next("compare the digest that root signs, and pass that: --signs sha256:HEX"));
+    }
+    if args.yes && done.ground.checked.is_none() && !first {
+        return Err(unchecked("no anchor of the collection is here, so its published files could be anybody's")
+            .next("anchor the collection's root with bulla trust add, or pass --root-fingerprint, got by another way than the proposal"));
+    }
+    if !args.signs.is_empty() || (args.yes && first) {
+        let would = signable(&proposal, &done.ground.base, &ring, only.as_deref())?;
+        // Everybody who signs a first root has compared it, whichever role the key here is of.
+        named(&done.difference, would.iter().chain(first.then_some(&RoleName::root())), &args.signs)?;
+    }
     if !args.yes {
         confirm(&done, cx)?;
-    } else if done.ground.checked.is_none() && !is_first(&done.proposal) {
-        return Err(CliError::new(
-            Exit::No,
-            "proposal.unchecked",
-            "what the proposal stands on could not be checked here; nothing was signed",
-        )
-        .reason("no anchor of the collection is here, so its published files could be anybody's")
-        .next("anchor the collection's root with bulla trust add, or pass --root-fingerprint, got by another way than the proposal"));
     }
     let signed = block_on(sign(&mut proposal, &done.ground.base, &ring, only.as_deref()))?;
     ring.note_warnings(cx);
@@ -94,6 +105,27 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     done.needed = proposal.signers(&done.ground.base).map_err(CeremonyError::from)?;
     done.proposal = proposal;
     Ok(Box::new(done))
+}
+
+fn unchecked(why: impl ToString) -> CliError {
+    let thing = "what is to be signed could not be checked here; nothing was signed";
+    CliError::new(Exit::No, "proposal.unchecked", thing).reason(why)
+}
+
+/// Every one of `roles` has a draft of a digest that was compared.
+fn named<'a>(
+    difference: &Difference,
+    roles: impl Iterator<Item = &'a RoleName>,
+    compared: &[Digest],
+) -> Result<(), CliError> {
+    for role in roles {
+        let draft = difference.files.iter().find(|file| file.role == *role);
+        if !draft.is_some_and(|file| compared.contains(&file.message)) {
+            return Err(unchecked(format!("--signs does not name the digest that {} signs here", plain(role.as_str())))
+                .next("read it with --show; compare that digest with the other signers, by another way than the proposal came; then pass it: --signs sha256:HEX"));
+        }
+    }
+    Ok(())
 }
 
 /// Show everything, and ask.
@@ -130,21 +162,18 @@ impl Outcome for Done {
                 "stands on nothing: it is the first root of {}, and nobody can check it for you.\n          Compare with its other signers, by voice or on paper: the name, every key, and what root signs",
                 p.collection()
             )?,
-            (Some(root), _) if self.ground.compared => writeln!(
-                out,
-                "stands on files verified from the root with the fingerprint given (root {root}); nothing is remembered, so newer ones may be published"
-            )?,
-            (Some(root), true) if self.ground.discards.is_some() => {
-                writeln!(out, "stands on files verified from the anchor here (root {root})")?
+            (Some(root), remembered) => {
+                let from = match self.ground.compared {
+                    true => "the root with the fingerprint given",
+                    false => "the anchor here",
+                };
+                let age = match remembered {
+                    true if self.ground.discards.is_some() => "",
+                    true => ", not older than what is remembered",
+                    false => "; nothing is remembered, so newer ones may be published",
+                };
+                writeln!(out, "stands on files verified from {from} (root {root}){age}")?
             }
-            (Some(root), true) => writeln!(
-                out,
-                "stands on files verified from the anchor here (root {root}), not older than what is remembered"
-            )?,
-            (Some(root), false) => writeln!(
-                out,
-                "stands on files verified from the anchor here (root {root}); nothing is remembered, so newer ones may be published"
-            )?,
             (None, _) => {
                 writeln!(out, "stands on files that were NOT CHECKED: no anchor of this collection is here")?
             }

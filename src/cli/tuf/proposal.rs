@@ -227,13 +227,19 @@ pub(super) fn ground(
     let carried = proposal.published();
     if carried.is_empty() {
         if is_first(proposal) {
-            if !anchors_of(&cx.trust(), &collection)?.is_empty() {
+            let knows = if !anchors_of(&cx.trust(), &collection)?.is_empty() {
+                Some("trusts")
+            } else {
+                let chains = Memory::in_dir(cx.memory(), &collection).chains()?;
+                (!chains.is_empty()).then_some("remembers")
+            };
+            if let Some(knows) = knows {
                 return Err(CliError::new(
                     Exit::No,
                     "proposal.stale",
                     format!("{collection} has a root already"),
                 )
-                .reason("this is the proposal of a first root, and this installation trusts one")
+                .reason(format!("this is the proposal of a first root, and this installation {knows} one"))
                 .next("sign nothing; ask whoever sent it"));
             }
             return Ok(Ground {
@@ -264,7 +270,11 @@ pub(super) fn ground(
     };
     let compared = given.is_some();
     let root = given.unwrap_or_else(|| anchor.as_ref().map_or(first, |a| a.root.bytes().clone()));
-    let remembered = memory.load(&root)?.filter(|_| anchor.is_some());
+    // The roots that come along may lie between those that are remembered and the one that is trusted.
+    let trusted = anchor.is_some() || compared;
+    let memories = if trusted { std::slice::from_ref(&memory) } else { &[] };
+    let remembered = Memory::load_all(memories, &root, &[carried])?;
+    let others = Memory::others(memories, &root, &[carried])?;
     let known: Option<&Files> = remembered.as_ref().map(|r| &r.files);
     let newer = || stale("this installation remembers a newer state than the one it carries".into());
     if known.and_then(Files::newest_root) > carried.newest_root() {
@@ -273,7 +283,8 @@ pub(super) fn ground(
     let (chain, whole) = carried_by(proposal, &root, known, now).map_err(unverified)?;
     let mut discards = discard.then_some(Discarded::Nothing);
     let recall = Recall::of(remembered.as_ref(), &collection, now, &Limits::default());
-    let Beside { memory, floor, .. } = Beside::new(recall, &chain, [carried], &collection, now)?;
+    let beside = Beside::new(recall, &chain, [carried], &collection, now)?;
+    let Beside { memory, floor, .. } = beside.raised(&others, &chain, &collection, now)?;
     let known = floor.is_some();
     if floor.is_some_and(|floor| floor.fallen(whole.trusted()).is_some()) {
         if !discard {
@@ -290,7 +301,7 @@ pub(super) fn ground(
         check_floors(proposal, &base)?;
     }
     proposal.check_base(&base).map_err(|e| stale(e.to_string()))?;
-    let checked = (anchor.is_some() || compared).then(|| chain.last().version());
+    let checked = trusted.then(|| chain.last().version());
     Ok(Ground { base, checked, compared, remembered: known, discards })
 }
 

@@ -108,6 +108,9 @@ pub enum WorkError {
         /// The published version.
         published: Version,
     },
+    /// The root was to be signed again where snapshot or timestamp cannot be: nobody would ever see it.
+    #[error("only who can sign snapshot and timestamp publishes a root that is signed alone")]
+    RootApart,
     /// Another root of the same version is submitted, and goes first.
     #[error("another root of version {0} is submitted and goes first")]
     AnotherRoot(Version),

@@ -109,6 +109,11 @@ impl Committer<'_> {
             require(self.keys, &RoleName::timestamp(), root.timestamp_keys())?;
             require(self.keys, &RoleName::snapshot(), root.snapshot_keys())?;
         }
+        // Nobody but who commits puts a root signed here in: into a candidate of several machines it would not come.
+        if !online && job.forced.contains(&RoleName::root()) {
+            require(self.keys, &RoleName::root(), round.chain.last().role().root_keys())?;
+            return Err(WorkError::RootApart);
+        }
         for role in job.forced {
             match round.keys(role) {
                 Some(keys) => require(self.keys, role, keys)?,
