@@ -307,7 +307,16 @@ impl RootFile {
             kind: e.kind(),
             reason: e.to_string(),
         };
-        let mut file = fs::File::create_new(path).map_err(failed)?;
+        let mut file = match fs::File::create_new(path) {
+            // Left by a run that broke off before anything was pushed.
+            Err(e)
+                if e.kind() == io::ErrorKind::AlreadyExists
+                    && fs::read(path).is_ok_and(|there| there == *root) =>
+            {
+                return Ok(Self { path: path.to_owned(), kept: true });
+            }
+            made => made.map_err(failed)?,
+        };
         let written = Self { path: path.to_owned(), kept: false };
         file.write_all(root).and_then(|()| file.sync_all()).map_err(failed)?;
         Ok(written)

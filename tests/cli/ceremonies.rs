@@ -121,6 +121,14 @@ fn words_do_not_hide_what_changes() {
     let shown = hall.run("carol", &format!("tuf approve {file} --show")).ok();
     assert!(shown.contains("root: 1 of 3 keys must sign, it was 2"), "{shown}");
     assert!(shown.contains("nobody has checked these words"), "{shown}");
+    // Nor is a key of the root given to the nightly job by hand.
+    let mut doc: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let roles = &mut doc["drafts"]["root"]["signed"]["roles"];
+    roles["timestamp"]["keyids"] = roles["root"]["keyids"].clone();
+    let shared = hall.path("shared.json");
+    std::fs::write(&shared, doc.to_string()).unwrap();
+    let refused = hall.json("carol", &format!("tuf approve {shared} --show"));
+    assert_eq!(refused["error"]["code"], "proposal.invalid", "{refused:#}");
     // Who has no anchor is told that nothing was checked.
     hall.run("eve", "key generate eve").ok();
     let blind = hall.run("eve", &format!("tuf approve {file} --show")).ok();

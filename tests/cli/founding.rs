@@ -183,6 +183,47 @@ fn a_first_root_is_signed_unasked_only_by_the_digest_that_was_compared() {
 }
 
 #[test]
+fn a_first_root_that_shares_its_keys_with_the_nightly_job_is_refused() {
+    let f = Founders::new();
+    let first = f.path("first.json");
+    f.run("alice", &f.init_line("alice", &first)).ok();
+    let text = std::fs::read(&first).unwrap();
+    for above in ["root", "targets"] {
+        let mut doc: Value = serde_json::from_slice(&text).unwrap();
+        let roles = &mut doc["drafts"]["root"]["signed"]["roles"];
+        roles["timestamp"]["keyids"] = roles[above]["keyids"].clone();
+        std::fs::write(&first, doc.to_string()).unwrap();
+        let shown = f.json("bob", &format!("tuf approve {first} --show"));
+        assert_eq!(code(&shown), (1, "proposal.invalid"), "{above}: {shown:#}");
+        let commit = f.json("alice", &f.commit_line("alice", &first));
+        assert_eq!(code(&commit), (1, "proposal.invalid"), "{above}: {commit:#}");
+    }
+}
+
+#[test]
+fn a_commit_of_a_first_root_that_broke_off_before_the_push_is_run_again() {
+    let f = Founders::new();
+    let first = f.path("first.json");
+    f.run("alice", &f.init_line("alice", &first)).ok();
+    f.run("bob", &f.approve_line(&first)).ok();
+    f.run("alice", &f.commit_line("alice", &first)).ok();
+    // Only the root file was written.
+    for made in ["origin", "alice/memory"] {
+        std::fs::remove_dir_all(f.path(made)).unwrap();
+    }
+    std::fs::remove_file(f.path("alice/trust.json")).unwrap();
+    let again = f.json("alice", &f.commit_line("alice", &first));
+    assert_eq!(code(&again), (0, "none"), "{again:#}");
+    assert!(f.is_published());
+    // Another root's file is nobody's to overwrite.
+    std::fs::write(f.path("bob.root.json"), "another").unwrap();
+    std::fs::remove_dir_all(f.path("origin")).unwrap();
+    let other = f.json("bob", &f.commit_line("bob", &first));
+    assert_ne!(other["exitCode"], 0, "{other:#}");
+    assert_eq!(std::fs::read(f.path("bob.root.json")).unwrap(), b"another");
+}
+
+#[test]
 fn a_first_root_of_a_collection_that_is_remembered_is_refused() {
     let f = Founders::new();
     let (one, two) = (f.path("one.json"), f.path("two.json"));

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::proposal::{Ground, Source, ground, read, settled, signers_json, signers_text, together, write};
+use super::proposal::{
+    Ground, Source, check_rules, ground, read, settled, signers_json, signers_text, together, write,
+};
 use super::recovery::{Discarded, ask};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
@@ -63,7 +65,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     let (now, fingerprint) = (cx.now(), args.root_fingerprint.as_ref());
     let ground = settled(&mut copies, |copy| ground(copy, now, args.discard_newer, fingerprint, cx))?;
     let mut proposal = together(&copies, &ground.base, cx)?;
-    proposal.check_rules(&ground.base)?;
+    check_rules(&proposal, &ground.base)?;
     let difference = proposal.difference(&ground.base);
     let before = proposal.signers(&ground.base).map_err(CeremonyError::from)?;
     let mut done =

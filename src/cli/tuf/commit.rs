@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::proposal::{Source, read, settled, signers_json, signers_text, stands_on, together};
+use super::proposal::{Source, check_rules, read, settled, signers_json, signers_text, stands_on, together};
 use super::recovery::{Discarded, ask};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
@@ -100,7 +100,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     let base = settled(&mut copies, |copy| stands_on(copy, &desk.anchor, cx.now()))?;
     let first = copies.first().cloned().unwrap_or(first);
     let proposal = together(&copies, &base, cx)?;
-    proposal.check_rules(&base)?;
+    check_rules(&proposal, &base)?;
     let needed = proposal.signers(&base).map_err(CeremonyError::from)?;
     let group = proposal.complete(&base)?;
     let stores = args.registry.places(cx, &[&place])?;

@@ -305,6 +305,20 @@ pub(super) fn ground(
     Ok(Ground { base, checked, compared, remembered: known, discards })
 }
 
+/// That it breaks no rule that what is published keeps, whatever way it was drafted.
+pub(super) fn check_rules(proposal: &Proposal, base: &Base) -> Result<(), CliError> {
+    proposal.check_rules(base)?;
+    proposal.check_apart(base).map_err(|e| {
+        CliError::new(
+            Exit::No,
+            "proposal.invalid",
+            "roles that must not share a key would share one; nothing was signed",
+        )
+        .reason(e)
+        .next("sign nothing; ask whoever sent it")
+    })
+}
+
 /// The first copy that `judge` takes comes first: what is carried along differs from copy to copy, and anybody can push one.
 pub(super) fn settled<T>(
     copies: &mut [Proposal],

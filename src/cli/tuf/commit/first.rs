@@ -5,7 +5,7 @@ use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::init::Made;
 use crate::cli::render::Outcome;
-use crate::cli::tuf::proposal::{signers_text, together};
+use crate::cli::tuf::proposal::{check_rules, signers_text, together};
 use crate::client::ceremony::travel;
 use crate::client::init::{Founding, InitError, Lifetimes, check_tags, found};
 use crate::client::places::Places as _;
@@ -28,6 +28,7 @@ pub(super) fn run(
     let base = Base::nothing(collection.clone());
     let (memories, ring) = args.signing.unanchored(cx, &args.registry, &collection, &args.with)?;
     let proposal = together(copies, &base, cx)?;
+    check_rules(&proposal, &base)?;
     let needed = proposal.signers(&base).map_err(InitError::from)?;
     let group = proposal.complete(&base)?;
     // Whoever signed the root has read it. Anybody else could be publishing whatever lay there.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::EditError;
 use super::apply::{Drafts, RoleWork, Work};
-use super::keys::{apart_from, check_threshold};
+use super::keys::{apart, check_threshold};
 use crate::oci::Digest;
 use crate::time::UnixTime;
 use crate::tuf::lineage::{self, Change, RoleFile, View, genesis};
@@ -56,14 +56,8 @@ impl Work<'_> {
         for role in [RoleName::root(), RoleName::timestamp(), RoleName::snapshot(), RoleName::targets()] {
             check_threshold(&role, claimed.keys(&role))?;
         }
-        let apart = published.extra().is_none_or(|x| x.shared_root_key.is_none());
-        for other in [RoleName::timestamp(), RoleName::snapshot()] {
-            if apart {
-                apart_from(&root, claimed.root_keys(), &other, claimed.keys(&other), published.role())?;
-            }
-            let targets = RoleName::targets();
-            apart_from(&targets, claimed.targets_keys(), &other, claimed.keys(&other), published.role())?;
-        }
+        let root_too = published.extra().is_none_or(|x| x.shared_root_key.is_none());
+        apart(claimed, Some(published.role()), root_too)?;
         Ok(Some(draft))
     }
 

@@ -8,6 +8,7 @@ use super::EditError;
 use super::apply::Work;
 use super::delegations::{prune, take_roles};
 use crate::sig::{KeyId, PublicKey};
+use crate::tuf::proposal::{Base, Proposal};
 use crate::tuf::{RoleKeys, RoleName, Root};
 
 impl Work<'_> {
@@ -102,19 +103,45 @@ pub(super) fn check_threshold(role: &RoleName, keys: Option<&RoleKeys>) -> Resul
     Ok(())
 }
 
-/// That two roles have no key in common, unless the published root already says so.
-pub(super) fn apart_from(
+/// That the roles of a root that must not share a key share none, but what the published root shares already.
+pub(super) fn apart(root: &Root, published: Option<&Root>, root_too: bool) -> Result<(), EditError> {
+    for other in [RoleName::timestamp(), RoleName::snapshot()] {
+        let above = [root_too.then_some(RoleName::root()), Some(RoleName::targets())];
+        for role in above.into_iter().flatten() {
+            apart_from(root, &role, &other, published)?;
+        }
+    }
+    Ok(())
+}
+
+impl Proposal {
+    /// That its root gives no key to roles that must not share one, whatever way it was drafted. A reason for sharing a root key
+    /// counts where it was published, or in a first root.
+    ///
+    /// # Errors
+    /// [`EditError::SharedKey`].
+    pub fn check_apart(&self, base: &Base) -> Result<(), EditError> {
+        let drafted = self.drafts().get(&RoleName::root());
+        let Some((drafted, root)) = drafted.and_then(|d| Some((d, d.root()?))) else { return Ok(()) };
+        let reason = match base.root() {
+            Some(published) => published.extra().is_some_and(|x| x.shared_root_key.is_some()),
+            None => drafted.signed()["x-bulla"]["sharedRootKey"].is_string(),
+        };
+        apart(root, base.root().map(|r| r.role()), !reason)
+    }
+}
+
+fn apart_from(
+    root: &Root,
     role: &RoleName,
-    keys: &RoleKeys,
     other: &RoleName,
-    others: Option<&RoleKeys>,
-    published: &Root,
+    published: Option<&Root>,
 ) -> Result<(), EditError> {
     let material =
         |keys: &RoleKeys| -> BTreeSet<PublicKey> { keys.keys.values().flatten().cloned().collect() };
-    let Some(others) = others else { return Ok(()) };
-    let was = match (published.keys(role), published.keys(other)) {
-        (Some(a), Some(b)) => material(a).intersection(&material(b)).cloned().collect(),
+    let (Some(keys), Some(others)) = (root.keys(role), root.keys(other)) else { return Ok(()) };
+    let was = match published.map(|p| (p.keys(role), p.keys(other))) {
+        Some((Some(a), Some(b))) => material(a).intersection(&material(b)).cloned().collect(),
         _ => BTreeSet::new(),
     };
     let shared = material(keys).intersection(&material(others)).find(|k| !was.contains(*k)).cloned();
