@@ -95,8 +95,9 @@ impl Committer<'_> {
         Ok(self.fits(round, &next).err())
     }
 
-    /// That a revocation list can be read and joined with those that are known, with room for those who hold the key.
-    fn joins(&self, round: &Round, path: &str, list: &Bytes) -> Result<(), String> {
+    /// That a revocation list can be read and joined with those that are known, with room for those who hold the key; and
+    /// that it holds their entries, where nobody here signs the join.
+    fn joins(&self, round: &Round, path: &str, list: &Bytes, is_draft: bool) -> Result<(), String> {
         RevocationList::parse(list).map_err(|why| format!("its {path} cannot be read: {why}"))?;
         let readable = |l: &&Bytes| RevocationList::parse(l).is_ok();
         let known = round.known();
@@ -104,6 +105,10 @@ impl Committer<'_> {
         let mut lists: Vec<&[u8]> = known.map(|l| &l[..]).collect();
         lists.push(&list[..]);
         let joined = join_revocations(&lists, &[])?;
+        lists.rotate_right(1);
+        if !is_draft && join_revocations(&lists, &[])?.is_some() {
+            return Err(format!("its {path} drops entries that are published"));
+        }
         match joined.is_some_and(|list| is_nearly_full(&list)) {
             true => Err(format!("with it {path} would be nearly full")),
             false => Ok(()),
@@ -211,7 +216,7 @@ impl Committer<'_> {
                 match bytes {
                     Some(bytes) => {
                         if *path == self.collection.revocations_path() && !known.iter().any(published) {
-                            self.joins(round, path, &bytes)?;
+                            self.joins(round, path, &bytes, next.own.contains_key(role))?;
                         }
                         files.put_target(path.clone(), bytes);
                     }

@@ -161,3 +161,34 @@ async fn a_group_with_a_list_that_nobody_can_read_is_refused_alone() {
     push_group(&world, &Group { roles, files, ..Group::default() }).await;
     disturbs_nobody(&world, "cannot be read").await;
 }
+
+#[tokio::test]
+async fn a_list_that_drops_what_is_revoked_is_refused_alone() {
+    for as_group in [true, false] {
+        let world = world().await;
+        let bad = Digest::sha256(b"bad");
+        revoke(&world, &bad).await;
+        let (live, role) = (world.live().await, RoleName::revocations());
+        let (path, list) = (name().revocations_path(), br#"{"schemaVersion":1,"entries":[]} "#);
+        let value = json!({"length": list.len(), "hashes": {"sha256": Digest::sha256(list).hex()}});
+        let change = Change::Set { path: path.clone(), value };
+        let short =
+            next_file(&world, &role, &view_of(&live, &role), &[change], &[Home::RELEASES], 90 * DAY).await;
+        let list = Bytes::from_static(list);
+        if as_group {
+            let releases = live.role(&RoleName::releases()).unwrap().bytes().clone();
+            let roles =
+                BTreeMap::from([(RoleName::releases(), releases), (role, short.file.bytes().clone())]);
+            push_group(&world, &Group { roles, files: BTreeMap::from([(path, list)]), ..Group::default() })
+                .await;
+        } else {
+            let mut files = Files::new();
+            files.put_target(path, list);
+            push(&world, &Submission { files, ..short }).await;
+        }
+        disturbs_nobody(&world, "drops entries").await;
+        let live = world.live().await;
+        let list = live.files().target(&name().revocations_path()).unwrap();
+        assert_eq!(crate::trust::is_revoked(list, &bad), Ok(true));
+    }
+}
