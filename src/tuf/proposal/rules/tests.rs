@@ -314,7 +314,7 @@ fn any_edit() -> impl Strategy<Value = Edit> {
 /// gives what is not his, no spent name comes back, and no search reaches what stands beside releases.
 #[test]
 fn no_edits_go_around_the_rules() {
-    let config = ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let accepted = std::cell::Cell::new(0);
     let cases = (proptest::collection::vec(any_edit(), 1..5), any::<bool>());
