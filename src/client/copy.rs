@@ -308,7 +308,7 @@ impl<'a> Copier<'a> {
             let confirmation = confirm(&guard, moved, &brought.new, arrived).await;
             // An organisation's state follows the same bundle as the collection's own.
             let same = |(from, to, _): &&mut (Reference, Reference, Confirmation)| {
-                (&*from, &*to) == (&brought.from, &brought.to)
+                *from == brought.from && *to == brought.to
             };
             match out.iter_mut().find(same) {
                 Some((.., known)) => known.add(confirmation),

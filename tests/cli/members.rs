@@ -114,7 +114,7 @@ fn members_come_are_kept_up_to_date_and_go() {
     assert_eq!(code(&taken), (1, "member.taken"), "{taken:#}");
 
     // A new root of the member: the entry follows it, and keeps scope and place.
-    desk.run("berta", &format!("key generate next")).ok();
+    desk.run("berta", "key generate next").ok();
     desk.run(
         "berta",
         &format!(

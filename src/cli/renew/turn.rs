@@ -28,13 +28,16 @@ pub(super) struct Work<'a> {
     pub(super) clock: &'a dyn Clock,
 }
 
+/// By name of the member; nothing for those of which no key is here.
+type Ends<T> = Vec<(String, Option<Result<T, CliError>>)>;
+
 /// What one renewal came to.
 pub(super) struct Turn {
     /// The collection at the place that was named. Where it is no organisation's, its failure is that of the whole.
     pub(super) own: Result<Renewed, CliError>,
     collection: CollectionName,
-    /// Of an organisation: each member, and nothing for those of which no key is here.
-    pub(super) members: Option<Vec<(String, Option<Result<Renewed, CliError>>)>>,
+    /// Of an organisation: each member.
+    pub(super) members: Option<Ends<Renewed>>,
 }
 
 impl Work<'_> {
@@ -111,7 +114,7 @@ impl watch::Round for Turn {
 pub(super) struct Shown {
     collection: String,
     own: Result<Done, CliError>,
-    pub(super) members: Option<Vec<(String, Option<Result<Done, CliError>>)>>,
+    pub(super) members: Option<Ends<Done>>,
     error: Option<CliError>,
 }
 

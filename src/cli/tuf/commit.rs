@@ -72,7 +72,7 @@ fn online_lifetime(text: &str) -> Result<(RoleName, Duration), String> {
 
 pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     let mut copies = read(&args.proposals, &args.registry, cx)?;
-    let Some(first) = copies.iter().find(|copy| is_first(copy)).or(copies.first()).cloned() else {
+    let Some(first) = copies.iter().find(|copy| is_first(copy)).or_else(|| copies.first()).cloned() else {
         return Err(CliError::new(Exit::No, "proposal.absent", "no proposal"));
     };
     let place = args.at.clone().unwrap_or_else(|| {

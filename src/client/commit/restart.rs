@@ -144,7 +144,7 @@ impl Committer<'_> {
             false => chain.extended(root, Some(&self.collection.to_string()), &Limits::default())?,
         };
         let new = next.last().role();
-        let before = chain.roots().iter().filter(|r| r.version() < version).next_back();
+        let before = chain.roots().iter().rfind(|r| r.version() < version);
         let before = [Some(good.trusted().root()), before];
         if !before.into_iter().flatten().all(|old| floors_fall(old.role(), new)) {
             return Err(WorkError::FloorsStand);

@@ -57,6 +57,8 @@ pub fn is_first(proposal: &Proposal) -> bool {
         && proposal.drafts().values().all(|draft| draft.version() == Version::ONE)
 }
 
+type Drafts = BTreeMap<RoleName, Draft>;
+
 impl Plan {
     /// The first root and targets roles as a proposal that stands on nothing, signed with the keys at hand.
     ///
@@ -112,7 +114,7 @@ impl Plan {
     }
 
     /// The first root, targets, releases and revocations, and the revocation list.
-    fn drafts(&self) -> Result<(BTreeMap<RoleName, Draft>, BTreeMap<String, Bytes>), InitError> {
+    fn drafts(&self) -> Result<(Drafts, BTreeMap<String, Bytes>), InitError> {
         let collection = &self.collection;
         let one = |key: &PublicKey| Signers { keys: vec![key.clone()], threshold: 1 };
         let distinct: BTreeSet<&PublicKey> = self.root_keys.iter().collect();

@@ -84,7 +84,7 @@ fn a_readable_list_is_not_given_up_for_a_state_without() {
     assert_eq!(at(&memory, &anchor), (6, true, Some(Version::ONE)), "the same state, stripped");
     sim.at_version(7, NOW);
     memory.save(&anchor, &stripped(&sim)).unwrap();
-    assert_eq!(at(&memory, &anchor).1, true, "a later one, stripped");
+    assert!(at(&memory, &anchor).1, "a later one, stripped");
     memory.save(&anchor, &now(&sim)).unwrap();
     assert_eq!(at(&memory, &anchor), (7, true, Some(Version::ONE)));
     sim.rotate(|sim| sim.online_key = SimKey::new(15));

@@ -15,7 +15,8 @@ fn warned() -> Deployer {
 
 #[test]
 fn a_known_revocation_outlives_every_rotation() {
-    let rotations: [(&str, fn(&mut Sim)); 4] = [
+    type Rotation = fn(&mut Sim);
+    let rotations: [(&str, Rotation); 4] = [
         ("root", |sim| sim.root_keys = vec![SimKey::new(11), SimKey::new(12)]),
         ("online", |sim| sim.online_key = SimKey::new(15)),
         ("targets", |sim| sim.targets_key = SimKey::new(13)),

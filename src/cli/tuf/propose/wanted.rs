@@ -90,7 +90,7 @@ impl EditArgs {
     pub(super) fn read(
         &self,
         collection: &CollectionName,
-        cx: &mut Context<'_, '_>,
+        cx: &Context<'_, '_>,
     ) -> Result<Wanted<'_>, CliError> {
         let at = cx.now();
         let first = match &self.from_file {

@@ -202,13 +202,11 @@ async fn a_delegate_does_not_escape_the_terms_beside_another_file() {
     world.renew(&job, &[]).await.unwrap();
     let live = world.live().await;
     let releases = live.role(&RoleName::releases()).unwrap().bytes().clone();
-    let inner = match delegating(&world, &[("bob/x", 40)]) {
-        Change::Delegate(value) => value,
-        _ => unreachable!(),
-    };
+    let Change::Delegate(inner) = delegating(&world, &[("bob/x", 40)]) else { unreachable!() };
     let broken =
         json!({"length": 2, "hashes": {"sha256": "ab".repeat(32)}, "custom": {"bulla": {"claim": 7}}});
-    let cases: [(&str, i64, Box<dyn FnOnce(&mut Value)>); 4] = [
+    type EditFile<'a> = Box<dyn FnOnce(&mut Value) + 'a>;
+    let cases: [(&str, i64, EditFile<'_>); 4] = [
         ("later than 90 days", 3_650 * DAY, Box::new(|_| ())),
         ("it delegates", DAY, Box::new(|v| v["delegations"] = inner)),
         ("custom.bulla", DAY, Box::new(|v| v["targets"] = json!({format!("{}:bob-1", name()): broken}))),
