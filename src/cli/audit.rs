@@ -150,6 +150,9 @@ fn verdict(audited: &Audited, asked: bool) -> Option<CliError> {
             None if !audited.judged && audited.memory_fault.is_none() => {
                 why.push("no state that verifies under the newest root".into());
             }
+            None if !audited.is_current() => {
+                why.push("no place shows a state under the newest root: what was published there since is not seen".into());
+            }
             None => {}
         }
         if let Some(fault) = &audited.memory_fault {

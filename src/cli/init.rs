@@ -24,7 +24,9 @@ use crate::oci::{ArchiveRef, LayoutRef, Reference, RegistryRef};
 use crate::sig::KeyId;
 use crate::store::Manage;
 use crate::time::UnixTime;
-use crate::trust::{Anchor, Duration, PinnedRoot, join_revocations};
+use crate::trust::{
+    Anchor, Duration, PinnedRoot, RevocationList, is_nearly_full, join_revocations, recovered_revocations,
+};
 use crate::tuf::CollectionName;
 use crate::tuf::proposal::{Base, Difference, Incomplete, Needed, Proposal};
 
@@ -321,8 +323,13 @@ async fn known_revocations(
     let lists: Vec<&[u8]> = lists.iter().map(|l| &l[..]).collect();
     let empty: &[u8] = br#"{"entries":[],"schemaVersion":1}"#;
     let all: Vec<&[u8]> = std::iter::once(empty).chain(lists).collect();
-    let joined = join_revocations(&all, &[])?;
-    Ok(joined.unwrap_or_else(|| empty.to_vec()))
+    // Whoever stole keys of the old root cannot fill the list of the new one.
+    let joined = match join_revocations(&all, &[]) {
+        Ok(joined) => joined.filter(|list| !is_nearly_full(list)),
+        Err(_) if all.iter().all(|list| RevocationList::parse(list).is_ok()) => None,
+        Err(why) => return Err(why),
+    };
+    Ok(joined.or_else(|| recovered_revocations(None, &all[1..])).unwrap_or_else(|| empty.to_vec()))
 }
 
 /// Where the state goes: a repository or an OCI layout, without tag and digest.

@@ -192,12 +192,19 @@ impl Audited {
     /// Whether everything could be looked at.
     pub fn is_whole(&self) -> bool {
         self.judged
+            && self.is_current()
             && self.places.iter().all(|p| p.unreadable.is_none() && p.doubt().is_none())
             && self.gaps.is_empty()
             && self.memory_fault.is_none()
             && self.crowded.is_empty()
             && self.unread == 0
             && !self.cut
+    }
+
+    /// Whether any place shows a state under the newest root: of one from before keys were replaced, nobody knows what was
+    /// published there since.
+    pub fn is_current(&self) -> bool {
+        self.places.iter().any(|p| p.state.is_some() && p.fault.is_none() && p.under.is_none())
     }
 
     /// Bundles that were verified or copied here and must be looked after: all that were asked for by key or time, otherwise
@@ -301,7 +308,13 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
     signed.iter().filter(|f| !f.in_line).for_each(|f| *beside.entry(&f.role).or_default() += 1);
     let crowded =
         beside.into_iter().filter(|(_, n)| *n >= MAX_BESIDE).map(|(role, _)| role.clone()).collect();
-    let seen: Vec<&Whole> = wholes.iter().map(|(_, w)| w).chain(&earlier).collect();
+    // Whoever stole keys that were replaced since dates his states as he likes.
+    let held = chain.last().role().timestamp_keys();
+    let stands = |w: &&Whole| {
+        let keys = w.trusted().root().role().timestamp_keys();
+        keys.threshold >= held.threshold && keys.keys.keys().all(|id| held.keys.contains_key(id))
+    };
+    let seen: Vec<&Whole> = wholes.iter().map(|(_, w)| w).chain(earlier.iter().filter(stands)).collect();
     let mut first: BTreeMap<String, Version> = BTreeMap::new();
     for origin in &found {
         let version = first.entry(origin.sha256.clone()).or_insert(origin.version);
@@ -483,7 +496,13 @@ fn was_there(origin: &Origin, signed: &[SignedFile], seen: &[&Whole], since: Uni
     let file = Ancestor(origin.version, origin.hash.clone());
     let stamped = seen.iter().any(|w| {
         let holds = w.role(&origin.role).is_some_and(|live| live.holds(&file));
-        holds && signed_at(w.trusted().timestamp()) < since
+        let keys = w.trusted().root().role().timestamp_keys();
+        let is_own = |id: &KeyId, key: &Option<PublicKey>| {
+            origin.signers.contains(id) || key.as_ref().is_some_and(|k| origin.signers.contains(&k.key_id()))
+        };
+        let own = keys.keys.iter().filter(|(id, key)| is_own(id, key)).count();
+        let by_others = u32::try_from(own).is_ok_and(|n| n < keys.threshold);
+        holds && by_others && signed_at(w.trusted().timestamp()) < since
     });
     let followed = signed.iter().any(|f| {
         f.role == origin.role

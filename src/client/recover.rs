@@ -15,15 +15,23 @@ use crate::trust::{RevocationEntry, RevocationList};
 use crate::tuf::proposal::{About, Base, Difference, Edit, EditError, Group, Proposal};
 use crate::tuf::{CollectionName, Draft, Metadata, RoleKeys, RoleName, Root, TufError, Version};
 
-/// What lies where the state of a collection lies.
+/// The newest that is known of the state of a collection.
 #[derive(Debug, Clone)]
 pub enum Live {
-    /// Nothing.
+    /// Nothing, and nothing newer than the good state is remembered.
     Nothing,
-    /// Something that does not verify, and why.
+    /// What cannot be seen, and why.
     Fault(String),
     /// A state.
     State(Box<Whole>),
+    /// What is remembered here, which is newer; and what lies there instead.
+    Remembered(Box<Whole>, String),
+}
+
+impl Live {
+    pub(super) fn remembered(whole: Whole, place: String) -> Self {
+        Self::Remembered(Box::new(whole), place)
+    }
 }
 
 /// What falls away when an earlier state takes the place of a newer one.
@@ -37,22 +45,46 @@ pub struct Fallen {
     pub back: Difference,
     /// Roles that only the newer state leads to, each with its version and what it lists.
     pub roles: BTreeMap<RoleName, (Version, BTreeSet<String>)>,
-    /// Entries of the revocation list that only the newer state has: what they take back would count again.
-    pub revocations: Vec<RevocationEntry>,
     /// Why the newer state's list cannot be read.
     pub unread: Option<String>,
 }
 
-/// What falls away of `newer` when `good` takes its place, with `kept` as revocation list where there is one.
+/// What becomes of the revocations when a proposal takes the place of newer states.
+#[derive(Debug, Clone, Default)]
+pub struct Entries {
+    /// Those that the list of the good state has not and the new one has: its signers vouch for them.
+    pub added: BTreeSet<RevocationEntry>,
+    /// Those that are known and the new list has not.
+    pub gone: BTreeSet<RevocationEntry>,
+}
+
+/// What becomes of the revocations of `good`, of a newer state and of those known `since`, with `kept` as the new list where there
+/// is one.
+pub fn entries(
+    good: &Whole,
+    newer: Option<&Whole>,
+    since: BTreeSet<RevocationEntry>,
+    kept: Option<&Bytes>,
+    collection: &CollectionName,
+) -> Entries {
+    let set = |list: Option<RevocationList>| -> BTreeSet<RevocationEntry> {
+        list.map(|list| list.entries().iter().cloned().collect()).unwrap_or_default()
+    };
+    let of = |whole: &Whole| set(list_of(whole, collection).ok().flatten());
+    let (own, newer) = (of(good), newer.map(of).unwrap_or_default());
+    let new = match kept {
+        Some(list) => set(RevocationList::parse(list).ok()),
+        None => own.clone(),
+    };
+    let gone = own.iter().chain(&newer).chain(&since).filter(|e| !new.contains(e)).cloned().collect();
+    Entries { added: new.difference(&own).cloned().collect(), gone }
+}
+
+/// What falls away of `newer` when `good` takes its place.
 ///
 /// # Errors
 /// A role file that is none.
-pub fn falls_away(
-    newer: &Whole,
-    good: &Whole,
-    kept: Option<&Bytes>,
-    collection: &CollectionName,
-) -> Result<Fallen, TufError> {
+pub fn falls_away(newer: &Whole, good: &Whole, collection: &CollectionName) -> Result<Fallen, TufError> {
     let (base, after) = (newer.base(collection), good.base(collection));
     let other = |role: &RoleName| newer.role(role).map(|f| f.bytes()) != good.role(role).map(|f| f.bytes());
     let drafts: BTreeMap<RoleName, Draft> = after
@@ -76,29 +108,10 @@ pub fn falls_away(
         let paths = at.file.role().targets().keys().cloned().collect();
         (role.clone(), (at.file.version(), paths))
     });
-    let kept = match kept {
-        Some(list) => RevocationList::parse(list).ok(),
-        None => list_of(good, collection).ok().flatten(),
-    };
-    let kept: BTreeSet<String> =
-        kept.map(|list| list.entries().iter().map(|e| e.id.clone()).collect()).unwrap_or_default();
-    let (revocations, unread) = match list_of(newer, collection) {
-        Ok(list) => {
-            let all = list.map(|l| l.entries().to_vec()).unwrap_or_default();
-            (all.into_iter().filter(|e| !kept.contains(&e.id)).collect(), None)
-        }
-        Err(e) => (Vec::new(), Some(e.to_string())),
-    };
+    let unread = list_of(newer, collection).err().map(|e| e.to_string());
     let versions = |w: &Whole| (w.trusted().timestamp().version(), w.trusted().snapshot().version());
     let ((timestamp, snapshot), (t, s)) = (versions(newer), versions(good));
-    Ok(Fallen {
-        timestamp: (timestamp, t),
-        snapshot: (snapshot, s),
-        back,
-        roles: roles.collect(),
-        revocations,
-        unread,
-    })
+    Ok(Fallen { timestamp: (timestamp, t), snapshot: (snapshot, s), back, roles: roles.collect(), unread })
 }
 
 /// Whether the keys of snapshot and timestamp under `old` can sign neither under `new`: then clients forget what was served
@@ -148,7 +161,8 @@ impl Desk<'_> {
         self.good(None).await
     }
 
-    /// What lies at the collection's place, whether it verifies or not; judged under the roots that `good` has, too.
+    /// What lies at the collection's place, whether it verifies or not, or what is remembered, where that is newer; judged under
+    /// the roots that `good` has, too.
     ///
     /// # Errors
     /// The place or the memory cannot be read.
@@ -157,8 +171,17 @@ impl Desk<'_> {
         self.committer(&place).live(good).await
     }
 
-    /// Propose what `edits` says of `good`, in place of what is published; with every revocation that was signed since, under
-    /// keys that `good` knows: a bundle that was taken back stays so.
+    /// All entries of revocation lists that were signed since under keys that `good` knows.
+    ///
+    /// # Errors
+    /// The place or the memory cannot be read.
+    pub async fn entered_since(&self, good: &Whole) -> Result<BTreeSet<RevocationEntry>, WorkError> {
+        let place = Known::new(self.store);
+        self.committer(&place).entered_since(good).await
+    }
+
+    /// Propose what `edits` says of `good`, in place of what is published; with what was taken back since under keys that `good`
+    /// knows, as far as a list holds it: that stays so. What was undone since counts again.
     ///
     /// # Errors
     /// See [`CeremonyError`]; [`WorkError::FloorsStand`] when it does not replace the keys of timestamp and snapshot.

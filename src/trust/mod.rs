@@ -25,7 +25,7 @@ pub use policy::{Duration, DurationError, Statement};
 pub use report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
 pub use revocation::{
     RevocationEntry, RevocationKind, RevocationList, Revoke, check_submitted, has_room, is_nearly_full,
-    is_revoked, join_revocations,
+    is_revoked, join_revocations, recovered_revocations,
 };
 pub use scope::{Scope, ScopeError, Subject};
 pub use source::{MAX_SOURCES, OwnKeys, OwnKeysError, Source, SourceSpec};

@@ -1,5 +1,6 @@
 //! The revocation list (docs/formats.md `revocations.json`): read, judged by, and joined with what is added.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
@@ -15,6 +16,8 @@ const MAX_ENTRIES: usize = 20_000;
 const RESERVE: usize = 1_000;
 /// Most entries that a submitted list adds to one that is half full.
 const MAX_ADDED: usize = 1_000;
+/// Most bytes of a list that a recovery writes, unless the good one is longer.
+const MAX_RECOVERED: usize = 8 * 1024 * 1024;
 
 /// A parsed list in which every entry was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub struct RevocationList {
 }
 
 /// One entry, as its signer worded it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct RevocationEntry {
     /// Its name in the list.
     pub id: String,
@@ -48,7 +51,7 @@ pub struct RevocationEntry {
 }
 
 /// The kind of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RevocationKind {
     /// A bundle is taken back.
@@ -206,23 +209,19 @@ pub fn join_revocations(lists: &[&[u8]], more: &[Value]) -> Result<Option<Vec<u8
     let mut all: BTreeSet<(String, String, Vec<u8>)> = BTreeSet::new();
     let mut rest = Map::new();
     let mut first = 0;
-    let key = |entry: &Value| {
-        let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-        (text("at"), text("id"), sorted_json(entry))
-    };
     for (i, list) in lists.iter().enumerate() {
         let value = json::parse(list).map_err(|e| e.to_string())?;
         if value["schemaVersion"] != json!(1) {
             return Err(format!("schemaVersion {} is not 1", value["schemaVersion"]));
         }
         let entries = value["entries"].as_array().ok_or("no entries")?;
-        all.extend(entries.iter().map(key));
+        all.extend(entries.iter().map(in_order));
         if i == 0 {
             first = all.len();
             rest = value.as_object().cloned().unwrap_or_default();
         }
     }
-    all.extend(more.iter().map(key));
+    all.extend(more.iter().map(in_order));
     if all.len() == first && !lists.is_empty() {
         return Ok(None);
     }
@@ -233,6 +232,50 @@ pub fn join_revocations(lists: &[&[u8]], more: &[Value]) -> Result<Option<Vec<u8
     rest.insert("entries".into(), Value::Array(parsed.collect::<Result<_, _>>()?));
     rest.insert("schemaVersion".into(), json!(1));
     Ok(Some(sorted_json(&Value::Object(rest))))
+}
+
+/// The list of a recovery: that of the good state with what was entered in `since`; `None` when that is nothing. A thief may
+/// have signed those, so they undo nothing, and they cannot fill the list: what takes bundles back goes first, then what an
+/// earlier one of `since` has, then what is newer, and what does not fit beside the reserve is left out.
+pub fn recovered_revocations(good: Option<&[u8]>, since: &[&[u8]]) -> Option<Vec<u8>> {
+    let read = |list: &[u8]| -> Option<Map<String, Value>> {
+        let value = json::parse(list).ok().filter(|v| v["schemaVersion"] == json!(1))?;
+        value["entries"].is_array().then(|| value.as_object().cloned())?
+    };
+    let entries = |list: &Map<String, Value>| list["entries"].as_array().cloned().unwrap_or_default();
+    let mut list = good.and_then(read).unwrap_or_default();
+    let known = list.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut all: BTreeMap<(String, String, Vec<u8>), Value> =
+        known.into_iter().map(|e| (in_order(&e), e)).collect();
+    let before = all.len();
+    let takes_back = |e: &Value| e["kind"] == json!("bundle") || e["kind"] == json!("tombstone");
+    let mut more = Vec::new();
+    for (i, list) in since.iter().filter_map(|list| read(list)).enumerate() {
+        let new = entries(&list).into_iter().filter(|e| e["kind"] != json!("unrevoke"));
+        more.extend(new.map(|e| (!takes_back(&e), i, Reverse(in_order(&e)), e)));
+    }
+    more.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
+    let mut room = MAX_RECOVERED.saturating_sub(good.map_or(0, <[u8]>::len));
+    for (_, _, Reverse(at), entry) in more {
+        let size = at.2.len() + 1;
+        if all.len() >= MAX_ENTRIES - RESERVE || size > room || all.contains_key(&at) {
+            continue;
+        }
+        room -= size;
+        all.insert(at, entry);
+    }
+    if all.len() == before {
+        return None;
+    }
+    list.insert("entries".into(), Value::Array(all.into_values().collect()));
+    list.insert("schemaVersion".into(), json!(1));
+    Some(sorted_json(&Value::Object(list)))
+}
+
+/// By time, then id.
+fn in_order(entry: &Value) -> (String, String, Vec<u8>) {
+    let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    (text("at"), text("id"), sorted_json(entry))
 }
 
 /// Whether a list is so long that the rest is kept for tombstones of who holds the key: what others submit, and warnings, no
@@ -396,5 +439,48 @@ mod tests {
         let all = list(&[entry(&Revoke::Advisory(None))]);
         assert_eq!(RevocationList::parse(&all).unwrap().advisories(&[a]).len(), 1);
         assert!(join_revocations(&[br#"{"schemaVersion":2,"entries":[]}"#], &[]).is_err());
+    }
+
+    fn of(entries: &[Value]) -> Vec<u8> {
+        sorted_json(&json!({"schemaVersion": 1, "entries": entries}))
+    }
+
+    #[test]
+    fn a_recovery_takes_over_what_takes_back_and_no_undoing() {
+        let subject = Digest::sha256(b"bad");
+        let at = "2026-01-01T00:00:00Z";
+        let entry = |id: &str, kind: &str| json!({"id": id, "kind": kind, "subject": subject, "at": at});
+        let undo = json!({"id": "u", "kind": "unrevoke", "undoes": "a", "at": at});
+        let good = of(&[entry("a", "tombstone")]);
+        let thiefs = of(&[entry("a", "tombstone"), undo.clone()]);
+        assert_eq!(recovered_revocations(Some(&good), &[&thiefs, &good, b"{}"]), None);
+        let since = of(&[entry("b", "advisory"), undo]);
+        let list = recovered_revocations(Some(&good), &[&since]).unwrap();
+        let list = RevocationList::parse(&list).unwrap();
+        assert!(list.revokes(&subject).is_some() && list.advisories(&[subject]).len() == 1);
+        // Without a good list one alone is taken over, too.
+        assert!(recovered_revocations(None, &[&good]).is_some());
+    }
+
+    #[test]
+    fn a_full_list_stops_no_recovery_and_leaves_room() {
+        let at = "2026-01-01T00:00:00Z";
+        let junk =
+            |n: usize| json!({"id": format!("j{n}"), "kind": "advisory", "at": "2030-01-01T00:00:00Z"});
+        let tombstone =
+            |what: &Digest| json!({"id": what.hex(), "kind": "tombstone", "subject": what, "at": at});
+        let (old, new) = (Digest::sha256(b"old"), Digest::sha256(b"new"));
+        let good = of(&[tombstone(&old)]);
+        let mut full: Vec<Value> = (0..MAX_ENTRIES).map(junk).collect();
+        full.push(tombstone(&new));
+        let full = of(&full);
+        assert!(join_revocations(&[&good, &full], &[]).is_err());
+        let list = recovered_revocations(Some(&good), &[&full]).unwrap();
+        assert!(!is_nearly_full(&list));
+        let list = RevocationList::parse(&list).unwrap();
+        assert!(list.revokes(&old).is_some() && list.revokes(&new).is_some());
+        // Few entries may be long, too.
+        let long = json!({"id": "l", "kind": "advisory", "at": at, "reason": "x".repeat(MAX_RECOVERED)});
+        assert_eq!(recovered_revocations(Some(&good), &[&of(&[long])]), None);
     }
 }

@@ -123,7 +123,8 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
         check_floors(&proposal, &base)?;
         let root = desk.anchor.root.bytes();
         let (_, good) = carried_by(&first, root, None, cx.now()).map_err(WorkError::Good)?;
-        let fallen = Discarded::of(block_on(ceremony.live(&good))??, &good, &proposal)?;
+        let (live, since) = (block_on(ceremony.live(&good))??, block_on(ceremony.entered_since(&good))??);
+        let fallen = Discarded::of(live, since, &good, &proposal)?;
         if !args.yes {
             let mut shown = Vec::new();
             fallen.text(&mut shown).map_err(|e| CliError::failed("internal", e.to_string()))?;

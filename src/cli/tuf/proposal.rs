@@ -1,5 +1,6 @@
 //! What the commands around a proposal share: where it comes from and goes to, what it changes, and who must sign it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -281,7 +282,7 @@ pub(super) fn ground(
         return Err(newer());
     }
     let (chain, whole) = carried_by(proposal, &root, known, now).map_err(unverified)?;
-    let mut discards = discard.then_some(Discarded::Nothing);
+    let mut falls = discard.then_some(Live::Nothing);
     let recall = Recall::of(remembered.as_ref(), &collection, now, &Limits::default());
     let beside = Beside::new(recall, &chain, [carried], &collection, now)?;
     let Beside { memory, floor, .. } = beside.raised(&others, &chain, &collection, now)?;
@@ -294,8 +295,9 @@ pub(super) fn ground(
             || Live::Fault("what is remembered lacks files, or is from before a rotation of keys".into()),
             |memory| Live::State(Box::new(memory)),
         );
-        discards = Some(Discarded::of(live, &whole, proposal)?);
+        falls = Some(live);
     }
+    let discards = falls.map(|live| Discarded::of(live, BTreeSet::new(), &whole, proposal)).transpose()?;
     let base = whole.base(&collection);
     if discard {
         check_floors(proposal, &base)?;

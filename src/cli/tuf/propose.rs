@@ -91,7 +91,12 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
             }
         };
         let (proposal, base) = ceremony.propose_on(&good, &edits(&good)?, about).await?;
-        let discarded = Discarded::of(ceremony.live(&good).await?, &good, &proposal)?;
+        let discarded = Discarded::of(
+            ceremony.live(&good).await?,
+            ceremony.entered_since(&good).await?,
+            &good,
+            &proposal,
+        )?;
         Ok::<_, CliError>((proposal, base, Some(discarded)))
     });
     let (proposal, base, discards) = proposed??;

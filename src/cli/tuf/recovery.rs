@@ -1,5 +1,6 @@
 //! What falls away when a proposal stands on an earlier state: shown wherever it is proposed, signed and put in.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::str::FromStr;
 
@@ -8,9 +9,10 @@ use serde_json::{Value, json};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::client::commit::WorkError;
-use crate::client::recover::{Fallen, Live, falls_away};
+use crate::client::recover::{Entries, Fallen, Live, entries, falls_away};
 use crate::client::whole::Whole;
 use crate::oci::Reference;
+use crate::trust::{RevocationEntry, RevocationKind};
 use crate::tuf::proposal::{Proposal, plain};
 
 /// Most lines of one role.
@@ -50,88 +52,149 @@ impl std::fmt::Display for GoodState {
 }
 
 /// What an earlier state takes the place of.
-pub(super) enum Discarded {
+pub(super) struct Discarded {
+    newer: Newer,
+    entries: Entries,
+}
+
+enum Newer {
     /// Nothing newer is known here.
     Nothing,
-    /// What lies there does not verify.
+    /// It cannot be seen.
     Fault(String),
-    /// A newer state.
-    State(Box<Fallen>),
+    /// A newer state; and what lies at the place, where it is only remembered.
+    State(Box<Fallen>, Option<String>),
 }
 
 impl Discarded {
-    /// What falls away of what lies there.
-    pub(super) fn of(live: Live, good: &Whole, proposal: &Proposal) -> Result<Self, CliError> {
+    /// What falls away of what is known: `live`, and of its revocations and those entered `since`.
+    pub(super) fn of(
+        live: Live,
+        since: BTreeSet<RevocationEntry>,
+        good: &Whole,
+        proposal: &Proposal,
+    ) -> Result<Self, CliError> {
         let collection = proposal.collection();
         let kept = proposal.files().get(&collection.revocations_path());
-        Ok(match live {
-            Live::Nothing => Self::Nothing,
-            Live::Fault(why) => Self::Fault(why),
-            Live::State(whole) => {
-                Self::State(Box::new(falls_away(&whole, good, kept, collection).map_err(WorkError::from)?))
-            }
-        })
+        let whole = match &live {
+            Live::State(whole) | Live::Remembered(whole, _) => Some(&**whole),
+            Live::Nothing | Live::Fault(_) => None,
+        };
+        let entries = entries(good, whole, since, kept, collection);
+        let state = |whole: &Whole, place| -> Result<Newer, CliError> {
+            let fallen = falls_away(whole, good, collection).map_err(WorkError::from)?;
+            Ok(Newer::State(Box::new(fallen), place))
+        };
+        let newer = match live {
+            Live::Nothing => Newer::Nothing,
+            Live::Fault(why) => Newer::Fault(why),
+            Live::State(whole) => state(&whole, None)?,
+            Live::Remembered(whole, place) => state(&whole, Some(place))?,
+        };
+        Ok(Self { newer, entries })
     }
 
     pub(super) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let fallen = match self {
-            Self::Nothing => return writeln!(out, "falls away  nothing that is known here"),
-            Self::Fault(why) => {
-                return writeln!(out, "falls away  what lies there; it does not verify: {}", plain(why));
+        match &self.newer {
+            Newer::Nothing => {
+                writeln!(
+                    out,
+                    "falls away  nothing that is known here; what else was published since cannot be seen"
+                )?;
             }
-            Self::State(fallen) => fallen,
-        };
-        let ((t, t0), (s, s0)) = (fallen.timestamp, fallen.snapshot);
-        writeln!(out, "falls away  what was published since: timestamp {t}, snapshot {s}")?;
-        writeln!(out, "            instead of: timestamp {t0}, snapshot {s0}")?;
-        for (role, (version, paths)) in &fallen.roles {
-            writeln!(out, "{} {version}: it falls away wholly", plain(role.as_str()))?;
-            for path in paths.iter().take(LINES) {
-                writeln!(out, "  entry {} falls away", plain(path))?;
+            Newer::Fault(why) => {
+                writeln!(out, "falls away  what was published since, which cannot be seen: {}", plain(why))?;
             }
-            more(paths.len(), out)?;
+            Newer::State(fallen, place) => {
+                if let Some(place) = place {
+                    writeln!(out, "remembered  it is newer here: {}", plain(place))?;
+                }
+                fallen_text(fallen, out)?;
+            }
         }
-        for file in &fallen.back.files {
-            let old = file.old.as_ref().map_or_else(|| "absent".to_owned(), |o| o.0.to_string());
-            writeln!(out, "{} {old} goes back to {}", plain(file.role.as_str()), file.version)?;
-            let lines: Vec<&str> =
-                file.items.iter().filter(|i| !i.kind.is_routine()).map(|i| i.text.as_str()).collect();
-            for line in lines.iter().take(LINES) {
-                writeln!(out, "  {line}")?;
-            }
-            more(lines.len(), out)?;
-        }
-        for entry in &fallen.revocations {
-            let about =
-                entry.digest.as_ref().map_or_else(|| "the collection".to_owned(), ToString::to_string);
-            let (id, kind) = (plain(&entry.id), format!("{:?}", entry.kind).to_lowercase());
-            let reason = plain(entry.reason.as_deref().unwrap_or_default());
+        for entry in self.entries.added.iter().take(LINES) {
             writeln!(
                 out,
-                "revocation {id} ({kind} of {about}: {reason}) counts no longer: enter it again if it is right"
+                "revocation {} was entered since and stays: undo it if it is wrong",
+                worded(entry)
             )?;
         }
-        if let Some(why) = &fallen.unread {
-            writeln!(out, "its revocations cannot be read: {}", plain(why))?;
+        more(self.entries.added.len(), out)?;
+        for entry in self.entries.gone.iter().take(LINES) {
+            let then = match entry.kind {
+                RevocationKind::Unrevoke => "counts no longer: what it undid counts again",
+                _ => "counts no longer: enter it again if it is right",
+            };
+            writeln!(out, "revocation {} {then}", worded(entry))?;
         }
-        Ok(())
+        more(self.entries.gone.len(), out)
     }
 
     pub(super) fn json(&self) -> Value {
-        match self {
-            Self::Nothing => Value::Null,
-            Self::Fault(why) => json!({"fault": why}),
-            Self::State(f) => json!({
+        let entries = |all: &BTreeSet<RevocationEntry>| all.iter().map(as_json).collect::<Vec<_>>();
+        let mut value = match &self.newer {
+            Newer::Nothing => json!({"fault": null}),
+            Newer::Fault(why) => json!({"fault": why}),
+            Newer::State(f, place) => json!({
                 "fault": null,
+                "place": place,
                 "timestamp": {"from": f.timestamp.0, "to": f.timestamp.1},
                 "snapshot": {"from": f.snapshot.0, "to": f.snapshot.1},
                 "back": f.back.to_json()["files"],
                 "roles": f.roles.iter().map(|(role, (v, paths))| json!({"role": role, "version": v, "entries": paths})).collect::<Vec<_>>(),
-                "revocations": f.revocations.iter().map(|e| json!({"id": e.id, "subject": e.digest, "reason": e.reason})).collect::<Vec<_>>(),
                 "unreadable": f.unread,
             }),
-        }
+        };
+        value["seen"] = json!(matches!(self.newer, Newer::State(..)));
+        value["added"] = json!(entries(&self.entries.added));
+        value["revocations"] = json!(entries(&self.entries.gone));
+        value
     }
+}
+
+fn fallen_text(fallen: &Fallen, out: &mut dyn Write) -> io::Result<()> {
+    let ((t, t0), (s, s0)) = (fallen.timestamp, fallen.snapshot);
+    writeln!(out, "falls away  what was published since: timestamp {t}, snapshot {s}")?;
+    writeln!(out, "            instead of: timestamp {t0}, snapshot {s0}")?;
+    for (role, (version, paths)) in &fallen.roles {
+        writeln!(out, "{} {version}: it falls away wholly", plain(role.as_str()))?;
+        for path in paths.iter().take(LINES) {
+            writeln!(out, "  entry {} falls away", plain(path))?;
+        }
+        more(paths.len(), out)?;
+    }
+    for file in &fallen.back.files {
+        let old = file.old.as_ref().map_or_else(|| "absent".to_owned(), |o| o.0.to_string());
+        writeln!(out, "{} {old} goes back to {}", plain(file.role.as_str()), file.version)?;
+        let lines: Vec<&str> =
+            file.items.iter().filter(|i| !i.kind.is_routine()).map(|i| i.text.as_str()).collect();
+        for line in lines.iter().take(LINES) {
+            writeln!(out, "  {line}")?;
+        }
+        more(lines.len(), out)?;
+    }
+    if let Some(why) = &fallen.unread {
+        writeln!(out, "its revocations cannot be read: {}", plain(why))?;
+    }
+    Ok(())
+}
+
+/// An entry for people.
+fn worded(entry: &RevocationEntry) -> String {
+    let about = entry.digest.as_ref().map_or_else(|| "the collection".to_owned(), ToString::to_string);
+    let about = match &entry.undoes {
+        Some(id) => format!("entry {}, about {about}", plain(id)),
+        None => about,
+    };
+    let kind = format!("{:?}", entry.kind).to_lowercase();
+    let reason = plain(entry.reason.as_deref().unwrap_or_default());
+    let by = plain(entry.by.as_deref().unwrap_or("nobody"));
+    format!("{} ({kind} of {about}: {reason}; by {by}, {})", plain(&entry.id), entry.at)
+}
+
+fn as_json(e: &RevocationEntry) -> Value {
+    let kind = format!("{:?}", e.kind).to_lowercase();
+    json!({"id": e.id, "kind": kind, "subject": e.digest, "undoes": e.undoes, "at": e.at, "by": e.by, "reason": e.reason})
 }
 
 fn more(n: usize, out: &mut dyn Write) -> io::Result<()> {

@@ -7,17 +7,18 @@ use bytes::Bytes;
 
 use super::damaged::Found;
 use super::install::signed_part;
+use super::recalled::Beside;
 use super::round::Round;
-use super::{Committer, Job, Ledger, MAX_ROUNDS, Refusal, WorkError, Worked};
+use super::{Committer, Job, Ledger, MAX_ROUNDS, WorkError, Worked};
 use crate::client::recover::{Live, floors_fall};
 use crate::client::signing::require;
 use crate::client::state;
 use crate::client::submission::Submission;
 use crate::client::whole::{Whole, walk_on};
 use crate::store::Manage;
-use crate::trust::{RevocationList, join_revocations};
+use crate::trust::{RevocationEntry, RevocationList, recovered_revocations};
 use crate::tuf::proposal::{Edit, Group, Installed};
-use crate::tuf::{FileName, Files, Limits, RoleName, RootChain, Version};
+use crate::tuf::{FileName, Files, Limits, Recall, RoleName, RootChain, Version};
 
 impl Committer<'_> {
     /// The state at `at`, or what is remembered here, verified under the newest root that any of them or the live state has.
@@ -48,49 +49,89 @@ impl Committer<'_> {
         Whole::judge(&chain, &files, self.collection, self.clock.now(), &limits).map_err(WorkError::Good)
     }
 
-    /// What lies there, judged under the newest root.
+    /// What lies there or is remembered, whichever is newer, judged under the newest root: whoever may push can serve an older
+    /// state, or none.
     ///
     /// # Errors
     /// The place or the memory cannot be read.
     pub async fn live(&self, good: &Whole) -> Result<Live, WorkError> {
         let remembered = self.remembered()?;
         let found = self.find(&seeing(&BTreeSet::new()), &mut Ledger::new()).await?;
-        let (Some(files), fault) = (found.files, found.fault) else { return Ok(Live::Nothing) };
-        let limits = Limits::default();
+        let (limits, now) = (Limits::default(), self.clock.now());
         let known = remembered.as_ref().map(|r| &r.files);
-        let chain = walk_on(self.anchor, self.collection, known, &[&files, good.files()], &limits)?;
-        Ok(match (Whole::judge(&chain, &files, self.collection, self.clock.now(), &limits), fault) {
-            (Ok(whole), None) => Live::State(Box::new(whole)),
-            (_, Some(fault)) => Live::Fault(fault.to_string()),
-            (Err(e), None) => Live::Fault(e.to_string()),
+        let sources: Vec<&Files> = found.files.iter().chain([good.files()]).collect();
+        let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
+        let judged = found.files.as_ref().map(|files| match &found.fault {
+            Some(fault) => Err(fault.to_string()),
+            None => Whole::judge(&chain, files, self.collection, now, &limits).map_err(|e| e.to_string()),
+        });
+        let recall = Recall::of(remembered.as_ref(), self.collection, now, &limits);
+        let Beside { memory, floor, .. } = Beside::new(recall, &chain, sources, self.collection, now)?;
+        let version = |w: &Whole| w.trusted().timestamp().version();
+        let newer = floor.is_some_and(|floor| floor.fallen(good.trusted()).is_some());
+        let memory = memory.filter(|m| newer || version(m) > version(good));
+        Ok(match (judged, memory) {
+            (Some(Ok(live)), Some(memory)) if version(&memory) > version(&live) => {
+                Live::remembered(memory, "what lies there is older".into())
+            }
+            (Some(Ok(live)), _) => Live::State(Box::new(live)),
+            (Some(Err(why)), Some(memory)) => {
+                Live::remembered(memory, format!("what lies there does not verify: {why}"))
+            }
+            (None, Some(memory)) => Live::remembered(memory, "nothing lies there".into()),
+            (Some(Err(why)), None) => Live::Fault(format!("what lies there does not verify: {why}")),
+            (None, None) if newer => Live::Fault(
+                "nothing lies there, and what is remembered is newer and lacks files, or is from before a rotation of keys".into(),
+            ),
+            (None, None) => Live::Nothing,
         })
     }
 
-    /// The revocation list of `good` with every entry that was signed since under the keys that `good` names, as far as it lies
-    /// there or is remembered; nothing where there is none. What cannot be read is left out, and shown as fallen away.
+    /// The revocation list of `good` with what was entered since in lists that the keys signed which `good` names, as far as they
+    /// lie there or are remembered ([`recovered_revocations`]); nothing where there is no more.
     ///
     /// # Errors
-    /// The place or the memory cannot be read, or there are more entries than a list holds.
+    /// The place or the memory cannot be read.
     pub async fn revoked_since(&self, good: &Whole) -> Result<Option<Edit>, WorkError> {
+        let own = self.list_in(good.files(), good);
+        let since = self.lists_since(good).await?;
+        let since: Vec<&[u8]> = since.iter().map(|list| &list[..]).collect();
         let (role, path) = (RoleName::revocations(), self.collection.revocations_path());
-        let Some(at) = good.roles().get(&role) else { return Ok(None) };
+        let list = recovered_revocations(own.as_deref(), &since);
+        Ok(list.map(|list| Edit::File { role, path, bytes: list.into(), custom: None }))
+    }
+
+    /// All entries of the lists from which [`Self::revoked_since`] takes some.
+    ///
+    /// # Errors
+    /// The place or the memory cannot be read.
+    pub async fn entered_since(&self, good: &Whole) -> Result<BTreeSet<RevocationEntry>, WorkError> {
+        let lists = self.lists_since(good).await?;
+        let lists = lists.iter().filter_map(|list| RevocationList::parse(list).ok());
+        Ok(lists.flat_map(|list| list.entries().to_vec()).collect())
+    }
+
+    /// What is remembered comes first: it was verified.
+    async fn lists_since(&self, good: &Whole) -> Result<Vec<Bytes>, WorkError> {
         let remembered = self.remembered()?.map(|r| r.files);
         let live = self.find(&seeing(&BTreeSet::new()), &mut Ledger::new()).await?.files;
-        let signed = |files: &Files| -> Option<Bytes> {
-            let named = files.metadata().iter().filter(|(name, _)| *name.role() == role);
-            let file =
-                named.map(|(_, b)| b).find_map(|b| Submission::of(&role, &at.keys, b, Files::new()).ok())?;
-            let target = file.file.role().targets().get(&path)?;
-            file.file.check_collection(&role, &self.collection.to_string()).ok()?;
-            let list = files.target(&path).filter(|b| target.check(b).is_ok())?;
-            RevocationList::parse(list).is_ok().then(|| list.clone())
-        };
-        let own = signed(good.files());
-        let since = live.iter().chain(&remembered).filter_map(signed);
-        let lists: Vec<Bytes> = own.into_iter().chain(since).collect();
-        let all: Vec<&[u8]> = lists.iter().map(|l| &l[..]).collect();
-        let joined = join_revocations(&all, &[]).map_err(|e| WorkError::Refused(Refusal::Revocations(e)))?;
-        Ok(joined.map(|list| Edit::File { role, path, bytes: list.into(), custom: None }))
+        Ok(remembered.iter().chain(&live).filter_map(|files| self.list_in(files, good)).collect())
+    }
+
+    /// The revocation list that any file of the role names which the keys of `good` signed: whoever may push can add others.
+    fn list_in(&self, files: &Files, good: &Whole) -> Option<Bytes> {
+        let (role, path) = (RoleName::revocations(), self.collection.revocations_path());
+        let at = good.roles().get(&role)?;
+        let list = files.target(&path).filter(|list| RevocationList::parse(list).is_ok())?;
+        let mut named = files.metadata().iter().filter(|(name, _)| *name.role() == role);
+        let is_named = named.any(|(_, bytes)| {
+            Submission::of(&role, &at.keys, bytes, Files::new()).is_ok_and(|s| {
+                let target = s.file.role().targets().get(&path);
+                target.is_some_and(|t| t.check(list).is_ok())
+                    && s.file.check_collection(&role, &self.collection.to_string()).is_ok()
+            })
+        });
+        is_named.then(|| list.clone())
     }
 
     /// Install `group`, which stands on `good`, in place of whatever lies there and is submitted. A root that is in already is

@@ -3,6 +3,7 @@
 mod beside;
 mod candidates;
 mod installs;
+mod recovered;
 mod remembered;
 mod rivals;
 

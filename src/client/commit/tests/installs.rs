@@ -7,7 +7,7 @@ use crate::tuf::{PathPattern, Paths, RoleKeys, Target};
 
 pub(super) const ALL: &[u8] = &[Home::ROOT, Home::TARGETS, Home::RELEASES, Home::ONLINE];
 
-fn about(world: &World) -> About {
+pub(super) fn about(world: &World) -> About {
     About { description: "test".into(), by: "tester".into(), at: world.clock.now() }
 }
 
@@ -19,7 +19,7 @@ pub(super) fn remove(role: RoleName, seed: u8) -> Edit {
     Edit::RemoveKey { role, key: key(seed).public_key().key_id() }
 }
 
-fn rotate(role: RoleName, from: u8, to: u8) -> Vec<Edit> {
+pub(super) fn rotate(role: RoleName, from: u8, to: u8) -> Vec<Edit> {
     vec![add(role.clone(), to), remove(role, from)]
 }
 
@@ -29,7 +29,7 @@ pub(super) async fn at_once(world: &World, home: &Home, edits: &[Edit]) -> Resul
     desk.at_once(|_| Ok::<_, EditError>(edits.to_vec()), &about(world)).await
 }
 
-fn desk<'a>(
+pub(super) fn desk<'a>(
     world: &'a World,
     collection: &'a CollectionName,
     memories: &'a [Memory],
