@@ -1,6 +1,6 @@
 //! `thief LAYOUT NAME KEYS DIGEST`: with the releases and online keys in the folder KEYS (and BULLA_PASSWORD) release DIGEST, and
 //! drive every version up to 2^53-1. For scripts/demo-ceremony.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::sync::Arc;
 
