@@ -1,5 +1,6 @@
 //! Ceremonies: what is proposed on what is published, signed with the keys at hand, and put in once enough have signed.
 
+pub mod file;
 pub mod travel;
 
 use std::collections::BTreeSet;

@@ -255,7 +255,7 @@ pub fn recovered_revocations(good: Option<&[u8]>, since: &[&[u8]]) -> Option<Vec
         more.extend(new.map(|e| (!takes_back(&e), i, Reverse(in_order(&e)), e)));
     }
     more.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
-    let mut room = MAX_RECOVERED.saturating_sub(good.map_or(0, <[u8]>::len));
+    let mut room = MAX_RECOVERED.saturating_sub(good.unwrap_or_default().len());
     for (_, _, Reverse(at), entry) in more {
         let size = at.2.len() + 1;
         if all.len() >= MAX_ENTRIES - RESERVE || size > room || all.contains_key(&at) {

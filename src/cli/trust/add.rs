@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
-
 use super::show::Anchors;
 use super::source::TypedSource;
 use crate::cli::context::{Context, block_on};
@@ -39,13 +37,13 @@ pub(super) enum Whose {
 }
 
 impl Whose {
-    fn anchor(&self, root: Bytes, state_at: Vec<Reference>) -> Anchor {
+    fn anchor(&self, root: Vec<u8>, state_at: Vec<Reference>) -> Anchor {
         match self {
             Self::Collection(repository, name) => {
-                Anchor::tuf(Scope::Repository(repository.clone()), name.clone(), root, state_at)
+                Anchor::tuf(Scope::Repository(repository.clone()), name.clone(), root.into(), state_at)
             }
             Self::Organisation(scope, name) => {
-                Anchor::tuf(scope.clone(), name.clone(), root, state_at).of_organisation()
+                Anchor::tuf(scope.clone(), name.clone(), root.into(), state_at).of_organisation()
             }
         }
     }
@@ -93,7 +91,7 @@ pub(super) fn add(
 ) -> Result<Box<dyn Outcome>, CliError> {
     no_bundles(&state_at)?;
     // Its places are those that its anchor would be asked at.
-    let asked = whose.anchor(Bytes::new(), state_at);
+    let asked = whose.anchor(Vec::new(), state_at);
     let own = match &asked.scope {
         Scope::Repository(repository) => {
             Some(Reference::Registry(RegistryRef { repository: repository.clone(), selector: None }))
@@ -107,7 +105,7 @@ pub(super) fn add(
     let specs = specs.map(|(s, own)| s.read(&asked.collection, own, registry, cx));
     let specs = specs.collect::<Result<Vec<_>, _>>()?;
     let anchor = whose
-        .anchor(root.bytes().clone(), asked.state_at)
+        .anchor(root.bytes().to_vec(), asked.state_at)
         .with_sources(specs, min)
         .map_err(|e| CliError::usage("these sources cannot agree").reason(e))?;
     keep(cx, vec![anchor])

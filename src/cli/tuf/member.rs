@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -201,7 +200,7 @@ fn add(
         let member = asked.over(listed.as_ref(), now);
         let at = places(organisation, place, &member);
         let roots = Roots { member: &name, places: &found.places, at: &at, memory: &memory, now };
-        let root = the_root(organisation, &given, listed.as_ref(), &roots).await?;
+        let root = the_root(organisation, &given, listed.as_ref(), &roots).await?.bytes().clone();
         let same = |l: &Listed| {
             let (old, new) = (&l.member, &member);
             l.root == Digest::sha256(&root) && (&old.scope, &old.state_at) == (&new.scope, &new.state_at)
@@ -223,7 +222,7 @@ async fn the_root(
     given: &GivenRoot,
     listed: Option<&Listed>,
     roots: &Roots<'_>,
-) -> Result<Bytes, CliError> {
+) -> Result<PinnedRoot, CliError> {
     let name = roots.member;
     let listed = listed.and_then(|l| l.bytes.as_ref());
     let root = match (given, listed) {
@@ -234,7 +233,7 @@ async fn the_root(
             root
         }
         (GivenRoot { file: None, fingerprint: None }, Some(listed)) => {
-            return Ok(roots.newest(listed).await?);
+            return Ok(roots.newest(listed).await?.into());
         }
         (GivenRoot { file: None, fingerprint: None }, None) => {
             return Err(CliError::usage(format!("{name} is no member of {organisation} yet"))
@@ -242,19 +241,19 @@ async fn the_root(
                 .next("pass --root with its root file, or with its fingerprint got by a way of its own"));
         }
     };
-    let Some(listed) = listed else { return Ok(root) };
+    let Some(listed) = listed else { return Ok(root.into()) };
     let mut relation = roots.relation(listed, &root, false).await?;
     if relation == Relation::Apart && given.fingerprint.is_none() {
         relation = roots.relation(listed, &root, true).await?;
     }
     match relation {
-        Relation::Follows => Ok(root),
+        Relation::Follows => Ok(root.into()),
         Relation::Older => {
             Err(CliError::new(Exit::No, "member.older", format!("{name} is listed with a later root"))
                 .reason("the keys of this one may have been taken out since; nothing was signed")
                 .next("leave --root out: the entry is brought up to date from where the member's state lies"))
         }
-        Relation::Apart if given.fingerprint.is_some() => Ok(root),
+        Relation::Apart if given.fingerprint.is_some() => Ok(root.into()),
         Relation::Apart => {
             let says = format!("this root of {name} does not follow from the one that is listed");
             Err(CliError::new(Exit::No, "member.chain", says)

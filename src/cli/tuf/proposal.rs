@@ -13,7 +13,7 @@ use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::signing::anchors_of;
-use crate::client::ceremony::{CeremonyError, carried_by, travel};
+use crate::client::ceremony::{CeremonyError, carried_by, file, travel};
 use crate::client::commit::recalled::Beside;
 use crate::client::init::is_first;
 use crate::client::memory::Memory;
@@ -165,7 +165,7 @@ pub(in crate::cli) fn write(
 ) -> Result<String, CliError> {
     match to {
         Source::File(path) => {
-            replace(path, &proposal.to_bytes()).map_err(|e| CliError::io("write", path, e))?;
+            file::replace(path, &proposal.to_bytes()).map_err(|e| CliError::io("write", path, e))?;
             Ok(path.display().to_string())
         }
         Source::Place(place) => {
@@ -177,23 +177,6 @@ pub(in crate::cli) fn write(
             Ok(format!("{}:{tag}", place.at(None)))
         }
     }
-}
-
-/// The file as a whole or as it was before: what others signed is in it, and a stick may be pulled out at any time.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".bulla-proposal-").tempfile_in(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    // Others sign it, too: readable like any file that is made here.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
-        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-    }
-    file.persist(path).map_err(|e| e.error)?;
-    fs::File::open(dir)?.sync_all()
 }
 
 /// What a proposal stands on, as far as it could be checked here.

@@ -46,7 +46,7 @@ pub trait Intents: Send + Sync {
         Ok(())
     }
 
-    /// Whether a role of which only some keys are here is drafted for the others to sign: [`WorkError::Partly`].
+    /// Whether a role of which only some keys are here is drafted for the others to sign: [`WorkError::Partly`](super::WorkError::Partly).
     fn partly(&self) -> bool {
         false
     }
@@ -69,7 +69,7 @@ pub trait Intents: Send + Sync {
 pub enum Concern {
     /// No.
     No,
-    /// Where its key is here; where it is not, that is said in [`Worked::lacking`].
+    /// Where its key is here; where it is not, that is said in [`Worked::lacking`](super::Worked::lacking).
     May,
     /// It does not end well without its key.
     Must,

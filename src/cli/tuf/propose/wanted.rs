@@ -5,8 +5,6 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::client::whole::Whole;
@@ -81,7 +79,7 @@ pub(super) struct Wanted<'a> {
     keys: Vec<(RoleName, PublicKey)>,
     delegate: BTreeMap<RoleName, Vec<PathPattern>>,
     scope: BTreeMap<RoleName, Vec<PathPattern>>,
-    files: Vec<(RoleName, String, Bytes)>,
+    files: Vec<(RoleName, String, Vec<u8>)>,
     at: UnixTime,
 }
 
@@ -119,7 +117,7 @@ impl EditArgs {
         let (delegate, scope) = (by_role(&self.delegate)?, by_role(&self.scope)?);
         let mut files = Vec::new();
         for (role, path, file) in &self.file {
-            files.push((role.clone(), path.clone(), Bytes::from(bounded(file)?)));
+            files.push((role.clone(), path.clone(), bounded(file)?));
         }
         Ok(Wanted { args: self, first, keys, delegate, scope, files, at })
     }
@@ -164,7 +162,7 @@ impl Wanted<'_> {
             edits.push(Edit::RemoveTarget { role: role.clone(), path: path.clone() });
         }
         for (role, path, bytes) in &self.files {
-            let (role, path, bytes) = (role.clone(), path.clone(), bytes.clone());
+            let (role, path, bytes) = (role.clone(), path.clone(), bytes.clone().into());
             edits.push(Edit::File { role, path, bytes, custom: None });
         }
         edits.extend(args.demand.clone().map(|demand| Edit::Demand(Some(demand))));
