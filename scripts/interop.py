@@ -518,7 +518,7 @@ def case_export(c):
         time.sleep(1.1)
         alice("renew", origin, "--role", "timestamp")
         said = alice.json("tuf", "export", origin, c.work / "tree")["result"]
-        assert said["written"] == 1, said
+        assert said["written"] == 2, said  # a snapshot of its own comes with each timestamp
         second = call(python, "-c", PYTHON_TUF_READS, url, c.root, c.work / "cache-2", NAME, digest).strip()
         assert int(second.split()[1]) > int(first.split()[1]), (first, second)
         print("python-tuf", first, "then", second)
@@ -559,7 +559,7 @@ def case_import(c):
     carol("verify", f"{there}:v1", "--as", NAME)
     carol("key", "import", c.work / "repository/keys/online.pem", "online", "--dangerously-unencrypted")
     renewed = carol.json("renew", there, "--as", NAME, "--role", "timestamp")["result"]
-    assert [s["role"] for s in renewed["signed"]] == ["timestamp"], renewed
+    assert sorted(s["role"] for s in renewed["signed"]) == ["snapshot", "timestamp"], renewed
     carol("tuf", "export", there, c.work / "tree", "--as", NAME)
     with web_server(c.work / "tree") as url:
         said = call(python, "-c", PYTHON_TUF_READS, url, c.root, c.work / "cache", NAME, bundle["digest"]).strip()

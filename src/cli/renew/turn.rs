@@ -192,9 +192,11 @@ pub(super) fn status(end: &Result<Done, CliError>) -> &'static str {
 }
 
 /// The worst first.
+const WORST_FIRST: [&str; 7] =
+    ["failed", "incomplete", "pending", "overdue", "waiting", "renewed", "current"];
+
 fn worst(words: impl Iterator<Item = &'static str>) -> &'static str {
-    let order = ["failed", "incomplete", "pending", "overdue", "renewed", "current"];
-    let rank = |word: &&str| order.iter().position(|w| w == word).unwrap_or(order.len());
+    let rank = |word: &&str| WORST_FIRST.iter().position(|w| w == word);
     words.min_by_key(rank).unwrap_or("current")
 }
 
@@ -254,5 +256,21 @@ impl Outcome for Shown {
             "organisation": one_json(&self.collection, &self.own),
             "members": members.iter().map(member).collect::<Vec<_>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_its_place_among_the_worse_and_the_better() {
+        use Status::{Current, Incomplete, Overdue, Pending, Renewed, Waiting};
+        for status in [Current, Incomplete, Overdue, Pending, Renewed, Waiting] {
+            assert!(WORST_FIRST.contains(&word(status)), "{status:?}");
+        }
+        assert_eq!(worst(["current", "waiting", "renewed"].into_iter()), "waiting");
+        assert_eq!(worst(["waiting", "failed"].into_iter()), "failed");
+        assert_eq!(worst([].into_iter()), "current");
     }
 }

@@ -165,7 +165,7 @@ impl From<AnswerError> for CliError {
             AnswerError::Absent(_) | AnswerError::Ambiguous(..) => {
                 Self::failed("request.absent", "there is no such request")
                     .reason(e)
-                    .next("bulla tuf requests lists what lies there; name one by at least 8 digits of its hash, or give its file")
+                    .next("bulla tuf requests lists what lies there; name one by its hash, or give its file")
             }
             AnswerError::Invalid(..) => {
                 Self::new(Exit::No, "request.invalid", "this is no request that can be answered").reason(e)
