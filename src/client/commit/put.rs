@@ -69,15 +69,9 @@ impl Committer<'_> {
         });
         let kept = kept.map(|live| live.trusted().snapshot());
         let (snapshot, timestamp, version) = if self.is_online(root) {
-            let snapshot = match kept {
-                Some(_) => None,
-                None => Some(self.snapshot(round, &pins, version, now).await?),
-            };
-            let pin = match (&snapshot, kept) {
-                (None, Some(live)) => FilePin::of(live.version(), live.bytes()),
-                (snapshot, _) => FilePin::of(version, snapshot.as_deref().unwrap_or_default()),
-            };
-            (snapshot, self.timestamp(round, &pin, version, now).await?, version)
+            let snapshot = self.snapshot(round, &pins, version, now).await?;
+            let pin = FilePin::of(version, &snapshot);
+            (Some(snapshot), self.timestamp(round, &pin, version, now).await?, version)
         } else {
             let kept = kept.map(|live| FilePin::of(live.version(), live.bytes()));
             match self.gather(round, &Wanted { pins: &pins, kept, version, now }).await? {

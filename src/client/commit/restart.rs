@@ -11,6 +11,7 @@ use super::recalled::Beside;
 use super::round::Round;
 use super::{Committer, Job, Ledger, MAX_ROUNDS, WorkError, Worked};
 use crate::client::recover::{Live, floors_fall};
+use crate::client::revoke::list_of;
 use crate::client::signing::require;
 use crate::client::state;
 use crate::client::submission::Submission;
@@ -91,8 +92,9 @@ impl Committer<'_> {
     /// lie there or are remembered ([`recovered_revocations`]); nothing where there is no more.
     ///
     /// # Errors
-    /// The place or the memory cannot be read.
+    /// The place or the memory cannot be read; the list that `good` names is not among its files, or cannot be read.
     pub async fn revoked_since(&self, good: &Whole) -> Result<Option<Edit>, WorkError> {
+        list_of(good, self.collection)?;
         let own = self.list_in(good.files(), good);
         let since = self.lists_since(good).await?;
         let since: Vec<&[u8]> = since.iter().map(|list| &list[..]).collect();

@@ -173,14 +173,17 @@ impl Members<'_> {
             return Ok(true);
         }
         let now = self.clock.now();
-        // What does not verify is for holders of the online key to put right.
-        let whole = offered
-            .iter()
-            .chain(&known)
-            .find_map(|files| Whole::judge(&chain, files, name, now, &limits).ok());
         let delegated =
             |whole: &Whole| whole.roles().iter().any(|(role, at)| !role.is_top_level() && holds(&at.keys));
-        Ok(whole.as_ref().is_some_and(delegated))
+        let mut unread = None;
+        for files in offered.iter().chain(&known) {
+            match Whole::judge(&chain, files, name, now, &limits) {
+                Ok(whole) => return Ok(delegated(&whole)),
+                Err(e) => unread = unread.or(Some(e)),
+            }
+        }
+        // Whose keys a state names that does not verify, nobody knows.
+        unread.map_or(Ok(false), |e| Err(e.into()))
     }
 }
 

@@ -63,6 +63,19 @@ async fn a_recovery_takes_over_no_undoing_and_says_what_it_takes_over() {
 }
 
 #[tokio::test]
+async fn a_good_state_whose_list_is_withheld_is_not_one_without_revocations() {
+    let world = world().await;
+    let bad = image(&*world.store, "a").await;
+    revoke(&world, bad.digest()).await;
+    doctor(&world, Files::drop_targets).await;
+    let (collection, memories) = (name(), [world.owner.memory()]);
+    let desk = desk(&world, &collection, &memories, &world.owner);
+    let good = desk.good(Some(&*world.store)).await.unwrap();
+    let refused = desk.propose_on(&good, &other_online_key(), about(&world)).await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("revocation"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_full_list_of_the_thief_stops_no_recovery() {
     let world = world().await;
     let bad = image(&*world.store, "a").await;
