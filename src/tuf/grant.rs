@@ -110,6 +110,9 @@ pub enum GrantError {
         /// The role.
         role: RoleName,
     },
+    /// The draft of a role that nobody delegates to once the proposal holds: no rule of its delegations could be judged.
+    #[error("it holds a file of {0}, which nobody would delegate to")]
+    Orphan(RoleName),
     /// It was given a scope, and not the right to give it on.
     #[error("it delegates, which {0} may not")]
     MayNot(RoleName),

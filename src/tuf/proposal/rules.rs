@@ -30,6 +30,10 @@ impl Proposal {
             None => None,
         };
         let new = Tree::of(base, Some(self), root.targets_keys())?;
+        let mut targets = self.drafts().keys().filter(|role| **role != RoleName::root());
+        if let Some(role) = targets.find(|role| !new.ways.contains_key(*role)) {
+            return Err(GrantError::Orphan(role.clone()));
+        }
         self.spent(base, old.as_ref(), &new)?;
         for by in new.content.keys() {
             let same = old.as_ref().is_some_and(|old| {

@@ -258,6 +258,22 @@ fn what_stands_against_the_rules_already_is_in_nobodys_way() {
     taken(&base, &[Edit::Undelegate { by, role: role(DEV) }]);
 }
 
+#[test]
+fn a_role_that_is_taken_out_delegates_nothing_in_the_same_proposal() {
+    let base = world(true);
+    let spent = Edit::Delegate {
+        by: role(DEV),
+        role: role("targets/releases/old"),
+        signers: crate::tuf::Signers { keys: vec![SimKey::new(31).public()], threshold: 1 },
+        paths: Paths::Patterns(vec![PathPattern::parse(&format!("{COLLECTION}:dev-1")).unwrap()]),
+        terminating: false,
+        place: Place::Last,
+        note: None,
+    };
+    let gone = Edit::Undelegate { by: RoleName::releases(), role: role(DEV) };
+    assert_eq!(refused(&base, &[spent, gone]), GrantError::Orphan(role(DEV)));
+}
+
 fn any_scope() -> impl Strategy<Value = Vec<PathPattern>> {
     let one = prop_oneof![
         "[ab*?]{1,3}".prop_map(|s| format!("{COLLECTION}:{s}")),
