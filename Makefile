@@ -22,10 +22,13 @@ demo-ceremony: ## two-of-three root over three homes with a directory between th
 	cargo build --locked --bin bulla --example thief
 	scripts/demo-ceremony
 
+# One seed, so that a run says the same twice; `make soak` draws others.
+test: export PROPTEST_RNG_SEED ?= 20261121
 test: ## all tests that need nothing but Rust and a C compiler
 	cargo test --locked
 
-soak: ## the long rounds: every fault and kill at every request, 200 SIGKILLs, 20 rounds of races, 3,000 schedules; prints what was counted
+soak: ## the long rounds: every fault and kill at every request, 200 SIGKILLs, 20 rounds of races, 3,000 schedules, random inputs; prints what was counted
+	for i in 1 2 3 4 5 6 7 8; do PROPTEST_CASES=2048 cargo test --locked --lib || exit 1; done
 	BULLA_SOAK=1 cargo test --locked --test e2e -- --nocapture --test-threads=2 faults:: crashes:: kills:: races:: interleavings:: mutations::
 
 fuzz: ## a minute of every fuzz target (needs a nightly toolchain and cargo-fuzz)
