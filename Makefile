@@ -45,11 +45,12 @@ lint: ## format, clippy, documentation, crates and licences, test layouts, the p
 	scripts/check-layouts.sh
 	python3 scripts/publish-sim.py --self-test
 
-interop: ## against other people's registries, copiers and TUF clients (Debian's docker-registry, skopeo, apache2-utils)
+interop: ## against other people's registries, copiers and TUF clients (Debian's docker-registry, skopeo, apache2-utils, jq)
 	cargo test --locked --no-run
 	scripts/interop.py
 	cargo test --locked --manifest-path tests/differential/Cargo.toml --target-dir target/differential
 	scripts/copy-matrix.py
+	scripts/recipes.py
 	scripts/signature-peers.py
 	PATH="$${BULLA_INTEROP_CACHE:-$$HOME/.cache/bulla-interop}/ferro/bin:$$PATH" scripts/interop-registry
 

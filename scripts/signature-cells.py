@@ -10,7 +10,7 @@ passed, failed, skipped.
 
 Needs what scripts/copy-matrix.py needs, and fetches the same tools. Everything runs on 127.0.0.1.
 """
-import argparse, difflib, hashlib, importlib.util, json, os, pathlib, shutil, subprocess, sys, tempfile, time, traceback
+import argparse, base64, difflib, hashlib, importlib.util, json, os, pathlib, shutil, subprocess, sys, tempfile, time, traceback
 
 from interop import CACHE, HERE, INDEX, MANIFEST, NAME, Bulla, Skip, call, docker_registry, ferro, request
 
@@ -136,8 +136,7 @@ class World:
         self.number += 1
         who = Bulla(self.program, self.work / f"deployer-{self.number}")
         scope = scope or at.split("@")[0]
-        ids = [trust(who, scope, *self.anchor(*a)) for a in anchors]
-        demand(who, scope, threshold, ids)
+        trust(who, scope, [self.anchor(*a) for a in anchors], threshold)
         return who.json("verify", at, *extra, exits=exits)["result"]["bundles"][0]
 
     def anchor(self, form, who):
@@ -172,17 +171,17 @@ class World:
         return f"{self.hosts[registry]}/cells/n{self.number}"
 
 
-def trust(who, scope, kind, path):
-    """Trust a public key or an authority for this scope; the anchor's id."""
-    return who.json("trust", "add", scope, f"--{kind}", path)["result"]["anchors"][0]["id"]
-
-
-def demand(who, scope, threshold, ids):
-    """That many of these must have signed."""
-    path = who.home / "trust.json"
-    doc = json.loads(path.read_text())
-    doc.setdefault("statements", []).append({"scope": scope, "require": {"signatures": {"threshold": threshold, "from": ids}}})
-    path.write_text(json.dumps(doc, indent=2))
+def trust(who, scope, anchors, threshold=1):
+    """A trust file in which `threshold` of these anchors, (kind, PEM file) each, must have signed what the scope covers."""
+    listed = []
+    for n, (kind, path) in enumerate(anchors):
+        der = base64.b64decode("".join(path.read_text().split("-----")[2].split()))
+        data = base64.b64encode(der).decode()
+        what = {"key": {"spki": data}} if kind == "key" else {"certificate": {"sha256": hashlib.sha256(der).hexdigest(), "data": data}}
+        listed.append({"id": f"anchor-{n}", "kind": kind, "scope": scope, **what})
+    statement = {"scope": scope, "require": {"signatures": {"threshold": threshold, "from": [a["id"] for a in listed]}}}
+    who.home.mkdir(parents=True, exist_ok=True)
+    (who.home / "trust.json").write_text(json.dumps({"schemaVersion": 2, "anchors": listed, "statements": [statement]}, indent=2))
 
 
 def because(report):
