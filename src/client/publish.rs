@@ -1,5 +1,7 @@
 //! `publish`: bundles are signed into the collection, a seal is hung on each, their tags are moved last.
 
+mod proposed;
+mod releases;
 mod role;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,24 +10,22 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::ceremony::{self, CeremonyError, travel};
-use super::commit::{Committer, Gathering, Intents, Job, Partly, Pending, Refusal, WorkError, Worked};
+pub use self::proposed::Proposed;
+use self::proposed::propose;
+use self::releases::{Releases, Signs};
+use super::ceremony::CeremonyError;
+use super::commit::{Committer, Gathering, Job, Pending, WorkError, Worked};
 use super::duties::{Duty, Entries, Finished, Moves, Open, Tagging, entries, hang_seals};
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::KeyRing;
-use super::whole::{RoleAt, Whole};
 use crate::oci::{
     Algorithm, Content, Descriptor, Digest, Manifest, ManifestError, ManifestKind, Reference, Selector, Tag,
     media_type,
 };
-use crate::sig::KeyId;
 use crate::store::{Manage, Store, StoreError};
 use crate::time::{Clock, UnixTime};
-use crate::trust::is_revoked;
-use crate::tuf::lineage::{Change, View};
-use crate::tuf::proposal::{self, Needed, Proposal};
-use crate::tuf::{About, Bundle, Claim, CollectionName, EntryName, Paths, RoleName, Version};
+use crate::tuf::{Bundle, CollectionName, EntryName, RoleName, Version};
 
 /// The annotation on the entries of a CNAB index (CNAB-Reg).
 const CNAB_TYPE: &str = "io.cnab.manifest.type";
@@ -183,28 +183,6 @@ struct Prepared {
     custom: Map<String, Value>,
 }
 
-/// The entries that a publication adds.
-struct Releases<'a> {
-    collection: &'a CollectionName,
-    bundles: &'a [Prepared],
-    asked: Option<&'a RoleName>,
-    /// The role that signs, with what it may speak for; known when the state was read.
-    signs: OnceLock<Signs>,
-}
-
-/// A role that lists bundles.
-#[derive(Debug, Clone)]
-struct Signs {
-    role: RoleName,
-    paths: Option<Paths>,
-}
-
-impl Signs {
-    fn may_list(&self, path: &str) -> bool {
-        self.paths.as_ref().is_none_or(|p| p.cover(path))
-    }
-}
-
 /// Publish.
 ///
 /// # Errors
@@ -353,181 +331,6 @@ fn parts(manifest: &Manifest) -> Vec<Descriptor> {
     let mut seen = BTreeSet::new();
     let runnable = manifest.manifests.iter().filter(runnable).filter(|d| seen.insert(d.digest.clone()));
     runnable.take(MAX_PARTS).cloned().collect()
-}
-
-impl Releases<'_> {
-    /// The role that signs; releases until it is known.
-    fn signs(&self) -> Signs {
-        self.signs.get().cloned().unwrap_or_else(|| Signs { role: RoleName::releases(), paths: None })
-    }
-}
-
-/// What is signed so far of a publication that more keys must sign.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proposed {
-    /// The collection.
-    pub collection: CollectionName,
-    /// The role.
-    pub role: RoleName,
-    /// Where the proposal lies.
-    pub at: Reference,
-    /// Its id.
-    pub id: String,
-    /// How many more must sign, and any of which keys.
-    pub lacking: (usize, Vec<KeyId>),
-}
-
-/// Leave the next file of a role beside the state, for the holders of its other keys.
-async fn propose(
-    request: &Request<'_>,
-    committer: &Committer<'_>,
-    partly: &Partly,
-) -> Result<Proposed, PublishError> {
-    let whole = committer.published().await?;
-    let base = whole.base(&request.collection);
-    let names: Vec<String> = request
-        .bundles
-        .iter()
-        .flat_map(|b| [b.selector.to_string()].into_iter().chain(b.tags.iter().map(Tag::to_string)))
-        .collect();
-    let mut description = format!("publish {}", names.join(" "));
-    description.truncate(1_024);
-    let about = proposal::About { description, by: String::new(), at: request.clock.now() };
-    let drafts = BTreeMap::from([(partly.role.clone(), partly.draft.clone())]);
-    let made = Proposal::of(&base, drafts, BTreeMap::new(), about).map_err(CeremonyError::from);
-    let mut proposal = made?.carrying(whole.files().clone());
-    ceremony::sign(&mut proposal, &base, request.keys, None).await?;
-    let needed = proposal.signers(&base).map_err(WorkError::from)?;
-    let missing = needed.iter().flat_map(|n| n.count.missing.clone()).collect();
-    let lacking = (needed.iter().map(Needed::lacking).max().unwrap_or(0), missing);
-    let tag = travel::push(request.state, &proposal).await?;
-    Ok(Proposed {
-        collection: request.collection.clone(),
-        role: partly.role.clone(),
-        at: request.state.place().at(Some(Selector::Tag(tag))),
-        id: proposal.id(),
-        lacking,
-    })
-}
-
-impl Intents for Releases<'_> {
-    fn partly(&self) -> bool {
-        true
-    }
-
-    fn role(&self) -> RoleName {
-        self.signs().role
-    }
-
-    fn settle(
-        &self,
-        seats: &BTreeMap<RoleName, RoleAt>,
-        known: &[&Whole],
-        keys: &dyn KeyRing,
-    ) -> Result<(), Refusal> {
-        let wanted: Vec<String> =
-            self.bundles.iter().flat_map(|b| &b.tags).map(|tag| self.collection.tag_path(tag)).collect();
-        let untagged = self.bundles.iter().find(|b| b.tags.is_empty());
-        let untagged = untagged.map(|b| self.collection.release_path(b.content.digest()));
-        let signs = role::choose(seats, keys, self.asked, &wanted, untagged.as_deref())?;
-        for bundle in self.bundles {
-            for tag in &bundle.tags {
-                let path = self.collection.tag_path(tag);
-                role::check_seen(known, &signs.role, &path, bundle.content.digest())?;
-            }
-        }
-        let _ = self.signs.set(signs);
-        Ok(())
-    }
-
-    fn changes(
-        &self,
-        known: &[&Whole],
-        view: &View,
-        by: &KeyId,
-        at: UnixTime,
-    ) -> Result<Vec<Change>, Refusal> {
-        let lists = revocation_lists(known, self.collection)?;
-        let signs = self.signs();
-        let mut changes = Vec::new();
-        for bundle in self.bundles {
-            let digest = bundle.content.digest();
-            for list in &lists {
-                if is_revoked(list, digest).map_err(Refusal::Revocations)? {
-                    return Err(Refusal::Revoked(digest.clone()));
-                }
-            }
-            let about = |claim| About {
-                claim,
-                at,
-                by: by.clone(),
-                media_type: bundle.content.media_type().to_owned(),
-                tags: BTreeSet::new(),
-                previous: None,
-                platform: None,
-                part_of: BTreeSet::new(),
-                set: None,
-                over: BTreeSet::new(),
-            };
-            let entry = |about| Bundle {
-                digest: digest.clone(),
-                length: bundle.content.descriptor().size,
-                about,
-                custom: bundle.custom.clone(),
-            };
-            let mut release = about(Some(Claim::Release));
-            release.tags = bundle.tags.clone();
-            let set = |path: String, bundle: &Bundle| Change::Set { path, value: bundle.to_json() };
-            // Who speaks for some tags only does not say of a digest that it is a release (docs/adr/0010).
-            let path = self.collection.release_path(digest);
-            let releases = signs.may_list(&path);
-            if releases {
-                changes.push(set(path, &entry(release)));
-            }
-            for tag in &bundle.tags {
-                let path = self.collection.tag_path(tag);
-                let mut claim = about(Some(Claim::Tag));
-                let before = view.content().entry(&path).and_then(|e| e.sha256());
-                claim.previous = before
-                    .and_then(|hex| format!("sha256:{hex}").parse().ok())
-                    .filter(|before: &Digest| before != digest);
-                changes.push(set(path, &entry(claim)));
-            }
-            for part in bundle.parts.iter().filter(|_| releases) {
-                let mut derived = about(None);
-                derived.media_type.clone_from(&part.media_type);
-                derived.platform.clone_from(&part.platform);
-                derived.part_of = BTreeSet::from([digest.clone()]);
-                let part_entry = Bundle {
-                    digest: part.digest.clone(),
-                    length: part.size,
-                    about: derived,
-                    custom: Map::new(),
-                };
-                changes.push(set(self.collection.release_path(&part.digest), &part_entry));
-            }
-        }
-        Ok(changes)
-    }
-}
-
-/// The revocation lists of what is live and what is remembered, each as its role pins it: whoever keeps a list back, or puts
-/// another one in its place, must not get a revoked bundle signed.
-fn revocation_lists<'a>(known: &[&'a Whole], collection: &CollectionName) -> Result<Vec<&'a Bytes>, Refusal> {
-    let (role, path) = (RoleName::revocations(), collection.revocations_path());
-    let missing = |what: &str| Err(Refusal::Revocations(format!("{what} is not there")));
-    let mut lists = Vec::new();
-    for whole in known {
-        let Some(file) = whole.role(&role) else { continue };
-        let Some(target) = file.role().targets().get(&path) else { return missing("its entry") };
-        let found = known.iter().filter_map(|w| w.files().target(&path)).find(|b| target.check(b).is_ok());
-        match found {
-            Some(list) => lists.push(list),
-            None => return missing("the file"),
-        }
-    }
-    let delegated = known.iter().any(|w| w.trusted().targets().role().delegation(&role).is_some());
-    if delegated && lists.is_empty() { missing("the role") } else { Ok(lists) }
 }
 
 fn release_of(bundle: &Prepared) -> EntryName {

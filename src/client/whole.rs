@@ -211,7 +211,14 @@ impl Whole {
     /// The published files that a proposal stands on.
     pub fn base(&self, collection: &CollectionName) -> Base {
         let listed = self.trusted.snapshot().role().pins().keys().chain(self.vacant.keys()).cloned();
-        Base::new(collection.clone(), self.trusted.root().clone(), self.roles.clone()).listing(listed)
+        // What is listed and not held, a difference tells.
+        let held = self.own_targets(collection).unwrap_or_default().into_iter().filter_map(|(_, path, t)| {
+            let bytes = self.files.target(&path).filter(|b| t.check(b).is_ok())?.clone();
+            Some((path, bytes))
+        });
+        Base::new(collection.clone(), self.trusted.root().clone(), self.roles.clone())
+            .listing(listed)
+            .holding(held)
     }
 
     /// Who may sign a role.

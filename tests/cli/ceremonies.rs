@@ -317,3 +317,53 @@ fn under_a_later_anchor_it_may_not_be_older_than_what_is_remembered() {
         "{stale:#}"
     );
 }
+
+/// A list that lacks a tombstone, or undoes it, has another hash like any other: its signers read the entries.
+#[test]
+fn who_signs_a_revocation_list_reads_the_entries_that_come_and_go() {
+    let hall = Hall::new();
+    let list = |name: &str, entries: &str| {
+        let at = hall.path(name);
+        std::fs::write(&at, format!("{{\"schemaVersion\":1,\"entries\":[{entries}]}}")).unwrap();
+        at
+    };
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    let entry = format!(
+        "{{\"id\":\"a3f09c\",\"kind\":\"tombstone\",\"subject\":\"{digest}\",\"at\":\"2026-04-01T00:00:00Z\",\"by\":\"bob\",\"reason\":\"CVE-2026-1\"}}"
+    );
+    let propose = |list: &str, to: &str| {
+        let file = hall.path(to);
+        let (state, path) = (hall.state(), format!("{NAME}/revocations.json"));
+        let line = format!(
+            "tuf propose {state} --file targets/revocations={path}={list} --description more --output {file}"
+        );
+        hall.run("alice", &line).ok();
+        file
+    };
+    let file = propose(&list("with.json", &entry), "enter.json");
+    let shown = hall.run("bob", &format!("tuf approve {file} --show")).ok();
+    let line = shown.lines().find(|l| l.contains("revocation comes")).unwrap_or_else(|| panic!("{shown}"));
+    for part in [&digest, "tombstone", "CVE-2026-1", "by bob", "2026-04-01T00:00:00Z"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    hall.run("alice", &format!("tuf approve {file} --yes")).ok();
+    assert_eq!(hall.commit(&[&file])["result"]["status"], "committed");
+    let file = propose(&list("without.json", ""), "drop.json");
+    let shown = hall.run("bob", &format!("tuf approve {file} --show")).ok();
+    assert!(shown.contains(&format!("revocation goes: a3f09c tombstone of {digest}")), "{shown}");
+    let shown = hall.json("bob", &format!("tuf approve {file} --show"));
+    let contents = &shown["result"]["difference"]["contents"][0];
+    assert_eq!(contents["path"], format!("{NAME}/revocations.json"));
+    assert_eq!(contents["items"][0]["kind"], "revocation-removed");
+    assert_eq!(contents["items"][0]["old"]["reason"], "CVE-2026-1");
+    // Without the published list nobody could tell what goes.
+    let mut blind: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    blind["published"]["targets"] = serde_json::json!({});
+    let blinded = hall.path("blind.json");
+    std::fs::write(&blinded, serde_json::to_vec(&blind).unwrap()).unwrap();
+    let refused = hall.json("alice", &format!("tuf approve {blinded} --yes"));
+    assert_eq!(refused["error"]["code"], "proposal.invalid", "{refused:#}");
+    // However many sign it, no list loses an entry.
+    hall.run("alice", &format!("tuf approve {file} --yes")).ok();
+    assert_eq!(hall.commit(&[&file])["exitCode"], 1);
+}

@@ -293,6 +293,14 @@ pub(super) fn ground(
 /// That it breaks no rule that what is published keeps, whatever way it was drafted.
 pub(super) fn check_rules(proposal: &Proposal, base: &Base) -> Result<(), CliError> {
     proposal.check_rules(base)?;
+    let list = base.collection().revocations_path();
+    let contents = proposal.difference(base).contents;
+    if let Some(why) = contents.into_iter().find(|c| c.path == list).and_then(|c| c.unseen) {
+        let thing = "what becomes of the revocations cannot be shown; nothing was signed";
+        return Err(CliError::new(Exit::No, "proposal.invalid", thing)
+            .reason(plain(&why))
+            .next("ask for a copy that bulla tuf propose wrote: it carries both lists"));
+    }
     proposal.check_apart(base).map_err(|e| {
         CliError::new(
             Exit::No,

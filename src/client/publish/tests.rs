@@ -3,10 +3,14 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
+use crate::client::commit::{Intents, Refusal};
 use crate::client::fixture::{DAY, Home, World, image, index, name};
 use crate::client::known::Known;
+use crate::client::whole::Whole;
+use crate::sig::KeyId;
 use crate::store::memory::MemoryStore;
 use crate::trust::Verdict;
+use crate::tuf::lineage::{Change, View};
 
 async fn world() -> World {
     World::new(Arc::new(MemoryStore::new(name().as_repository().clone()))).await

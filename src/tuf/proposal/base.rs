@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::tuf::grant::Terms;
 use crate::tuf::{
     Ancestor, CollectionName, Delegation, Fault, Metadata, Paths, RoleKeys, RoleName, Root, Targets, TufError,
@@ -46,6 +48,7 @@ pub struct Base {
     root: Option<Metadata<Root>>,
     roles: BTreeMap<RoleName, RoleAt>,
     listed: BTreeSet<RoleName>,
+    held: BTreeMap<String, Bytes>,
 }
 
 /// One way to a targets role: who delegates to it, to whom, and for what.
@@ -118,12 +121,18 @@ pub(super) fn within(role: &RoleName, paths: Option<&Paths>, content: &Targets) 
 impl Base {
     /// The published files of a collection: its root, and every targets role that can be reached.
     pub fn new(collection: CollectionName, root: Metadata<Root>, roles: BTreeMap<RoleName, RoleAt>) -> Self {
-        Self { collection, root: Some(root), roles, listed: BTreeSet::new() }
+        Self { collection, root: Some(root), roles, listed: BTreeSet::new(), held: BTreeMap::new() }
     }
 
     /// A collection in the making: nothing is published.
     pub fn nothing(collection: CollectionName) -> Self {
-        Self { collection, root: None, roles: BTreeMap::new(), listed: BTreeSet::new() }
+        Self {
+            collection,
+            root: None,
+            roles: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            held: BTreeMap::new(),
+        }
     }
 
     /// The same, with the names of all roles that the snapshot lists, those that were taken back among them.
@@ -131,6 +140,18 @@ impl Base {
     pub fn listing(mut self, names: impl IntoIterator<Item = RoleName>) -> Self {
         self.listed.extend(names);
         self
+    }
+
+    /// The same, with the target files of the whole collection that it lists, each as the role lists it that readers go by.
+    #[must_use]
+    pub fn holding(mut self, files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
+        self.held.extend(files);
+        self
+    }
+
+    /// The target files of the whole collection, by path, as far as they are here.
+    pub fn held(&self) -> &BTreeMap<String, Bytes> {
+        &self.held
     }
 
     /// Whether the state lists a file of this role, or did.

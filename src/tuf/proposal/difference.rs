@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::descent::strange;
 use super::leaves::{Leaf, leaves, named};
-use super::{Base, Drafted, Proposal};
+use super::{Base, Contents, Drafted, Proposal};
 use crate::oci::Digest;
 use crate::sig::PublicKey;
 use crate::tuf::{AGREEMENT, Agreement, Ancestor, RoleName, plain};
@@ -25,6 +25,8 @@ pub struct Difference {
     pub files: Vec<FileDifference>,
     /// Target files that come along: path, size, SHA-256, and the role that lists exactly these bytes.
     pub along: Vec<Along>,
+    /// What changes inside target files.
+    pub contents: Vec<Contents>,
 }
 
 /// A target file that comes along.
@@ -111,6 +113,16 @@ pub enum ItemKind {
     Lineage,
     /// Which roles must list a bundle alike.
     Agreement,
+    /// Inside the revocation list: an entry goes, and what it took back counts again.
+    RevocationRemoved,
+    /// Inside the revocation list: an entry comes that undoes another one.
+    RevocationUndone,
+    /// Inside the revocation list: an entry comes.
+    RevocationAdded,
+    /// Inside a target file: a line goes.
+    LineRemoved,
+    /// Inside a target file: a line comes.
+    LineAdded,
     /// Any other member.
     Other,
 }
@@ -137,6 +149,11 @@ impl ItemKind {
             Self::TargetChanged => "target-changed",
             Self::Lineage => "lineage",
             Self::Agreement => "agreement",
+            Self::RevocationRemoved => "revocation-removed",
+            Self::RevocationUndone => "revocation-undone",
+            Self::RevocationAdded => "revocation-added",
+            Self::LineRemoved => "line-removed",
+            Self::LineAdded => "line-added",
             Self::Other => "other",
         }
     }
@@ -178,25 +195,18 @@ impl Proposal {
                 listed_by: self.drafts().iter().filter(|(_, d)| lists(d)).map(|(r, _)| r.clone()).collect(),
             }
         });
-        Difference { files, along: along.collect() }
+        Difference { files, along: along.collect(), contents: self.contents(base) }
     }
 }
 
 impl Difference {
     /// For machines.
     pub fn to_json(&self) -> Value {
-        let item = |i: &Item| {
-            json!({
-                "kind": i.kind.as_str(), "subject": i.subject,
-                "at": i.at.iter().map(|at| pointer(at)).collect::<Vec<_>>(),
-                "old": i.old, "new": i.new, "text": i.text,
-            })
-        };
         let file = |f: &FileDifference| {
             json!({
                 "role": f.role, "version": f.version, "signs": f.message,
                 "replaces": f.old.as_ref().map(|o| json!({"version": o.0, "sha256": o.1})),
-                "items": f.items.iter().map(item).collect::<Vec<_>>(),
+                "items": f.items.iter().map(Item::to_json).collect::<Vec<_>>(),
             })
         };
         let along =
@@ -204,6 +214,18 @@ impl Difference {
         json!({
             "files": self.files.iter().map(file).collect::<Vec<_>>(),
             "along": self.along.iter().map(along).collect::<Vec<_>>(),
+            "contents": self.contents.iter().map(Contents::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Item {
+    /// For machines.
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "kind": self.kind.as_str(), "subject": self.subject,
+            "at": self.at.iter().map(|at| pointer(at)).collect::<Vec<_>>(),
+            "old": self.old, "new": self.new, "text": self.text,
         })
     }
 }
@@ -234,7 +256,7 @@ impl fmt::Display for Difference {
             };
             writeln!(f, "file {}: {} bytes, {}, {by}", plain(&a.path), a.size, a.digest)?;
         }
-        Ok(())
+        self.contents.iter().try_for_each(|c| c.fmt(f))
     }
 }
 
@@ -533,7 +555,7 @@ fn target_text(target: &Value) -> String {
     format!("{} bytes, {hash}{custom}", shown(target.get("length")))
 }
 
-fn other(leaf: Leaf) -> Item {
+pub(super) fn other(leaf: Leaf) -> Item {
     let place = plain(&leaf.at.join("."));
     let text = match (&leaf.old, &leaf.new) {
         (None, new) => format!("member {place}: {}", shown(new.as_ref())),
@@ -551,7 +573,7 @@ fn other(leaf: Leaf) -> Item {
 }
 
 /// A value in words; a long one by its beginning, size and hash, so that it cannot bury the rest.
-fn shown(value: Option<&Value>) -> String {
+pub(super) fn shown(value: Option<&Value>) -> String {
     let text = match value {
         None => return "nothing".into(),
         Some(Value::String(s)) => plain(s),

@@ -25,6 +25,7 @@
 
 mod base;
 mod changes;
+mod contents;
 mod descent;
 mod difference;
 mod edit;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use base::{Base, RoleAt, Seat};
 pub use changes::{ChangesError, MAX_CHANGES, changes};
+pub use contents::Contents;
 pub use difference::{Difference, FileDifference, Item, ItemKind};
 pub use edit::{Edit, EditError, Place};
 pub use install::{Group, Installed, install};
