@@ -16,7 +16,7 @@ use crate::store::{Failure, Store, StoreError};
 use crate::time::UnixTime;
 use crate::trust::{
     Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, SealsAnswer, Source, StateAnswer,
-    Statement, Step, Subject, TrustFile, Verification, Want, sources,
+    Step, Subject, TrustFile, Verification, Want, sources,
 };
 use crate::tuf::{CollectionName, Files, Limits};
 
@@ -113,7 +113,7 @@ impl Verifier<'_> {
         }
         let mut verification = Verification::start(Question {
             reference: reference.to_string(),
-            statement: Statement::choose(&self.trust.statements, &subject).cloned(),
+            statement: self.trust.rule(&subject).statement,
             subject,
             digest: selector.digest().cloned(),
             anchors,

@@ -1,7 +1,4 @@
-//! `trust.json`: anchors and statements (docs/formats.md). Unknown members are errors: a misspelt restriction must not be
-//! silently absent.
-
-use std::collections::BTreeSet;
+//! TUF anchors: the roots that are trusted beforehand.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,30 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::organisation::mapped;
 use super::source::{MAX_SOURCES, Source, SourceSpec};
-use super::{Scope, Statement, Subject};
+use super::{Scope, TrustError};
 use crate::oci::{Digest, Reference, Repository, sorted_json};
-use crate::sig::json;
 use crate::tuf::{CollectionName, RoleName};
-
-const SCHEMA_VERSION: u32 = 1;
-/// Largest `trust.json`, bytes.
-pub const MAX_TRUST_BYTES: u64 = 16 * 1024 * 1024;
-
-/// The whole of `trust.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TrustFile {
-    schema_version: u32,
-    /// Whom to trust; they add up.
-    #[serde(default)]
-    pub anchors: Vec<Anchor>,
-    /// What holds for which scope; the most specific one counts.
-    #[serde(default)]
-    pub statements: Vec<Statement>,
-    /// Ids of advisories that were read here: they are no longer warned of.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub acknowledged: BTreeSet<String>,
-}
 
 /// A TUF root that is trusted beforehand, for one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +17,7 @@ pub struct TrustFile {
 pub struct Anchor {
     /// Its name in this file.
     pub id: AnchorId,
-    /// The kind of anchor; `tuf` is the only one.
+    /// Its kind: `tuf`.
     pub kind: Kind,
     /// The repository it speaks for.
     pub scope: Scope,
@@ -63,7 +39,7 @@ pub struct Anchor {
     pub min: Option<u32>,
 }
 
-/// The kind of an anchor.
+/// The kind of a TUF anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -71,8 +47,9 @@ pub enum Kind {
     Tuf,
 }
 
-/// The name of an anchor: the first twelve hex digits of SHA-256 over scope, collection, root and what it says of sources.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The name of an anchor: the first twelve hex digits of SHA-256 over scope, collection, root and what it says of sources; of an
+/// anchor of signatures over scope, kind, and what it trusts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AnchorId(String);
 
@@ -88,164 +65,6 @@ pub struct PinnedRoot {
 struct RawRoot {
     sha256: String,
     data: String,
-}
-
-/// Why `trust.json` cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TrustError {
-    /// Malformed.
-    #[error("{0}")]
-    Malformed(String),
-    /// Another schema version.
-    #[error("schemaVersion {0} is not {SCHEMA_VERSION}; this bulla cannot read it")]
-    SchemaVersion(u32),
-    /// The scope of a TUF anchor is one repository, unless it is an organisation's.
-    #[error(
-        "anchor {0}: the scope of a TUF anchor is one repository, without tag; of an organisation's registry/org/*"
-    )]
-    AnchorScope(String),
-    /// An organisation's anchor asks its members.
-    #[error("anchor {0}: an organisation has members, not sources")]
-    OrganisationSources(String),
-    /// A number of sources that cannot agree, or demands nothing.
-    #[error("anchor {id}: {min} of {sources} sources must agree, which cannot be")]
-    Min {
-        /// The anchor.
-        id: String,
-        /// The number.
-        min: u32,
-        /// How many there are.
-        sources: usize,
-    },
-    /// More sources than are asked.
-    #[error("anchor {0}: more than {MAX_SOURCES} sources")]
-    ManySources(String),
-    /// One source twice: it cannot agree with itself.
-    #[error("anchor {id}: source {second} is the same as source {first}")]
-    SameSource {
-        /// The anchor.
-        id: String,
-        /// Which.
-        first: usize,
-        /// And which.
-        second: usize,
-    },
-    /// One role of one collection both at places that were named and wherever it is found.
-    #[error(
-        "anchor {id}: source {without} asks {collection} {role} wherever its state is found, and source {with} at one place: \
-         that is no second voice; name a place for each of them, or for none"
-    )]
-    MixedPlaces {
-        /// The anchor.
-        id: String,
-        /// The one with `at`.
-        with: usize,
-        /// The one without.
-        without: usize,
-        /// The collection.
-        collection: CollectionName,
-        /// The role.
-        role: RoleName,
-    },
-    /// A source of another collection without that one's root.
-    #[error("anchor {id}: source {source_number} is of the collection {collection}, and its root is missing")]
-    SourceRoot {
-        /// The anchor.
-        id: String,
-        /// Which.
-        source_number: usize,
-        /// The collection.
-        collection: CollectionName,
-    },
-    /// A role that lists no bundles.
-    #[error("anchor {id}: source {source_number}: the role {role} lists no bundles")]
-    SourceRole {
-        /// The anchor.
-        id: String,
-        /// Which.
-        source_number: usize,
-        /// The role.
-        role: RoleName,
-    },
-    /// A waiver without reason.
-    #[error("statement for \"{0}\": maxStaleness needs a reason")]
-    NoReason(Scope),
-    /// A waiver for everything.
-    #[error(
-        "statement for \"*\": maxStaleness is not for everything; name a registry, a prefix or a repository"
-    )]
-    AnyStaleness,
-    /// Two statements for one scope.
-    #[error("two statements for \"{0}\"")]
-    TwoStatements(Scope),
-}
-
-impl Default for TrustFile {
-    fn default() -> Self {
-        Self {
-            schema_version: SCHEMA_VERSION,
-            anchors: Vec::new(),
-            statements: Vec::new(),
-            acknowledged: BTreeSet::new(),
-        }
-    }
-}
-
-impl TrustFile {
-    /// Read the file's bytes.
-    ///
-    /// # Errors
-    /// Malformed, another schema version, or a rule of anchors and statements broken.
-    pub fn parse(bytes: &[u8]) -> Result<Self, TrustError> {
-        json::parse(bytes).map_err(|e| TrustError::Malformed(e.to_string()))?;
-        // The second pass names line and column of what does not fit.
-        let file: Self = serde_json::from_slice(bytes).map_err(|e| TrustError::Malformed(e.to_string()))?;
-        file.check()?;
-        Ok(file)
-    }
-
-    /// The file's bytes, readable, with a final newline.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = serde_json::to_vec_pretty(self).unwrap_or_default();
-        out.push(b'\n');
-        out
-    }
-
-    /// Every collection that any anchor rests on, with the root that is trusted for it.
-    pub fn collections(&self) -> impl Iterator<Item = (CollectionName, PinnedRoot)> {
-        self.anchors.iter().flat_map(|anchor| {
-            let own = (anchor.collection.clone(), anchor.root.clone());
-            let more = anchor.sources().into_iter().map(|s| (s.collection, s.root));
-            std::iter::once(own.clone()).chain(more.filter(move |pair| *pair != own).collect::<Vec<_>>())
-        })
-    }
-
-    /// The anchors that cover a subject: those for the repository itself, which add up; where there are none, the organisations'
-    /// with the longest prefix.
-    pub fn covering<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = &'a Anchor> {
-        let covering = || self.anchors.iter().filter(|a| a.scope.covers(subject));
-        let narrowest = covering().map(Anchor::reach).max();
-        self.anchors.iter().filter(move |a| a.scope.covers(subject) && Some(a.reach()) == narrowest)
-    }
-
-    fn check(&self) -> Result<(), TrustError> {
-        if self.schema_version != SCHEMA_VERSION {
-            return Err(TrustError::SchemaVersion(self.schema_version));
-        }
-        self.anchors.iter().try_for_each(Anchor::check)?;
-        for (i, s) in self.statements.iter().enumerate() {
-            if s.max_staleness.is_some() && s.scope == Scope::Any {
-                return Err(TrustError::AnyStaleness);
-            }
-            if s.max_staleness.is_some() && s.reason.as_deref().is_none_or(|r| r.trim().is_empty()) {
-                return Err(TrustError::NoReason(s.scope.clone()));
-            }
-            if self.statements[..i].iter().any(|o| o.scope == s.scope) {
-                return Err(TrustError::TwoStatements(s.scope.clone()));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Anchor {
@@ -272,7 +91,7 @@ impl Anchor {
     }
 
     /// How narrow it is, of anchors that cover one subject: a repository's own before an organisation's, then the longer prefix.
-    fn reach(&self) -> (bool, usize) {
+    pub(super) fn reach(&self) -> (bool, usize) {
         match &self.scope {
             Scope::Prefix(prefix) => (false, prefix.len()),
             _ => (true, 0),
@@ -351,11 +170,10 @@ impl Anchor {
             name.push('\n');
             name.push_str(&String::from_utf8_lossy(&sources));
         }
-        let id = AnchorId(Digest::sha256(name.as_bytes()).hex()[..12].to_owned());
-        Self { id, ..self }
+        Self { id: AnchorId::of(&name), ..self }
     }
 
-    fn check(&self) -> Result<(), TrustError> {
+    pub(super) fn check(&self) -> Result<(), TrustError> {
         let id = || self.id.as_str().to_owned();
         match (&self.scope, self.organisation) {
             (Scope::Repository(_), false) | (Scope::Prefix(_), true) => {}
@@ -415,6 +233,11 @@ pub(super) fn place_of(at: &Reference) -> String {
 }
 
 impl AnchorId {
+    /// The name of what `says` describes.
+    pub(super) fn of(says: &str) -> Self {
+        Self(Digest::sha256(says.as_bytes()).hex()[..12].to_owned())
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -474,61 +297,5 @@ pub(super) mod references {
     ) -> Result<Vec<Reference>, D::Error> {
         let list = Vec::<String>::deserialize(d)?;
         list.iter().map(|s| s.parse().map_err(serde::de::Error::custom)).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file() -> TrustFile {
-        let scope: Scope = "ex.com/org/app".parse().unwrap();
-        let anchor = Anchor::tuf(
-            scope.clone(),
-            "ex.com/org/app".parse().unwrap(),
-            Bytes::from_static(b"{}"),
-            vec!["mirror.example/x".parse().unwrap()],
-        );
-        let statement = Statement {
-            scope,
-            max_staleness: Some("30d".parse().unwrap()),
-            require_current_tag: false,
-            reason: Some("monthly stick".into()),
-        };
-        TrustFile { anchors: vec![anchor], statements: vec![statement], ..TrustFile::default() }
-    }
-
-    #[test]
-    fn round_trip() {
-        assert_eq!(TrustFile::parse(&file().to_bytes()), Ok(file()));
-    }
-
-    #[test]
-    fn rules_hold() {
-        let broken = |edit: fn(&mut TrustFile)| {
-            let mut f = file();
-            edit(&mut f);
-            TrustFile::parse(&f.to_bytes()).unwrap_err()
-        };
-        assert!(matches!(broken(|f| f.statements[0].reason = None), TrustError::NoReason(_)));
-        assert!(matches!(broken(|f| f.statements[0].scope = Scope::Any), TrustError::AnyStaleness));
-        assert!(matches!(broken(|f| f.anchors[0].scope = Scope::Any), TrustError::AnchorScope(_)));
-        assert!(matches!(broken(|f| f.schema_version = 2), TrustError::SchemaVersion(2)));
-        assert!(matches!(
-            broken(|f| f.statements.push(f.statements[0].clone())),
-            TrustError::TwoStatements(_)
-        ));
-        let text = String::from_utf8(file().to_bytes()).unwrap();
-        for (from, to) in
-            [("\"e30=\"", "\"e31=\""), ("\"requireCurrentTag\"", "\"requireCurentTag\""), ("{", "")]
-        {
-            assert!(
-                matches!(
-                    TrustFile::parse(text.replacen(from, to, 1).as_bytes()),
-                    Err(TrustError::Malformed(_))
-                ),
-                "{from}"
-            );
-        }
     }
 }

@@ -6,29 +6,41 @@ mod anchor;
 mod bundle;
 mod candidate;
 mod code;
+mod file;
+mod level;
+mod listing;
 mod metadata;
 mod organisation;
 mod pack;
 mod policy;
 mod report;
 mod revocation;
+mod rule;
 mod scope;
+mod signer;
 mod source;
+mod subject_pattern;
 mod verify;
 mod widened;
 
-pub use anchor::{Anchor, AnchorId, MAX_TRUST_BYTES, PinnedRoot, TrustError, TrustFile};
+pub use anchor::{Anchor, AnchorId, PinnedRoot};
 pub use code::{Code, Says};
+pub use file::{MAX_TRUST_BYTES, TrustError, TrustFile};
+pub use level::{Level, Origin};
+pub use listing::Listing;
 pub use organisation::{MAX_MEMBER_PLACES, Member};
 pub use pack::{MAX_PACK_BYTES, MAX_PACKS, PACK_SUFFIX, PackError, RootPack};
-pub use policy::{Duration, DurationError, Statement};
+pub use policy::{Checked, Duration, DurationError, Require, RequireSignatures, Statement};
 pub use report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
 pub use revocation::{
     RevocationEntry, RevocationKind, RevocationList, Revoke, check_submitted, has_room, is_nearly_full,
     is_revoked, join_revocations, recovered_revocations,
 };
+pub use rule::{By, Checks, Required, Rule, Signatures, Waivable};
 pub use scope::{Scope, ScopeError, Subject};
+pub use signer::{MAX_SUBJECTS, MAX_TRUSTED_ROOT, Rescissions, SignerAnchor, SignerError, Trusts};
 pub use source::{MAX_SOURCES, OwnKeys, OwnKeysError, Source, SourceSpec};
+pub use subject_pattern::{SubjectPattern, SubjectPatternError};
 pub use verify::{
     Answer, BundleAnswer, MAX_SEALS, Question, SealsAnswer, StateAnswer, Step, Verification, Want, sources,
 };

@@ -1,11 +1,13 @@
 //! Policy statements: what is allowed or demanded for a scope, each waiver with a reason.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Scope;
+use super::level::Origin;
+use super::{AnchorId, Scope};
 
 /// A span of time in whole seconds, written `30d`, `12h`, `10m` or `5s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,12 +31,97 @@ pub struct Statement {
     /// Whether a reference with tag and digest fails when the tag has moved on.
     #[serde(default)]
     pub require_current_tag: bool,
+    /// What is needed; left out: what the anchors in scope stand for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require: Option<Require>,
+    /// Which checks of signatures stand; all, where it is left out.
+    #[serde(default, skip_serializing_if = "Checked::is_default")]
+    pub checks: Checked,
     /// Why something is waived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The file that it was imported from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_from: Option<String>,
+    /// Which file of anchors and statements it is in.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// What a statement needs of a bundle.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Require {
+    /// Whether a TUF anchor must vouch for it; left out: where one is in scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuf: Option<bool>,
+    /// How many signers; left out: one, where TUF is not needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<RequireSignatures>,
+}
+
+/// So many signers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequireSignatures {
+    /// How many different ones.
+    pub threshold: NonZeroU32,
+    /// Ids of the anchors that count; left out: all in scope.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<AnchorId>,
+}
+
+/// Which checks of signatures a statement turns off (`false`) or insists on (`true`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Checked {
+    /// Whether signatures are checked at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<bool>,
+    /// Whether expired ones fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<bool>,
+    /// Whether withdrawn ones fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescinded: Option<bool>,
+}
+
+impl Checked {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Statement {
+    /// One that says nothing yet.
+    pub fn of(scope: Scope) -> Self {
+        Self {
+            scope,
+            max_staleness: None,
+            require_current_tag: false,
+            require: None,
+            checks: Checked::default(),
+            reason: None,
+            imported_from: None,
+            origin: Origin::default(),
+        }
+    }
+
+    /// What it waives: each needs a reason.
+    pub fn waivers(&self) -> Vec<&'static str> {
+        let off = |check: Option<bool>| check == Some(false);
+        [
+            (self.max_staleness.is_some(), "maxStaleness"),
+            (off(self.require.as_ref().and_then(|r| r.tuf)), "\"tuf\": false"),
+            (off(self.checks.signature), "\"signature\": false"),
+            (off(self.checks.expiry), "\"expiry\": false"),
+            (off(self.checks.rescinded), "\"rescinded\": false"),
+        ]
+        .into_iter()
+        .filter_map(|(waives, what)| waives.then_some(what))
+        .collect()
+    }
+
     /// The one that counts for a subject.
     pub fn choose<'a>(statements: &'a [Self], subject: &super::Subject) -> Option<&'a Self> {
         statements.iter().filter(|s| s.scope.covers(subject)).max_by_key(|s| s.scope.specificity())

@@ -334,6 +334,7 @@ fn staleness_is_waived_visibly_and_not_for_ever() {
         max_staleness: Some("30d".parse().unwrap()),
         require_current_tag: false,
         reason: Some("stick".into()),
+        ..Statement::of("*".parse().unwrap())
     });
     let report = d.trusted();
     assert!(report.anchors[0].checks.iter().any(|c| c.outcome == Outcome::Waived("stick".into())));

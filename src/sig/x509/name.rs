@@ -9,7 +9,15 @@ use x509_parser::x509::X509Name;
 pub struct DistinguishedName {
     raw: Vec<u8>,
     /// As encoded: the most general first.
-    rdns: Vec<Vec<(String, String)>>,
+    rdns: Vec<Vec<Attribute>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Attribute {
+    kind: String,
+    /// Where it is of a string type with one meaning for its bytes.
+    text: Option<String>,
+    shown: String,
 }
 
 /// Attribute types with a short name (RFC 4514 3).
@@ -31,8 +39,10 @@ impl DistinguishedName {
             let oid = a.attr_type().to_id_string();
             let short = SHORT.iter().find(|(id, _)| *id == oid).map_or(oid, |(_, short)| (*short).to_owned());
             // A string type without one meaning for its bytes is shown in hex (RFC 4514 2.4).
-            let value = a.as_str().map_or_else(|_| format!("#{}", hex::encode(a.as_slice())), escaped);
-            (short, value)
+            let text = a.as_str().ok().map(ToOwned::to_owned);
+            let shown =
+                text.as_deref().map_or_else(|| format!("#{}", hex::encode(a.as_slice())), Self::escaped);
+            Attribute { kind: short, text, shown }
         };
         let rdns = name.iter_rdn().map(|rdn| rdn.iter().map(attribute).collect()).collect();
         Self { raw: name.as_raw().to_vec(), rdns }
@@ -42,32 +52,46 @@ impl DistinguishedName {
     pub fn as_der(&self) -> &[u8] {
         &self.raw
     }
-}
 
-/// RFC 4514 2.4, and control characters, which a terminal must not see.
-fn escaped(value: &str) -> String {
-    let mut out = String::new();
-    let last = value.chars().count().saturating_sub(1);
-    for (i, c) in value.chars().enumerate() {
-        let edge = (c == ' ' && (i == 0 || i == last)) || (c == '#' && i == 0);
-        if c.is_control() {
-            for byte in c.to_string().bytes() {
-                out.push_str(&format!("\\{byte:02X}"));
+    /// Type and value of each attribute, where each stands for itself: no two in one place, no type twice, every value a text.
+    pub fn single_attributes(&self) -> Option<Vec<(&str, &str)>> {
+        let mut out: Vec<(&str, &str)> = Vec::new();
+        for rdn in &self.rdns {
+            let [attribute] = &rdn[..] else { return None };
+            let value = attribute.text.as_deref()?;
+            if out.iter().any(|(kind, _)| *kind == attribute.kind) {
+                return None;
             }
-            continue;
+            out.push((&attribute.kind, value));
         }
-        if edge || matches!(c, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
+        Some(out)
     }
-    out
+
+    /// RFC 4514 2.4, and control characters, which a terminal must not see.
+    pub fn escaped(value: &str) -> String {
+        let mut out = String::new();
+        let last = value.chars().count().saturating_sub(1);
+        for (i, c) in value.chars().enumerate() {
+            let edge = (c == ' ' && (i == 0 || i == last)) || (c == '#' && i == 0);
+            if c.is_control() {
+                for byte in c.to_string().bytes() {
+                    out.push_str(&format!("\\{byte:02X}"));
+                }
+                continue;
+            }
+            if edge || matches!(c, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        out
+    }
 }
 
 impl fmt::Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rdn = |rdn: &Vec<(String, String)>| {
-            rdn.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("+")
+        let rdn = |rdn: &Vec<Attribute>| {
+            rdn.iter().map(|a| format!("{}={}", a.kind, a.shown)).collect::<Vec<_>>().join("+")
         };
         f.write_str(&self.rdns.iter().rev().map(rdn).collect::<Vec<_>>().join(","))
     }
@@ -95,7 +119,7 @@ mod tests {
             (" ", "\\ "),
             ("", ""),
         ] {
-            assert_eq!(escaped(value), is);
+            assert_eq!(DistinguishedName::escaped(value), is);
         }
     }
 }

@@ -77,6 +77,7 @@ fn tag_moving_for_ten_minutes() {
             max_staleness: None,
             require_current_tag: true,
             reason: None,
+            ..Statement::of("*".parse().unwrap())
         });
     };
     assert_eq!(both(current), ["no: bundle.tag.outdated"; 2]);

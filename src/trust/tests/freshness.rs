@@ -8,6 +8,7 @@ fn stale(days: &str) -> Option<Statement> {
         max_staleness: Some(days.parse().unwrap()),
         require_current_tag: false,
         reason: Some("stick".into()),
+        ..Statement::of("*".parse().unwrap())
     })
 }
 

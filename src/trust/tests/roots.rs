@@ -140,6 +140,7 @@ fn expired_is_not_waived() {
         max_staleness: Some("36500d".parse().unwrap()),
         require_current_tag: false,
         reason: Some("test".into()),
+        ..Statement::of("*".parse().unwrap())
     });
     d.now = NOW.plus(365 * DAY);
     assert_eq!(d.outcome(), "no: tuf.root.expired");

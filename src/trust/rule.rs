@@ -1,0 +1,284 @@
+//! All that the trust files say of one subject: whom they trust for it, what they demand, what they leave out. Whoever judges goes
+//! by this alone.
+
+use std::num::NonZeroU32;
+
+use super::level::{Level, Origin};
+use super::listing::Listing;
+use super::{Anchor, AnchorId, Scope, SignerAnchor, Statement, Subject, TrustFile};
+use crate::oci::Digest;
+
+const LOCKED: Level = Level::System { locked: true };
+
+/// What holds for one subject. Anchors add up: a narrower one takes nothing from a wider one; of statements the most specific one
+/// counts, and whatever a locked system file demands is demanded besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What is asked about.
+    pub subject: Subject,
+    /// The TUF anchors that are asked.
+    pub tuf: Vec<Anchor>,
+    /// The anchors of signatures in whose scope it is: all of them.
+    pub signers: Vec<SignerAnchor>,
+    /// The statement that counts for it; where a locked system file has one too, the stricter of the two in each respect.
+    pub statement: Option<Statement>,
+    /// What it needs.
+    pub required: Required,
+    /// What is checked of its signatures.
+    pub checks: Checks,
+    /// Every denial that could concern it, by [`Listing::concerns`].
+    pub deny: Vec<Listing>,
+    /// The same of the allow lists.
+    pub allow: Vec<Listing>,
+}
+
+/// What a subject needs. Every line of it must be met.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Required {
+    /// Whether one of the TUF anchors must vouch for it.
+    pub tuf: bool,
+    /// Who turned that off although a TUF anchor is in scope.
+    pub tuf_waived: Option<By>,
+    /// Signatures: each line must be met, by itself.
+    pub signatures: Vec<Signatures>,
+}
+
+/// So many signers of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signatures {
+    /// How many different ones; an anchor counts once, however many signatures it vouches for.
+    pub threshold: NonZeroU32,
+    /// The anchors that count: in scope, and named where the statement names any. Where these are fewer than the threshold, it
+    /// cannot be met.
+    pub from: Vec<AnchorId>,
+    /// The file that demands it.
+    pub by: Origin,
+    /// The scope of the statement that does; of none where it follows from there being anchors alone.
+    pub stated_for: Option<Scope>,
+}
+
+/// What is checked of signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checks {
+    /// Whether they are checked at all. Where they are not, the answer is "not checked, by FILE" and never "trusted".
+    pub signature: Waivable,
+    /// Whether an expired signature or certificate fails.
+    pub expiry: Waivable,
+    /// Whether a withdrawn signature, certificate or key fails.
+    pub rescinded: Waivable,
+}
+
+/// Whether a check stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waivable {
+    /// It decides.
+    Kept,
+    /// It does not, and the report says so.
+    Waived {
+        /// Who says so.
+        by: By,
+    },
+}
+
+/// Which statement says something, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// The file that said so: of what was imported the one that it was imported from.
+    pub file: String,
+    /// The file of anchors and statements that it is in.
+    pub origin: Origin,
+    /// The scope of the statement.
+    pub scope: Scope,
+    /// The reason that it gives.
+    pub reason: String,
+}
+
+impl Rule {
+    /// The first denial of this digest.
+    pub fn denied(&self, digest: &Digest) -> Option<&Listing> {
+        self.deny.iter().find(|l| l.is_about(&self.subject, digest))
+    }
+
+    /// An entry of an allow list for this digest; one that stands in for signatures goes first. It never stands in for TUF, nor for
+    /// the absence of a revocation.
+    pub fn allowed(&self, digest: &Digest) -> Option<&Listing> {
+        let all = || self.allow.iter().filter(|l| l.is_about(&self.subject, digest));
+        all().find(|l| l.unsigned).or_else(|| all().next())
+    }
+
+    /// The anchor of signatures with this id.
+    pub fn signer(&self, id: &AnchorId) -> Option<&SignerAnchor> {
+        self.signers.iter().find(|a| a.id == *id)
+    }
+}
+
+impl Waivable {
+    /// Whether it decides.
+    pub fn is_kept(&self) -> bool {
+        *self == Self::Kept
+    }
+
+    /// Who turned it off.
+    pub fn waived_by(&self) -> Option<&By> {
+        match self {
+            Self::Kept => None,
+            Self::Waived { by } => Some(by),
+        }
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { signature: Waivable::Kept, expiry: Waivable::Kept, rescinded: Waivable::Kept }
+    }
+}
+
+impl TrustFile {
+    /// What the files say of `subject`.
+    pub fn rule(&self, subject: &Subject) -> Rule {
+        match &self.system {
+            Some(system) if system.locked && system.speaks_of(subject) => {
+                let mut rule = system.rule_of(&[&**system], subject);
+                self.add_to(&mut rule, subject);
+                rule
+            }
+            Some(system) => self.rule_of(&[self, &**system], subject),
+            None => self.rule_of(&[self], subject),
+        }
+    }
+
+    /// Whether an anchor or statement of this file covers it.
+    pub(super) fn speaks_of(&self, subject: &Subject) -> bool {
+        self.anchors.iter().any(|a| a.scope.covers(subject))
+            || self.signers.iter().any(|a| a.scope.covers(subject))
+            || self.statements.iter().any(|s| s.scope.covers(subject))
+    }
+
+    /// By these files alone, the first of them before the others where both have a statement for the same scope.
+    fn rule_of(&self, files: &[&Self], subject: &Subject) -> Rule {
+        let tuf: Vec<Anchor> = self.covering(subject).cloned().collect();
+        let signers: Vec<SignerAnchor> = files.iter().flat_map(|f| f.signers_for(subject)).cloned().collect();
+        let statements = files.iter().flat_map(|f| &f.statements).filter(|s| s.scope.covers(subject));
+        // Of two of one scope the last wins in `max_by_key`, so that they go backwards.
+        let statements: Vec<&Statement> = statements.collect();
+        let statement = statements.into_iter().rev().max_by_key(|s| s.scope.specificity()).cloned();
+        let origin = files.iter().find(|f| f.speaks_of(subject)).map(|f| f.origin.clone());
+        let required = required(&tuf, &signers, statement.as_ref(), origin.unwrap_or_default());
+        Rule {
+            subject: subject.clone(),
+            checks: checks(statement.as_ref()),
+            deny: listed(files.iter().flat_map(|f| &f.deny), subject),
+            allow: listed(files.iter().flat_map(|f| &f.allow), subject),
+            tuf,
+            signers,
+            statement,
+            required,
+        }
+    }
+
+    /// Add what the user's file says to a rule of a locked system file: it can only become stricter.
+    fn add_to(&self, rule: &mut Rule, subject: &Subject) {
+        if rule.tuf.is_empty() {
+            rule.tuf = self.own_covering(subject).cloned().collect();
+            rule.required.tuf |= !rule.tuf.is_empty();
+        }
+        rule.signers.extend(self.signers_for(subject).cloned());
+        rule.deny.extend(listed(self.deny.iter(), subject));
+        let Some(own) = Statement::choose(&self.statements, subject) else { return };
+        let asked = own.require.as_ref();
+        if asked.is_some_and(|r| r.tuf == Some(true)) {
+            (rule.required.tuf, rule.required.tuf_waived) = (true, None);
+        }
+        rule.required.signatures.extend(asked_signatures(&rule.signers, own));
+        for (check, kept) in [
+            (&mut rule.checks.signature, own.checks.signature),
+            (&mut rule.checks.expiry, own.checks.expiry),
+            (&mut rule.checks.rescinded, own.checks.rescinded),
+        ] {
+            if kept == Some(true) {
+                *check = Waivable::Kept;
+            }
+        }
+        rule.statement = Some(match rule.statement.take() {
+            None => Statement { max_staleness: None, ..own.clone() },
+            Some(system) => Statement {
+                // The user's alone could grant some, and lowers what the system's grants.
+                max_staleness: system.max_staleness.map(|s| own.max_staleness.map_or(s, |o| o.min(s))),
+                require_current_tag: system.require_current_tag || own.require_current_tag,
+                ..system
+            },
+        });
+    }
+
+    fn signers_for<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = &'a SignerAnchor> {
+        self.signers.iter().filter(|a| a.scope.covers(subject))
+    }
+}
+
+fn listed<'a>(all: impl Iterator<Item = &'a Listing>, subject: &Subject) -> Vec<Listing> {
+    all.filter(|l| l.concerns(subject)).cloned().collect()
+}
+
+/// What is needed: what the statement says, and where it says nothing, what the anchors in scope stand for.
+fn required(
+    tuf: &[Anchor],
+    signers: &[SignerAnchor],
+    statement: Option<&Statement>,
+    origin: Origin,
+) -> Required {
+    let asked = statement.and_then(|s| s.require.as_ref());
+    let stated = asked.and_then(|r| r.tuf);
+    let needs_tuf = stated.unwrap_or(!tuf.is_empty());
+    let tuf_waived = statement.filter(|_| stated == Some(false) && !tuf.is_empty()).map(By::of);
+    let mut signatures: Vec<Signatures> =
+        statement.into_iter().filter_map(|s| asked_signatures(signers, s)).collect();
+    if signatures.is_empty() && !needs_tuf {
+        signatures.push(Signatures {
+            threshold: NonZeroU32::MIN,
+            from: signers.iter().map(|a| a.id.clone()).collect(),
+            by: statement.map_or(origin, |s| s.origin.clone()),
+            stated_for: statement.map(|s| s.scope.clone()),
+        });
+    }
+    Required { tuf: needs_tuf, tuf_waived, signatures }
+}
+
+/// What the statement itself asks for, with those in scope who count.
+fn asked_signatures(signers: &[SignerAnchor], statement: &Statement) -> Option<Signatures> {
+    let asked = statement.require.as_ref()?.signatures.as_ref()?;
+    // What a locked file asks of its own anchors, the user's do not answer.
+    let theirs = |a: &SignerAnchor| statement.origin.level != LOCKED || a.origin.level == LOCKED;
+    let counts = |a: &&SignerAnchor| theirs(a) && (asked.from.is_empty() || asked.from.contains(&a.id));
+    Some(Signatures {
+        threshold: asked.threshold,
+        from: signers.iter().filter(counts).map(|a| a.id.clone()).collect(),
+        by: statement.origin.clone(),
+        stated_for: Some(statement.scope.clone()),
+    })
+}
+
+fn checks(statement: Option<&Statement>) -> Checks {
+    let check = |stands: fn(&Statement) -> Option<bool>| match statement {
+        Some(s) if stands(s) == Some(false) => Waivable::Waived { by: By::of(s) },
+        _ => Waivable::Kept,
+    };
+    Checks {
+        signature: check(|s| s.checks.signature),
+        expiry: check(|s| s.checks.expiry),
+        rescinded: check(|s| s.checks.rescinded),
+    }
+}
+
+impl By {
+    fn of(statement: &Statement) -> Self {
+        Self {
+            file: statement.imported_from.clone().unwrap_or_else(|| statement.origin.file.clone()),
+            origin: statement.origin.clone(),
+            scope: statement.scope.clone(),
+            reason: statement.reason.clone().unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
