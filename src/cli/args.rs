@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::error::CliError;
 use super::{
-    audit, completion, copy, init, inspect, key, login, logout, man, publish, renew, revoke, status, tree,
-    trust, tuf, verify,
+    attach, audit, completion, copy, init, inspect, key, login, logout, man, publish, renew, revoke, sign,
+    status, tree, trust, tuf, verify,
 };
+use crate::client::sign::Form;
 
 /// Sign OCI bundles so that trust travels with them
 ///
@@ -39,17 +42,87 @@ pub(super) struct Global {
     #[arg(long, value_name = "DIR", global = true, help_heading = "Everywhere")]
     pub(super) home: Option<PathBuf>,
     /// How the result is printed
-    #[arg(long, value_name = "FORMAT", global = true, default_value = "text", help_heading = "Everywhere")]
-    pub(super) format: Format,
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        global = true,
+        default_value = "text",
+        action = clap::ArgAction::Set,
+        value_parser = output_word(),
+        help_heading = "Everywhere"
+    )]
+    pub(super) format: Vec<FormatWord>,
 }
 
 /// How a result is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// A word of `--format`: how a result is printed, and with `bulla sign` in which form is signed. One type, because one flag has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatWord {
+    /// A Sigstore bundle, as cosign 3 reads it
+    Sigstore,
+    /// A JWS of the Notary Project
+    Notation,
+    /// A COSE envelope of the Notary Project
+    NotationCose,
+    /// The .sig tag of cosign 2, to which the signature is added
+    CosignTag,
     /// For people
     Text,
     /// One JSON document, on failure too
     Json,
+}
+
+impl FormatWord {
+    /// How the result is printed, where a word says so.
+    pub(super) fn output(words: &[Self]) -> Option<Format> {
+        let said = |word: &Self| match word {
+            Self::Text => Some(Format::Text),
+            Self::Json => Some(Format::Json),
+            _ => None,
+        };
+        words.iter().find_map(said)
+    }
+
+    /// The form of signature; a Sigstore bundle where no word says one.
+    ///
+    /// # Errors
+    /// Two words of one kind.
+    pub(super) fn form(words: &[Self]) -> Result<Form, CliError> {
+        let form = |word: &Self| match word {
+            Self::Sigstore => Some(Form::Sigstore),
+            Self::Notation => Some(Form::Notation),
+            Self::NotationCose => Some(Form::NotationCose),
+            Self::CosignTag => Some(Form::CosignTag),
+            Self::Text | Self::Json => None,
+        };
+        let forms: Vec<Form> = words.iter().filter_map(form).collect();
+        match forms[..] {
+            _ if words.len() > forms.len() + 1 => {
+                Err(CliError::usage("--format names two ways to print the result"))
+            }
+            [] => Ok(Form::Sigstore),
+            [form] => Ok(form),
+            _ => {
+                Err(CliError::usage("--format names two forms of signature").next("sign once for each form"))
+            }
+        }
+    }
+}
+
+/// The words that every command takes.
+fn output_word() -> impl TypedValueParser<Value = FormatWord> {
+    let words = [FormatWord::Text, FormatWord::Json];
+    let possible = words.iter().filter_map(FormatWord::to_possible_value);
+    PossibleValuesParser::new(possible)
+        .map(|word| if word == "json" { FormatWord::Json } else { FormatWord::Text })
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,6 +131,8 @@ pub(super) enum Command {
     Publish(publish::Args),
     Renew(renew::Args),
     Revoke(revoke::Args),
+    Sign(sign::Args),
+    Attach(attach::Args),
     Verify(verify::Args),
     Status(status::Args),
     Copy(copy::Args),

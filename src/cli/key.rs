@@ -43,7 +43,7 @@ enum Action {
     /// Show a public key and its id
     #[command(after_long_help = "Example:\n  bulla key show app-online\n  bulla key show ./elsewhere.pem")]
     Show {
-        /// Name of a key in the key folder, or path of a PEM file (contains a slash or ends in .pem or .pub)
+        /// Name of a key in the key folder, or path of a PEM file (contains a slash or ends in .pem, .pub or .key)
         key: KeyRef,
         #[command(flatten)]
         password: PasswordArgs,

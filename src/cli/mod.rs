@@ -3,6 +3,7 @@
 //! [`run`] takes everything from its arguments: tests call it in their own process, as often as they like.
 
 mod args;
+mod attach;
 mod audit;
 mod completion;
 mod context;
@@ -22,6 +23,7 @@ mod registry;
 mod render;
 mod renew;
 mod revoke;
+mod sign;
 mod signing;
 mod status;
 mod stop;
@@ -38,7 +40,7 @@ use std::io::ErrorKind;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use args::{Cli, Command, Format};
+use args::{Cli, Command, Format, FormatWord};
 use context::Context;
 use error::{CliError, Exit};
 use render::{Document, Outcome};
@@ -70,7 +72,12 @@ fn finish(args: &[OsString], env: &mut Env<'_>) -> (Exit, std::io::Result<()>) {
         Ok(parsed) => parsed,
         Err(e) => return not_parsed(&e, args, env),
     };
-    let format = cli.global.format;
+    let format = match FormatWord::output(&cli.global.format) {
+        Some(format) => format,
+        // The words of the command's own --format hide one before the command.
+        None if asks_for_json(args) => Format::Json,
+        None => Format::Text,
+    };
     let (result, notes) = match Context::new(&cli.global, env) {
         Ok(mut cx) => {
             let result = dispatch(cli.command, format, &mut cx);
@@ -96,6 +103,8 @@ fn dispatch(
         Command::Publish(args) => publish::run(args, cx),
         Command::Renew(args) => renew::run(args, format, cx),
         Command::Revoke(args) => revoke::run(args, cx),
+        Command::Sign(args) => sign::run(args, cx),
+        Command::Attach(args) => attach::run(args, cx),
         Command::Verify(args) => verify::run(args, cx),
         Command::Status(args) => status::run(args, cx),
         Command::Copy(args) => copy::run(args, cx),

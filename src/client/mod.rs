@@ -29,6 +29,7 @@ pub mod renew;
 pub mod replace;
 pub mod requests;
 pub mod revoke;
+pub mod sign;
 pub mod signing;
 pub mod state;
 pub mod status;

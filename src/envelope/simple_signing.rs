@@ -78,6 +78,17 @@ pub fn verify(
     parse(payload)
 }
 
+/// The same of a payload that no key has verified: to put it where it belongs, never to believe it.
+///
+/// # Errors
+/// Too large, or of another form.
+pub fn unverified(payload: &[u8]) -> Result<SimpleSigning, SimpleSigningError> {
+    if payload.len() > MAX_PAYLOAD {
+        return Err(SimpleSigningError::TooLarge(payload.len()));
+    }
+    parse(payload)
+}
+
 fn parse(payload: &[u8]) -> Result<SimpleSigning, SimpleSigningError> {
     use SimpleSigningError::Form;
     let value = json::parse(payload)?;

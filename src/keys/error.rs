@@ -11,7 +11,7 @@ use crate::sig::KeyId;
 pub enum KeyError {
     /// The text is neither a legal name nor a path nor a known scheme.
     #[error(
-        "\"{0}\" is not a key name: 1 to 64 of a-z A-Z 0-9 . _ -, not beginning with a dot or dash, not ending in .pem or .pub"
+        "\"{0}\" is not a key name: 1 to 64 of a-z A-Z 0-9 . _ -, not beginning with a dot or dash, not ending in .pem, .pub or .key"
     )]
     Name(String),
     /// `pkcs11:` and the like, which this version does not have.

@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use super::{KeyError, KmsRef};
 
-/// The name of a key in the key folder: 1 to 64 of `a-z A-Z 0-9 . _ -`, no dot or dash first, not ending in `.pem` or
-/// `.pub`. Safe as a file name.
+/// The name of a key in the key folder: 1 to 64 of `a-z A-Z 0-9 . _ -`, no dot or dash first, not ending in `.pem`,
+/// `.pub` or `.key`. Safe as a file name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyName(String);
 
-/// A key as it is typed. The form alone decides, never what exists: whatever contains a slash or ends in `.pem` or `.pub`
-/// is a path, `word://…` is a key in a KMS, `word:…` another scheme, everything else is a name in the key folder.
+/// A key as it is typed. The form alone decides, never what exists: whatever contains a slash or ends in `.pem`,
+/// `.pub` or `.key` is a path, `word://…` is a key in a KMS, `word:…` another scheme, everything else is a name in the key folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyRef {
@@ -77,7 +77,7 @@ impl fmt::Display for KeyRef {
 }
 
 fn is_key_file(s: &str) -> bool {
-    s.ends_with(".pem") || s.ends_with(".pub")
+    [".pem", ".pub", ".key"].iter().any(|ending| s.ends_with(ending))
 }
 
 /// The scheme of a URI (RFC 3986 3.1), at least two letters long: `C:\keys` is a path.
@@ -106,6 +106,7 @@ mod tests {
             ("keys/app", KeyRef::File("keys/app".into())),
             ("app.pem", KeyRef::File("app.pem".into())),
             ("app.pub", KeyRef::File("app.pub".into())),
+            ("cosign.key", KeyRef::File("cosign.key".into())),
             ("/tmp/x.key", KeyRef::File("/tmp/x.key".into())),
             ("./pkcs11:x", KeyRef::File("./pkcs11:x".into())),
         ] {
@@ -122,8 +123,10 @@ mod tests {
     #[test]
     fn names_are_safe_file_names() {
         let long = "x".repeat(65);
-        for bad in ["", ".", "..", ".hidden", "-x", "a b", "ä", "x.pem", "x.pub", "a:b", "a\0b", "a/b", &long]
-        {
+        for bad in [
+            "", ".", "..", ".hidden", "-x", "a b", "ä", "x.pem", "x.pub", "x.key", "a:b", "a\0b", "a/b",
+            &long,
+        ] {
             assert_eq!(bad.parse::<KeyName>(), Err(KeyError::Name(bad.to_owned())));
         }
     }

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 pub use plugin::Plugins;
 
-use super::{KeyError, Signer};
-use crate::sig::{KeyId, PublicKey, Scheme};
+use super::{KeyError, Signer, usual};
+use crate::sig::{Algorithm, Hash, KeyId, PublicKey, Scheme};
 
 /// What the name of a plugin's program begins with.
 const PREFIX: &str = "sigstore-kms-";
@@ -209,6 +209,19 @@ impl Signer for KmsSigner {
         let request = self.key.request("signMessage", &method, hash);
         let answer = self.plugins.call(&self.key, &request, message).await;
         self.key.member(&answer.map_err(|fault| self.key.fault(fault))?, "signMessage", "signature")
+    }
+    /// Whether RSA is signed with PKCS #1 v1.5 or PSS is the KMS's own choice: the protocol does not say, the check does.
+    fn signs(&self, algorithm: Algorithm) -> bool {
+        let rsa = self.public.scheme() == Scheme::RsaPss;
+        algorithm == usual(self.public.scheme()) || (rsa && algorithm == Algorithm::RsaPkcs1(Hash::Sha256))
+    }
+
+    async fn sign_as(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        if self.signs(algorithm) {
+            self.sign(message).await
+        } else {
+            Err(KeyError::Crypto("sign in the way that this form of signature asks for"))
+        }
     }
 }
 

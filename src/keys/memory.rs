@@ -117,6 +117,13 @@ impl Signer for MemorySigner {
         })
     }
 
+    fn signs(&self, algorithm: Algorithm) -> bool {
+        match (&self.key, algorithm) {
+            (Private::Rsa(_), Algorithm::RsaPkcs1(_) | Algorithm::RsaPss(_)) => true,
+            (_, algorithm) => algorithm == usual(self.public.scheme()),
+        }
+    }
+
     async fn sign_as(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         use Algorithm::{RsaPkcs1, RsaPss};
         use Hash::{Sha256, Sha384, Sha512};

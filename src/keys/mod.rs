@@ -40,6 +40,11 @@ pub trait Signer: Send + Sync {
     /// The device, service or library failed.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
 
+    /// Whether [`Signer::sign_as`] knows this algorithm. What a device then really makes is seen when it is checked.
+    fn signs(&self, algorithm: Algorithm) -> bool {
+        algorithm == usual(self.public_key().scheme())
+    }
+
     /// Sign exactly `message` in the way that the form of another tool asks for (docs/signatures.md). Call [`sign_checked_as`] instead.
     ///
     /// # Errors

@@ -147,6 +147,12 @@ impl Envelope {
         self.signatures.iter().map(|s| &s.bytes[..])
     }
 
+    /// Payload type and payload as they stand, before any key has verified them: to tell what an envelope is about, never to believe
+    /// it.
+    pub fn unverified(&self) -> (&str, &[u8]) {
+        (&self.payload_type, &self.payload)
+    }
+
     /// The payload, once a signature over it is the key's and the payload type is `wanted`. `accepts` says whether bytes
     /// are the key's signature over a message; key ids decide nothing.
     ///

@@ -14,6 +14,7 @@ pub use error::{Failure, StoreError};
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -92,6 +93,19 @@ pub enum ListChange {
     Dropped(Digest),
 }
 
+/// What became of [`Manage::replace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// The tag names the manifest. Where nothing guards tags, a slower writer who read before may overwrite it for that long:
+    /// whoever wants to be sure reads back after it.
+    Done {
+        /// Zero: nobody can.
+        unsure_for: Duration,
+    },
+    /// The tag names something else by now, and still does.
+    Moved,
+}
+
 /// What not every place can do: deletion, mounts, and batches.
 #[async_trait]
 pub trait Manage: Store {
@@ -127,6 +141,22 @@ pub trait Manage: Store {
         _to_come: &HashSet<Digest>,
     ) -> Result<Vec<ListChange>, StoreError> {
         Ok(Vec::new())
+    }
+
+    /// Let `tag` name `manifest`, which is pushed with it, in place of `before` (`None`: nothing), which it was just seen to name:
+    /// for tags that several write, who must not overwrite what another has just added.
+    async fn replace(
+        &self,
+        tag: &Tag,
+        before: Option<&Digest>,
+        manifest: &Content,
+    ) -> Result<Replaced, StoreError> {
+        let now = self.resolve(&Selector::Tag(tag.clone())).await?;
+        if now.as_ref().map(Content::digest) != before {
+            return Ok(Replaced::Moved);
+        }
+        self.push_manifest(manifest, Some(tag)).await?;
+        Ok(Replaced::Done { unsure_for: Duration::ZERO })
     }
 
     /// Make what was written since the last call durable and visible: one sync a batch on a disk; on a registry without the

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use body::{Claim, Made};
+use body::{Claim as EntryClaim, Made};
 pub use log::LogEntry;
 
 use crate::oci::Digest;
@@ -19,6 +19,14 @@ use crate::sig::{SubjectKey, json};
 
 /// Media type of version 0.3; `artifactType` of the referrer that carries a bundle.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// Annotation of that referrer: what the bundle holds, [`HOLDS_DSSE`] or [`HOLDS_MESSAGE`].
+pub const CONTENT: &str = "dev.sigstore.bundle.content";
+/// Annotation of that referrer: the predicate type of the statement.
+pub const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
+/// A DSSE envelope.
+pub const HOLDS_DSSE: &str = "dsse-envelope";
+/// A signature of the artifact's bytes.
+pub const HOLDS_MESSAGE: &str = "message-signature";
 /// Largest bundle that is read, in bytes.
 pub const MAX_BUNDLE: usize = 4 << 20;
 /// Most log entries, and most timestamps (sigstore-go `internal/limits`).
@@ -60,7 +68,16 @@ pub enum Material {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
     Dsse(Envelope),
-    Message { signature: Vec<u8> },
+    Message { signature: Vec<u8>, digest: Option<Vec<u8>> },
+}
+
+/// What a bundle says of itself. No key has verified it: good for hanging the bundle where it belongs, never for trust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// [`HOLDS_DSSE`] or [`HOLDS_MESSAGE`].
+    pub content: &'static str,
+    /// The predicate type of the statement.
+    pub predicate_type: Option<String>,
 }
 
 /// Why a bundle is not taken.
@@ -183,10 +200,15 @@ impl Bundle {
             (None, Some(message)) => {
                 let message = members(message, &["messageDigest", "signature"])?;
                 // The digest is a hint: what is verified is the artifact itself.
+                let mut hint = None;
                 if let Some(digest) = message.get("messageDigest") {
-                    members(digest, &["algorithm", "digest"])?;
+                    let digest = members(digest, &["algorithm", "digest"])?;
+                    if digest.get("algorithm").and_then(Value::as_str) == Some("SHA2_256") {
+                        hint = bytes_of(digest.get("digest"), "the digest is not base64").ok();
+                    }
                 }
-                Content::Message { signature: bytes_of(message.get("signature"), "signature is not base64")? }
+                let signature = bytes_of(message.get("signature"), "signature is not base64")?;
+                Content::Message { signature, digest: hint }
             }
             _ => return Err(BundleError::Form("not exactly one of dsseEnvelope and messageSignature")),
         };
@@ -216,6 +238,32 @@ impl Bundle {
     /// RFC 3161 responses in DER: carried, and nothing is proved by their being here.
     pub fn timestamps(&self) -> &[Vec<u8>] {
         &self.timestamps
+    }
+
+    /// What the bundle says of itself, if it says that it is about the artifact with this digest. Nothing is verified.
+    ///
+    /// # Errors
+    /// Another payload than a statement, or about other artifacts.
+    pub fn claim(&self, digest: &Digest) -> Result<Claim, BundleError> {
+        let other = || BundleError::OtherArtifact(digest.clone());
+        match &self.content {
+            Content::Dsse(envelope) => {
+                let (payload_type, payload) = envelope.unverified();
+                if payload_type != PAYLOAD_TYPE {
+                    return Err(BundleError::Content("statement"));
+                }
+                let statement = Statement::parse(payload)?;
+                statement.subject(digest).ok_or_else(other)?;
+                let predicate_type = Some(statement.predicate_type().to_owned());
+                Ok(Claim { content: HOLDS_DSSE, predicate_type })
+            }
+            Content::Message { digest: hint, .. } => {
+                if hint.as_ref().map(hex::encode).as_deref() != Some(digest.hex()) {
+                    return Err(other());
+                }
+                Ok(Claim { content: HOLDS_MESSAGE, predicate_type: None })
+            }
+        }
     }
 
     /// The payload that this key has signed, whatever it says.
@@ -255,7 +303,7 @@ impl Bundle {
     /// # Errors
     /// It is not, or the bundle holds a statement.
     pub fn verify_message(&self, key: &SubjectKey, artifact: &[u8]) -> Result<(), BundleError> {
-        let Content::Message { signature } = &self.content else {
+        let Content::Message { signature, .. } = &self.content else {
             return Err(BundleError::Content("message signature"));
         };
         if sigstore_accepts(key, artifact, signature) { Ok(()) } else { Err(BundleError::NotSigned) }
@@ -274,7 +322,7 @@ impl Bundle {
                 let signature = envelope.signatures().next().unwrap_or_default();
                 (message, Some(signed), signature)
             }
-            Content::Message { signature } => {
+            Content::Message { signature, .. } => {
                 let artifact = artifact.ok_or(BundleError::Content("statement"))?;
                 self.verify_message(key, artifact)?;
                 (artifact.to_vec(), None, &signature[..])
@@ -283,7 +331,7 @@ impl Bundle {
         let payload = payload.as_ref().map(Signed::payload);
         let made = Made { key, message: &message, payload, signature };
         for entry in &self.log_entries {
-            if !Claim::read(entry.kind(), entry.body())?.is_about(&made) {
+            if !EntryClaim::read(entry.kind(), entry.body())?.is_about(&made) {
                 return Err(BundleError::ForeignEntry(entry.index()));
             }
         }
