@@ -30,6 +30,7 @@ pub mod replace;
 pub mod requests;
 pub mod revoke;
 pub mod sign;
+mod signatures;
 pub mod signing;
 pub mod state;
 pub mod status;

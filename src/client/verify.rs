@@ -2,21 +2,23 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::memory::{Memory, MemoryError};
 use super::places::Places;
+use super::signatures::Search;
 use super::state::{self, Kind, MAX_STATE_FILE_COUNT, MAX_STATE_FILES, SIGNED_AT, StateError};
 use super::stores::spot;
 use crate::oci::{Content, Descriptor, Manifest, Reference, Selector, media_type};
-use crate::store::{Failure, Store, StoreError};
+use crate::store::{Failure, Listing, Store, StoreError};
 use crate::time::UnixTime;
+use crate::trust::signatures::is_vague;
 use crate::trust::{
-    Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, SealsAnswer, Source, StateAnswer,
-    Step, Subject, TrustFile, Verification, Want, sources,
+    Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, Scope, SealsAnswer, Source,
+    StateAnswer, Step, Subject, TrustFile, Verification, Want, sources,
 };
 use crate::tuf::{CollectionName, Files, Limits};
 
@@ -37,26 +39,48 @@ pub struct Verifier<'a> {
     pub now: UnixTime,
     /// Whether that time was set by hand.
     pub clock_override: bool,
-    /// The organisations' states that were looked at: one look serves a whole run.
+    /// The states that were looked at: one look serves a whole run.
     pub looked: &'a Looked,
 }
 
-/// States of organisations at places that anchors name, as they were found in this run.
+/// States as they were found in this run: those of organisations at places that anchors name, and in a run that verifies many
+/// references all of them.
 #[derive(Debug, Default)]
-pub struct Looked(Mutex<HashMap<(String, CollectionName), StateAnswer>>);
+pub struct Looked {
+    all: bool,
+    known: Mutex<HashMap<(String, CollectionName), Arc<tokio::sync::Mutex<Option<StateAnswer>>>>>,
+}
 
 impl Looked {
-    fn at(&self, place: &Reference, collection: &CollectionName) -> Option<StateAnswer> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(place.to_string(), collection.clone())).cloned()
+    /// For a run that does nothing but verify: each state is looked at once.
+    pub fn once() -> Self {
+        Self { all: true, known: Mutex::default() }
     }
 
-    /// What could not be looked at is looked at again.
-    fn keep(&self, place: &Reference, collection: &CollectionName, answer: &StateAnswer) {
-        if matches!(answer, StateAnswer::Found(_) | StateAnswer::Absent) {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert((place.to_string(), collection.clone()), answer.clone());
+    /// The state that was found there, or is found now. Whoever asks while another is looking waits for that.
+    async fn at(
+        &self,
+        place: &Reference,
+        collection: &CollectionName,
+        again: bool,
+        look: impl Future<Output = StateAnswer>,
+    ) -> StateAnswer {
+        let key = (place.at(None).to_string(), collection.clone());
+        let slot = self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+        // What could not be looked at is looked at again.
+        let kept = |a: &StateAnswer| matches!(a, StateAnswer::Found(_) | StateAnswer::Absent);
+        if again {
+            let answer = look.await;
+            *slot.lock().await = Some(answer.clone()).filter(kept);
+            return answer;
         }
+        let mut slot = slot.lock().await;
+        if let Some(known) = slot.clone() {
+            return known;
+        }
+        let answer = look.await;
+        *slot = Some(answer.clone()).filter(kept);
+        answer
     }
 }
 
@@ -98,10 +122,11 @@ impl Verifier<'_> {
         let selector =
             reference.selector().ok_or_else(|| VerifyError::NoSelector(reference.clone()))?.clone();
         let subject = self.subject(reference, &selector, named)?;
-        let anchors: Vec<Anchor> = self.trust.covering(&subject).cloned().map(at_one_spelling).collect();
+        let mut rule = self.trust.rule(&subject);
+        rule.tuf = rule.tuf.into_iter().map(at_one_spelling).collect();
         let mut memories = Vec::new();
         let mut notes: Vec<Check> = Vec::new();
-        for source in sources(&anchors) {
+        for source in sources(&rule.tuf) {
             memories.push(Memory::in_dir(self.memory, &source.collection).chains()?);
             for place in source.state_at.iter().filter(|p| !may_ask(reference, p)) {
                 let detail = format!("{place} was not asked: {reference} is offline");
@@ -113,10 +138,8 @@ impl Verifier<'_> {
         }
         let mut verification = Verification::start(Question {
             reference: reference.to_string(),
-            statement: self.trust.rule(&subject).statement,
-            subject,
+            rule,
             digest: selector.digest().cloned(),
-            anchors,
             memories,
             acknowledged: self.trust.acknowledged.clone(),
             now: self.now,
@@ -129,6 +152,7 @@ impl Verifier<'_> {
             _ => self.places.open(reference).await?,
         };
         let mut seen = BTreeSet::new();
+        let search = tokio::sync::Mutex::new(None);
         loop {
             match verification.step() {
                 Step::Need(wants) => {
@@ -138,8 +162,8 @@ impl Verifier<'_> {
                         .map(|want| matches!(want, Want::State { source } if !seen.insert(*source)))
                         .collect();
                     let wants = wants.into_iter().zip(again);
-                    let fetch =
-                        |(want, again)| self.fetch(want, again, reference, &selector, &*store, &verification);
+                    let at = At { reference, selector: &selector, store: &*store, search: &search };
+                    let fetch = |(want, again)| self.fetch(want, again, &at, &verification);
                     let answers = try_join_all(wants.map(fetch)).await?;
                     verification.feed(answers);
                 }
@@ -171,9 +195,7 @@ impl Verifier<'_> {
                 Ok(Subject { repository: named.repository.clone(), tag })
             }
             (Reference::Layout(_) | Reference::Archive(_), None) => {
-                let scopes: BTreeSet<String> =
-                    self.trust.anchors.iter().map(|a| a.scope.to_string()).collect();
-                let anchored: Vec<String> = scopes.into_iter().collect();
+                let anchored: Vec<String> = self.anchored().into_iter().collect();
                 match (anchored.len(), anchored.first().and_then(|s| s.parse().ok())) {
                     (1, Some(repository)) => Ok(Subject { repository, tag: selector.tag().cloned() }),
                     _ => Err(VerifyError::Ambiguous { reference: reference.clone(), anchored }),
@@ -182,51 +204,83 @@ impl Verifier<'_> {
         }
     }
 
+    /// The scopes of the TUF anchors, and the repositories of the others: a wider one names no bundle.
+    fn anchored(&self) -> BTreeSet<String> {
+        let files = || std::iter::once(self.trust).chain(self.trust.system());
+        let tuf = files().flat_map(|f| &f.anchors).map(|a| &a.scope);
+        let signers = files().flat_map(|f| &f.signers).filter_map(|a| match &a.scope {
+            Scope::Repository(repository) => Some(repository.to_string()),
+            Scope::Tag(repository, _) => Some(repository.to_string()),
+            Scope::Any | Scope::Registry(_) | Scope::Prefix(_) => None,
+        });
+        tuf.map(ToString::to_string).chain(signers).collect()
+    }
+
     async fn fetch(
         &self,
         want: Want,
         again: bool,
-        reference: &Reference,
-        selector: &Selector,
-        store: &dyn Store,
+        at: &At<'_>,
         verification: &Verification,
     ) -> Result<Answer, VerifyError> {
         let of = |number: usize| verification.source(number);
+        let At { reference, selector, store, search } = *at;
         Ok(match want {
             Want::Bundle => Answer::Bundle(bundle(store, selector).await),
+            Want::Signatures { digest, thumbprints } => {
+                let mut search = search.lock().await;
+                let found: &mut Search = match &mut *search {
+                    Some(found) if *found.subject() == digest => found,
+                    other => other.insert(Search::new(&digest, thumbprints)),
+                };
+                Answer::Signatures(found.next(store).await)
+            }
             Want::State { source } => Answer::State(match of(source) {
                 Some(source) if source.own_place_last => {
                     self.organisation(reference, store, source, again).await
                 }
-                Some(source) => self.state(reference, store, source).await,
+                Some(source) => self.state(reference, store, source, again).await,
                 None => StateAnswer::Absent,
             }),
             Want::Memory { source } => Answer::Memory(match of(source) {
                 Some(source) => Memory::in_dir(self.memory, &source.collection).chains()?,
                 None => Vec::new(),
             }),
-            Want::Seals { subject } => Answer::Seals(seals(store, &subject).await),
+            Want::Seals { subject } => {
+                let search = search.lock().await;
+                let listed = search.as_ref().filter(|s: &&Search| *s.subject() == subject.digest);
+                Answer::Seals(seals(store, &subject, listed.and_then(Search::listing)).await)
+            }
         })
     }
 
     /// The first place that has a state: the bundle's own, then those that the anchor lists. Junk at one place, which anybody
     /// who may push there could have put, does not hide the next. Where the source names the only place, no other is asked.
-    async fn state(&self, reference: &Reference, store: &dyn Store, source: &Source) -> StateAnswer {
+    async fn state(
+        &self,
+        reference: &Reference,
+        store: &dyn Store,
+        source: &Source,
+        again: bool,
+    ) -> StateAnswer {
+        // Alone, a reference sees each place as it is now.
+        let again = again || !self.looked.all;
         if let Some(only) = &source.at {
             return match may_ask(reference, only) {
-                true => self.place_state(only, source).await,
+                true => self.place_state(only, source, again).await,
                 false => StateAnswer::Unreadable(format!("{only} was not asked: {reference} is offline")),
             };
         }
         let mut junk = None;
-        let own = store_state(store, source).await;
+        let own = store_state(store, source);
+        let own = self.looked.at(&store.place(), &source.collection, again, own).await;
         match own {
             StateAnswer::Absent => {}
             StateAnswer::Invalid(_) => junk = Some(own),
             StateAnswer::Found(_) | StateAnswer::Unreadable(_) => return own,
         }
         for place in source.state_at.iter().filter(|p| may_ask(reference, p)) {
-            let answer = self.place_state(place, source).await;
+            let answer = self.place_state(place, source, again).await;
             match answer {
                 StateAnswer::Absent => {}
                 StateAnswer::Invalid(_) => junk = junk.or(Some(answer)),
@@ -247,30 +301,39 @@ impl Verifier<'_> {
     ) -> StateAnswer {
         let mut junk = None;
         for place in source.state_at.iter().filter(|p| may_ask(reference, p)) {
-            let known = self.looked.at(place, &source.collection).filter(|_| !again);
-            let answer = match known {
-                Some(known) => known,
-                None => self.place_state(place, source).await,
-            };
-            self.looked.keep(place, &source.collection, &answer);
+            let answer = self.place_state(place, source, again).await;
             match answer {
                 StateAnswer::Absent => {}
                 StateAnswer::Invalid(_) => junk = junk.or(Some(answer)),
                 StateAnswer::Found(_) | StateAnswer::Unreadable(_) => return answer,
             }
         }
-        match store_state(store, source).await {
+        let own = store_state(store, source);
+        let again = again || !self.looked.all;
+        match self.looked.at(&store.place(), &source.collection, again, own).await {
             StateAnswer::Absent => junk.unwrap_or(StateAnswer::Absent),
             answer => answer,
         }
     }
 
-    async fn place_state(&self, place: &Reference, source: &Source) -> StateAnswer {
-        match self.places.open(place).await {
-            Ok(store) => store_state(&*store, source).await,
-            Err(e) => StateAnswer::Unreadable(e.to_string()),
-        }
+    async fn place_state(&self, place: &Reference, source: &Source, again: bool) -> StateAnswer {
+        let look = async {
+            match self.places.open(place).await {
+                Ok(store) => store_state(&*store, source).await,
+                Err(e) => StateAnswer::Unreadable(e.to_string()),
+            }
+        };
+        self.looked.at(place, &source.collection, again, look).await
     }
+}
+
+/// Where one reference is verified.
+struct At<'a> {
+    reference: &'a Reference,
+    selector: &'a Selector,
+    store: &'a dyn Store,
+    /// The search for its signatures, once there is one.
+    search: &'a tokio::sync::Mutex<Option<Search>>,
 }
 
 /// The places that sources name, each in one spelling: one that is named in two ways is still one place.
@@ -316,11 +379,25 @@ async fn store_state(store: &dyn Store, source: &Source) -> StateAnswer {
     }
 }
 
-/// The seals on a bundle, newest first by their own hint.
-async fn seals(store: &dyn Store, subject: &Descriptor) -> SealsAnswer {
-    let mut listed = match store.referrers(&subject.digest, Some(media_type::BULLA_SEAL)).await {
-        Ok(listed) => listed,
-        Err(e) => return SealsAnswer::Unreadable(e.to_string()),
+/// The seals on a bundle, newest first by their own hint. Where the signatures were looked for, what refers to the bundle is known
+/// already; of entries that say no type each may be one.
+async fn seals(
+    store: &dyn Store,
+    subject: &Descriptor,
+    known: Option<&Result<Listing, StoreError>>,
+) -> SealsAnswer {
+    let plain = |listing: &Listing| {
+        let is_seal = |d: &Descriptor| d.artifact_type.as_deref() == Some(media_type::BULLA_SEAL);
+        let told = !listing.by_tag && !listing.entries.iter().any(is_vague);
+        told.then(|| listing.entries.iter().filter(|d| is_seal(d)).cloned().collect::<Vec<_>>())
+    };
+    let mut listed = match known {
+        Some(Err(e)) => return SealsAnswer::Unreadable(e.to_string()),
+        Some(Ok(listing)) if plain(listing).is_some() => plain(listing).unwrap_or_default(),
+        _ => match store.referrers(&subject.digest, Some(media_type::BULLA_SEAL)).await {
+            Ok(listed) => listed,
+            Err(e) => return SealsAnswer::Unreadable(e.to_string()),
+        },
     };
     listed.sort_by(|a, b| {
         let hint = |d: &Descriptor| d.annotation(SIGNED_AT).map(str::to_owned);

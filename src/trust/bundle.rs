@@ -16,7 +16,7 @@ const MOVING_SECS: i64 = 600;
 
 /// The target paths that are asked for.
 pub(super) fn paths(collection: &CollectionName, question: &Question, digest: &Digest) -> Vec<String> {
-    let tag = question.subject.tag.iter().map(|t| collection.tag_path(t));
+    let tag = question.rule.subject.tag.iter().map(|t| collection.tag_path(t));
     tag.chain([collection.release_path(digest)]).collect()
 }
 
@@ -42,12 +42,12 @@ pub(super) fn entries(
 ) -> (Vec<Check>, Option<RoleName>) {
     let mut out = Vec::new();
     let mut by = None;
-    let digest_decides = question.digest.is_some() || question.subject.tag.is_none();
+    let digest_decides = question.digest.is_some() || question.rule.subject.tag.is_none();
     if digest_decides {
         by = release(court.collection, subject, chosen, court, &mut out);
     }
-    if let Some(tag) = &question.subject.tag {
-        let current = question.statement.as_ref().is_some_and(|s| s.require_current_tag);
+    if let Some(tag) = &question.rule.subject.tag {
+        let current = question.rule.statement.as_ref().is_some_and(|s| s.require_current_tag);
         let decides = digest_decides.then_some(current);
         let named = named(court.collection, tag, subject, decides, chosen, court, &mut out);
         by = by.or(named);

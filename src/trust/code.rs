@@ -90,6 +90,10 @@ codes! {
     BundleEntry = "bundle.entry" No,
     /// The time was set by hand.
     ClockOverride = "clock.override" No,
+    /// On an allow list.
+    ListedAllowed = "listed.allowed" No,
+    /// On a deny list.
+    ListedDenied = "listed.denied" No,
     /// A remembered state took part.
     MemoryUsed = "memory.used" No,
     /// The remembered state does not verify.
@@ -132,6 +136,56 @@ codes! {
     SealUnreadable = "seal.unreadable" Undecided,
     /// The evidence came from a seal.
     SealUsed = "seal.used" No,
+    /// The signatures that the scope requires are there.
+    Signature = "signature" No,
+    /// The signature's algorithm is not the one that the key forces.
+    SignatureAlgorithm = "signature.algorithm" No,
+    /// It is about another artifact.
+    SignatureArtifact = "signature.artifact" No,
+    /// More hangs on the bundle than is read, and what was read does not suffice.
+    SignatureCap = "signature.cap" Undecided,
+    /// A certificate of the signer's chain is not valid now.
+    SignatureCertificateExpired = "signature.certificate.expired" No,
+    /// The chain breaks a rule.
+    SignatureChain = "signature.chain" No,
+    /// One signature that counts.
+    SignatureCounted = "signature.counted" No,
+    /// A critical attribute is not understood, or one that must be critical is not.
+    SignatureCritical = "signature.critical" No,
+    /// A DSSE envelope with more than one signature.
+    SignatureDsse = "signature.dsse" No,
+    /// The signature has expired.
+    SignatureExpired = "signature.expired" No,
+    /// The CA is trusted, for other subjects.
+    SignatureIdentity = "signature.identity" No,
+    /// A keyless bundle does not verify.
+    SignatureKeyless = "signature.keyless" No,
+    /// A log entry in it is about another signature.
+    SignatureLog = "signature.log" No,
+    /// Not in the form of a signature.
+    SignatureMalformed = "signature.malformed" No,
+    /// More signatures than are told of do not count.
+    SignatureMore = "signature.more" No,
+    /// Nothing on the bundle is a signature.
+    SignatureNone = "signature.none" No,
+    /// Signatures are not checked for this scope.
+    SignatureOff = "signature.off" No,
+    /// Fewer signers than required, and what could not be read could make up the number.
+    SignatureOpen = "signature.open" Undecided,
+    /// Signed by a trusted key, and no signature of the bundle: an attestation.
+    SignaturePredicate = "signature.predicate" No,
+    /// The signature, its key or its certificate was taken back.
+    SignatureRescinded = "signature.rescinded" No,
+    /// Signed by a signing authority, for which there are no anchors.
+    SignatureScheme = "signature.scheme" No,
+    /// Fewer signers than required.
+    SignatureShort = "signature.short" No,
+    /// By a key or certificate that no anchor of the scope names.
+    SignatureUntrusted = "signature.untrusted" No,
+    /// A certificate of the chain is not for signing, or not for issuing.
+    SignatureUsage = "signature.usage" No,
+    /// The signature's bytes are not those of the key that it names.
+    SignatureWrong = "signature.wrong" No,
     /// No state at any place.
     StateAbsent = "state.absent" No,
     /// The live state is older than the memory.
@@ -228,6 +282,8 @@ codes! {
     TufTimestampRollback = "tuf.timestamp.rollback" No,
     /// The timestamp is not signed by the keys of the final root.
     TufTimestampThreshold = "tuf.timestamp.threshold" No,
+    /// A statement says that the TUF anchors of the scope need not vouch.
+    TufWaived = "tuf.waived" No,
 }
 
 impl fmt::Display for Code {

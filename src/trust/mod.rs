@@ -17,6 +17,7 @@ mod report;
 mod revocation;
 mod rule;
 mod scope;
+pub mod signatures;
 mod signer;
 mod source;
 mod subject_pattern;
@@ -31,7 +32,7 @@ pub use listing::Listing;
 pub use organisation::{MAX_MEMBER_PLACES, Member};
 pub use pack::{MAX_PACK_BYTES, MAX_PACKS, PACK_SUFFIX, PackError, RootPack};
 pub use policy::{Checked, Duration, DurationError, Require, RequireSignatures, Statement};
-pub use report::{AnchorReport, Check, Evidence, Outcome, Report, Verdict};
+pub use report::{AnchorReport, Check, Evidence, Needs, Outcome, Report, Requirement, Verdict};
 pub use revocation::{
     RevocationEntry, RevocationKind, RevocationList, Revoke, check_submitted, has_room, is_nearly_full,
     is_revoked, join_revocations, recovered_revocations,

@@ -4,6 +4,8 @@ use serde_json::{Map, Value};
 
 use super::anchor::place_of;
 use super::code::{Code, Says};
+use super::rule::{Required, Signatures};
+use super::signatures::{LineReport, SignatureReport};
 use crate::oci::{Digest, Tag};
 use crate::time::UnixTime;
 use crate::tuf::{CollectionName, RoleName, TufError};
@@ -15,6 +17,8 @@ pub enum Verdict {
     Trusted,
     /// Looked at, and not trusted.
     NotTrusted,
+    /// The signatures that the scope requires are not checked, because a statement says so. Never trusted.
+    NotChecked,
     /// Something could not be looked at.
     Undecided,
 }
@@ -102,8 +106,32 @@ pub struct Report {
     pub size: Option<u64>,
     /// Checks before any anchor's.
     pub checks: Vec<Check>,
-    /// One report an anchor.
+    /// One report a TUF anchor.
     pub anchors: Vec<AnchorReport>,
+    /// What the scope requires.
+    pub required: Required,
+    /// What the signatures came to, where any are required and that was reached.
+    pub signatures: Option<SignatureReport>,
+}
+
+/// One thing that the scope requires, and what it came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement<'a> {
+    /// What.
+    pub needs: Needs<'a>,
+    /// How it ended; none: it was not reached.
+    pub verdict: Option<Verdict>,
+    /// The check that explains it best.
+    pub because: Option<&'a Check>,
+}
+
+/// What is required.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Needs<'a> {
+    /// One of the TUF anchors must vouch.
+    Tuf,
+    /// So many signers.
+    Signatures(&'a Signatures, Option<&'a LineReport>),
 }
 
 impl Evidence {
@@ -123,6 +151,7 @@ impl Verdict {
         match self {
             Self::Trusted => "trusted",
             Self::NotTrusted => "not-trusted",
+            Self::NotChecked => "not-checked",
             Self::Undecided => "undecided",
         }
     }
@@ -241,28 +270,78 @@ impl Report {
         if self.anchors.iter().any(AnchorReport::revokes) {
             return Verdict::NotTrusted;
         }
-        let verdicts: Vec<_> = self.anchors.iter().map(AnchorReport::verdict).collect();
-        for wanted in [Verdict::Trusted, Verdict::Undecided] {
-            if verdicts.contains(&wanted) {
-                return wanted;
+        let met: Vec<Verdict> =
+            self.requirements().iter().map(|r| r.verdict.unwrap_or(Verdict::NotTrusted)).collect();
+        for decides in [Verdict::NotTrusted, Verdict::NotChecked, Verdict::Undecided, Verdict::Trusted] {
+            if met.contains(&decides) {
+                return decides;
             }
         }
+        // Nothing was required, and so nothing was checked.
         Verdict::NotTrusted
+    }
+
+    /// What the TUF anchors say together: one that passes wholly suffices.
+    fn by_tuf(&self) -> Verdict {
+        let verdicts: Vec<_> = self.anchors.iter().map(AnchorReport::verdict).collect();
+        let suffices = [Verdict::Trusted, Verdict::Undecided].into_iter().find(|v| verdicts.contains(v));
+        suffices.unwrap_or(Verdict::NotTrusted)
+    }
+
+    /// Everything that the scope requires, with what it came to, also what was not reached.
+    pub fn requirements(&self) -> Vec<Requirement<'_>> {
+        let tuf = self.required.tuf.then(|| {
+            let verdict = (!self.anchors.is_empty()).then(|| self.by_tuf());
+            let because = verdict.filter(|v| *v != Verdict::Trusted).and_then(|v| self.because_of_tuf(v));
+            Requirement { needs: Needs::Tuf, verdict, because }
+        });
+        let lines = self.required.signatures.iter().enumerate().map(|(i, line)| {
+            let report = self.signatures.as_ref().and_then(|s| s.lines.get(i));
+            let verdict = report.map(LineReport::verdict);
+            let faults = self.signatures.iter().flat_map(|s| &s.checks).filter(|c| c.is_fail());
+            let because = match verdict {
+                None | Some(Verdict::Trusted) => None,
+                Some(Verdict::NotTrusted) => faults.chain(report.map(|r| &r.check)).next(),
+                Some(_) => report.map(|r| &r.check),
+            };
+            Requirement { needs: Needs::Signatures(line, report), verdict, because }
+        });
+        tuf.into_iter().chain(lines).collect()
+    }
+
+    fn because_of_tuf(&self, verdict: Verdict) -> Option<&Check> {
+        if verdict == Verdict::Undecided {
+            let open = self.anchors.iter().filter(|a| a.verdict() == Verdict::Undecided);
+            let mut open = open.flat_map(|a| &a.checks);
+            return open.find(|c| c.is_fail() && c.code.says() == Says::Undecided);
+        }
+        let all = || self.anchors.iter().flat_map(|a| &a.checks).filter(|c| c.is_fail());
+        all().find(|c| c.code.says() == Says::No).or_else(|| all().next())
     }
 
     /// The failure that explains the verdict best: the first in order that says what the verdict says, for later ones
     /// follow from it; a revocation before all.
     pub fn because(&self) -> Option<&Check> {
-        let all =
-            || self.checks.iter().chain(self.anchors.iter().flat_map(|a| &a.checks)).filter(|c| c.is_fail());
-        if self.verdict() == Verdict::Undecided {
-            let open = self.anchors.iter().filter(|a| a.verdict() == Verdict::Undecided);
-            let mut open = self.checks.iter().chain(open.flat_map(|a| &a.checks));
-            return open.find(|c| c.is_fail() && c.code.says() == Says::Undecided);
+        let verdict = self.verdict();
+        if verdict == Verdict::Trusted {
+            return None;
         }
-        let below = self.anchors.iter().flat_map(AnchorReport::all_checks);
-        let revoked = below.into_iter().find(|c| c.is_fail() && c.code == Code::RevocationBundle);
-        revoked.or_else(|| all().find(|c| c.code.says() == Says::No)).or_else(|| all().next())
+        let first = |says: Says| self.checks.iter().find(|c| c.is_fail() && c.code.says() == says);
+        if verdict == Verdict::Undecided
+            && let Some(open) = first(Says::Undecided)
+        {
+            return Some(open);
+        }
+        if verdict == Verdict::NotTrusted {
+            let below = self.anchors.iter().flat_map(AnchorReport::all_checks);
+            let revoked = below.into_iter().find(|c| c.is_fail() && c.code == Code::RevocationBundle);
+            if let Some(check) = revoked.or_else(|| first(Says::No)) {
+                return Some(check);
+            }
+        }
+        let requirements = self.requirements();
+        let decides = requirements.iter().find(|r| r.verdict == Some(verdict));
+        decides.and_then(|r| r.because).or_else(|| self.checks.iter().find(|c| c.is_fail()))
     }
 }
 

@@ -128,11 +128,9 @@ impl Deployer {
         let memories = memories.into_iter().map(|m| m.into_iter().collect()).collect();
         let mut verification = Verification::start(Question {
             reference: "mirror.example/app".into(),
-            subject,
+            rule: Rule::of_tuf(subject, anchors, self.statement.clone()),
             digest: self.digest.clone(),
-            anchors,
             memories,
-            statement: self.statement.clone(),
             acknowledged: self.acknowledged.clone(),
             now: self.now,
             clock_override: false,
@@ -179,6 +177,7 @@ impl Deployer {
             ),
             Want::State { source } => Answer::State(self.others[source - 1].state.clone()),
             Want::Memory { .. } => Answer::Memory(vec![]),
+            Want::Signatures { .. } => unreachable!("no anchor of signatures here"),
             Want::Seals { .. } if self.seals_refused => Answer::Seals(SealsAnswer::Unreadable("403".into())),
             Want::Seals { .. } => {
                 Answer::Seals(SealsAnswer::Read { seals: self.seals.clone(), more: self.more_seals })
@@ -214,6 +213,7 @@ fn outcome(report: &Report) -> String {
     match report.verdict() {
         Verdict::Trusted => format!("trusted by {}", report.anchors[0].evidence.unwrap().as_str()),
         Verdict::NotTrusted => format!("no: {}", because()),
+        Verdict::NotChecked => "not checked".into(),
         Verdict::Undecided => format!("undecided: {}", because()),
     }
 }

@@ -4,6 +4,7 @@
 mod asked;
 mod choose;
 mod line;
+mod signed;
 mod summary;
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::collections::VecDeque;
 use super::anchor::Anchor;
 use super::candidate::Walked;
 use super::report::AnchorReport;
+use super::signatures::Tally;
 use super::source::Source;
 use crate::oci::Repository;
 use crate::tuf::{Remembered, Top};
@@ -25,6 +27,8 @@ pub struct Verification {
     lines: Vec<Line>,
     bundle: Option<BundleAnswer>,
     seals: Option<SealsAnswer>,
+    /// The signatures that were judged so far.
+    tally: Option<Tally>,
     wanted: Vec<Want>,
     saves: VecDeque<(usize, Remembered)>,
     /// Of every line that was judged; none of a member whose organisation did not name it.
@@ -90,11 +94,11 @@ impl Verification {
     pub fn start(question: Question) -> Self {
         let mut memories = question.memories.iter().cloned();
         let mut lines = Vec::new();
-        for (anchor, stated) in question.anchors.iter().enumerate() {
+        for (anchor, stated) in question.rule.tuf.iter().enumerate() {
             for source in stated.sources() {
                 let memory = memories.next().unwrap_or_default();
                 if stated.organisation {
-                    let name = stated.mapped(&question.subject.repository);
+                    let name = stated.mapped(&question.rule.subject.repository);
                     lines.push(Line::new(anchor, Part::Organisation(name), source.clone(), memory));
                     lines.push(Line::new(anchor, Part::Member { named: false }, source, Vec::new()));
                 } else {
@@ -107,6 +111,7 @@ impl Verification {
             lines,
             bundle: None,
             seals: None,
+            tally: None,
             wanted: Vec::new(),
             saves: VecDeque::new(),
             reports: Vec::new(),
@@ -129,8 +134,21 @@ impl Verification {
                 return Step::Need(self.wanted.clone());
             }
             let Some(bundle) = self.bundle.clone() else {
-                if self.lines.is_empty() {
+                if self.is_settled_beforehand() {
                     return Step::Done(Box::new(self.report(Vec::new())));
+                }
+                let typed = self.question.digest.clone();
+                if self.lines.is_empty()
+                    && let Some(digest) = &typed
+                {
+                    // Where nothing but signatures is asked for, they say all of a bundle that is named by its digest.
+                    if let Some(want) = self.next_signatures(digest) {
+                        self.wanted.push(want);
+                        continue;
+                    }
+                    if self.has_signatures(digest) {
+                        return Step::Done(Box::new(self.report(Vec::new())));
+                    }
                 }
                 self.wanted.push(Want::Bundle);
                 let known = self
@@ -139,6 +157,9 @@ impl Verification {
                     .enumerate()
                     .filter(|(_, line)| !matches!(line.part, Part::Member { .. }));
                 self.wanted.extend(known.map(|(source, _)| Want::State { source }));
+                // The digest is known already: nothing need be waited for.
+                let signatures = typed.and_then(|digest| self.next_signatures(&digest));
+                self.wanted.extend(signatures);
                 continue;
             };
             let BundleAnswer::Found { bundle, parts, unreadable: None } = bundle else {
@@ -149,6 +170,10 @@ impl Verification {
                 let answer = BundleAnswer::WrongContent(why);
                 self.bundle = Some(answer.clone());
                 return Step::Done(Box::new(self.report(vec![unresolved(&answer)])));
+            }
+            if let Some(want) = self.next_signatures(&bundle.digest) {
+                self.wanted.push(want);
+                continue;
             }
             let i = self.reports.len();
             if i == self.lines.len() {
@@ -176,7 +201,7 @@ impl Verification {
                 Flow::SaveRoots(remembered) => self.saves.push_back((i, remembered)),
                 Flow::Reread => {
                     self.reread = true;
-                    (self.bundle, self.seals) = (None, None);
+                    (self.bundle, self.seals, self.tally) = (None, None, None);
                     for line in &mut self.lines {
                         (line.needs_seals, line.state) = (false, None);
                     }
@@ -212,6 +237,9 @@ impl Verification {
                     (line.memory, line.others) = (None, m);
                 }
                 (Want::Seals { .. }, Answer::Seals(s)) => self.seals = Some(s),
+                (Want::Signatures { digest, .. }, Answer::Signatures(s)) => {
+                    self.judge_signatures(&digest, &s)
+                }
                 // An answer to something else is none.
                 (want, _) => self.wanted.push(want),
             }

@@ -3,8 +3,8 @@
 use bulla::oci::Descriptor;
 use bulla::time::UnixTime;
 use bulla::trust::{
-    Anchor, Answer, BundleAnswer, Question, Report, SealsAnswer, StateAnswer, Step, Subject, Verification,
-    Want,
+    Anchor, Answer, BundleAnswer, Question, Report, Rule, SealsAnswer, StateAnswer, Step, Subject,
+    Verification, Want,
 };
 use bulla::tuf::{Files, Limits, Remembered};
 
@@ -21,11 +21,13 @@ pub(crate) fn judge(
     let tag = (!by_digest).then(|| "v1".parse().unwrap());
     let mut verification = Verification::start(Question {
         reference: anchor.collection.to_string(),
-        subject: Subject { repository: anchor.collection.as_repository().clone(), tag },
+        rule: Rule::of_tuf(
+            Subject { repository: anchor.collection.as_repository().clone(), tag },
+            vec![anchor.clone()],
+            None,
+        ),
         digest: by_digest.then(|| bundle.digest.clone()),
-        anchors: vec![anchor.clone()],
         memories: vec![memory.cloned().into_iter().collect()],
-        statement: None,
         acknowledged: std::collections::BTreeSet::new(),
         now: UnixTime::from_secs(now),
         clock_override: false,
@@ -45,6 +47,7 @@ pub(crate) fn judge(
                     Want::State { .. } => Answer::State(state.clone()),
                     // No organisation is anchored here.
                     Want::Memory { .. } => Answer::Memory(vec![]),
+                    Want::Signatures { .. } => unreachable!("no anchor of signatures here"),
                     Want::Seals { .. } => {
                         Answer::Seals(SealsAnswer::Read { seals: vec![seal.clone()], more: false })
                     }

@@ -37,6 +37,7 @@ mod repairs;
 mod revoking;
 mod rounds;
 mod servers;
+mod signed;
 mod soak;
 mod states;
 mod stores;

@@ -74,11 +74,13 @@ impl Panel {
         (anchor.sources, anchor.min) = (self.specs.clone(), self.min);
         let mut verification = Verification::start(Question {
             reference: "mirror.example/app:v1".into(),
-            subject: "mirror.example/app:v1".parse().unwrap(),
+            rule: Rule::of_tuf(
+                "mirror.example/app:v1".parse().unwrap(),
+                vec![anchor],
+                self.d.statement.clone(),
+            ),
             digest: None,
-            anchors: vec![anchor],
             memories: self.memories.iter().map(|m| m.iter().cloned().collect()).collect(),
-            statement: self.d.statement.clone(),
             acknowledged: self.d.acknowledged.clone(),
             now: self.d.now,
             clock_override: false,
@@ -109,6 +111,7 @@ impl Panel {
         match report.verdict() {
             Verdict::Trusted => "trusted".into(),
             Verdict::NotTrusted => format!("no: {}", report.because().unwrap().code),
+            Verdict::NotChecked => "not checked".into(),
             Verdict::Undecided => format!("undecided: {}", report.because().unwrap().code),
         }
     }

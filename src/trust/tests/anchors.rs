@@ -42,6 +42,7 @@ fn with_second(listed: bool, revoked: bool, attack: impl Fn(&mut Deployer)) -> [
         match report.verdict() {
             Verdict::Trusted => "trusted".to_owned(),
             Verdict::NotTrusted => format!("no: {}", report.because().unwrap().code),
+            Verdict::NotChecked => "not checked".into(),
             Verdict::Undecided => format!("undecided: {}", report.because().unwrap().code),
         }
     };

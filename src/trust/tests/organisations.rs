@@ -100,11 +100,9 @@ impl World {
         let memories = sources(&anchors).iter().map(|s| self.remembered(s)).collect();
         let mut verification = Verification::start(Question {
             reference: reference.into(),
-            subject,
+            rule: Rule::of_tuf(subject, anchors, None),
             digest: None,
-            anchors,
             memories,
-            statement: None,
             now: NOW,
             clock_override: false,
             notes: vec![],
@@ -162,6 +160,7 @@ impl World {
                 })
             }
             Want::Memory { source } => Answer::Memory(self.remembered(verification.source(source).unwrap())),
+            Want::Signatures { .. } => unreachable!("no anchor of signatures here"),
             Want::Seals { .. } => Answer::Seals(SealsAnswer::Read { seals: vec![], more: false }),
         }
     }
@@ -171,6 +170,7 @@ impl World {
         match report.verdict() {
             Verdict::Trusted => "trusted".into(),
             Verdict::NotTrusted => format!("no: {}", report.because().unwrap().code),
+            Verdict::NotChecked => "not checked".into(),
             Verdict::Undecided => format!("undecided: {}", report.because().unwrap().code),
         }
     }

@@ -9,7 +9,9 @@ use crate::time::UnixTime;
 use crate::trust::anchor::Anchor;
 use crate::trust::policy::Statement;
 use crate::trust::report::{Check, Report};
+use crate::trust::rule::{Checks, Required, Rule};
 use crate::trust::scope::Subject;
+use crate::trust::signatures::SignaturesAnswer;
 use crate::tuf::{Files, Limits, Remembered};
 
 /// Most seals that are read for one bundle.
@@ -20,17 +22,13 @@ pub const MAX_SEALS: usize = 32;
 pub struct Question {
     /// The reference as typed, for the report.
     pub reference: String,
-    /// The name and tag it is judged under.
-    pub subject: Subject,
+    /// What holds for the name and tag it is judged under.
+    pub rule: Rule,
     /// The digest asked for, if one was typed: then it decides, and the tag only gives notes.
     pub digest: Option<Digest>,
-    /// The anchors that cover the subject.
-    pub anchors: Vec<Anchor>,
-    /// Every chain that is remembered of the collection of each of their sources, in order ([`sources`]); members of
+    /// Every chain that is remembered of the collection of each source of the TUF anchors, in order ([`sources`]); members of
     /// organisations are asked for once they are known. Which chain is the source's is found out here.
     pub memories: Vec<Vec<Remembered>>,
-    /// The statement that counts for the subject.
-    pub statement: Option<Statement>,
     /// Ids of the collections' advisories that were acknowledged here.
     pub acknowledged: BTreeSet<String>,
     /// The one time of the whole verification.
@@ -79,6 +77,13 @@ pub enum Want {
         /// The bundle.
         subject: Descriptor,
     },
+    /// Some more of the signatures on the bundle.
+    Signatures {
+        /// The bundle.
+        digest: Digest,
+        /// Thumbprints of the trusted certificates, in hex: what names them is looked at first.
+        thumbprints: BTreeSet<String>,
+    },
 }
 
 /// What was fetched.
@@ -92,6 +97,8 @@ pub enum Answer {
     Memory(Vec<Remembered>),
     /// To [`Want::Seals`].
     Seals(SealsAnswer),
+    /// To [`Want::Signatures`].
+    Signatures(SignaturesAnswer),
 }
 
 /// What the reference resolved to.
@@ -146,6 +153,22 @@ impl StateAnswer {
         match self {
             Self::Found(files) => Some(files),
             _ => None,
+        }
+    }
+}
+
+impl Rule {
+    /// Where nothing but these TUF anchors is known of a subject: one of them must vouch.
+    pub fn of_tuf(subject: Subject, tuf: Vec<Anchor>, statement: Option<Statement>) -> Self {
+        Self {
+            subject,
+            tuf,
+            signers: Vec::new(),
+            statement,
+            required: Required { tuf: true, ..Required::default() },
+            checks: Checks::default(),
+            deny: Vec::new(),
+            allow: Vec::new(),
         }
     }
 }

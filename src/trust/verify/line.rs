@@ -84,7 +84,7 @@ impl Verification {
         parts: &[Digest],
     ) -> Flow {
         let Line { anchor, source, top, memory, part, .. } = &self.lines[i];
-        let anchor = &self.question.anchors[*anchor];
+        let anchor = &self.question.rule.tuf[*anchor];
         let paths = match part {
             Part::Organisation(_) => Vec::new(),
             Part::Bundle | Part::Member { .. } => {
@@ -164,7 +164,7 @@ impl Verification {
         };
         report.evidence = Some(chosen.evidence);
         report.as_of = chosen.trusted.timestamp().extra().map(|x| x.at);
-        let metadata = metadata::checks(&chosen, &court, self.question.statement.as_ref());
+        let metadata = metadata::checks(&chosen, &court, self.question.rule.statement.as_ref());
         let sound = !metadata.iter().any(Check::is_fail);
         report.checks.extend(metadata);
         if let Part::Organisation(name) = part {

@@ -3,7 +3,9 @@
 use super::{BundleAnswer, Part, Question, Verification};
 use crate::trust::agreement::{self, OF_SOURCES};
 use crate::trust::code::Code;
-use crate::trust::report::{AnchorReport, Check, Outcome, Report};
+use crate::trust::report::{AnchorReport, Check, Outcome, Report, Verdict};
+use crate::trust::rule::Rule;
+use crate::trust::signatures::{LineReport, SignatureReport};
 use crate::tuf::RoleName;
 
 impl Verification {
@@ -14,30 +16,39 @@ impl Verification {
             let outcome = Outcome::Waived("BULLA_DANGEROUS_NOW is set".into());
             checks.push(Check::new(Code::ClockOverride, outcome, format!("judged as of {}", q.now)));
         }
-        if q.anchors.is_empty() {
-            checks.push(Check::fail(Code::AnchorNone, format!("no anchor covers {}", q.subject.repository)));
-        }
-        checks.append(&mut first);
+        let rule = &q.rule;
         let found = match &self.bundle {
             Some(BundleAnswer::Found { bundle, .. }) => Some(bundle),
             _ => None,
         };
+        let digest = found.map(|b| b.digest.clone()).or_else(|| q.digest.clone());
+        let signatures = self.signature_report(digest.as_ref());
+        if lacks_anchors(rule, signatures.as_ref()) {
+            let detail = format!("no anchor covers {}", rule.subject.repository);
+            checks.push(Check::fail(Code::AnchorNone, detail));
+        }
+        checks.extend(self.listed(digest.as_ref()));
+        checks.append(&mut first);
+        // By digest nothing may have been fetched but signatures, which say both.
+        let signed = signatures.as_ref().and_then(|s| s.signed.clone());
         Report {
             reference: q.reference.clone(),
-            verified_as: q.subject.repository.to_string(),
-            tag: q.subject.tag.clone(),
-            digest: found.map(|b| b.digest.clone()).or_else(|| q.digest.clone()),
-            media_type: found.map(|b| b.media_type.clone()),
-            size: found.map(|b| b.size),
+            verified_as: rule.subject.repository.to_string(),
+            tag: rule.subject.tag.clone(),
+            digest,
+            media_type: found.map(|b| b.media_type.clone()).or_else(|| signed.clone().map(|s| s.0)),
+            size: found.map(|b| b.size).or(signed.map(|s| s.1)),
             checks,
             anchors: self.by_anchor(),
+            required: rule.required.clone(),
+            signatures,
         }
     }
 
     /// The reports of sources that must agree, and of organisations with their members, put together under their anchors.
     fn by_anchor(&self) -> Vec<AnchorReport> {
         let mut out = Vec::new();
-        for (i, anchor) in self.question.anchors.iter().enumerate() {
+        for (i, anchor) in self.question.rule.tuf.iter().enumerate() {
             let reports = self.lines.iter().zip(&self.reports).filter(|(line, _)| line.anchor == i);
             let mut reports: Vec<AnchorReport> = reports.filter_map(|(_, report)| report.clone()).collect();
             if anchor.organisation {
@@ -85,10 +96,18 @@ impl Verification {
     }
 }
 
+/// Whether what is required could only be met by anchors that are not there.
+fn lacks_anchors(rule: &Rule, signatures: Option<&SignatureReport>) -> bool {
+    let nobody = rule.tuf.is_empty() && rule.signers.is_empty();
+    let unmet = |line: &LineReport| line.verdict() == Verdict::NotTrusted;
+    let signatures = signatures.is_none_or(|s| s.lines.iter().all(unmet));
+    rule.required.tuf && rule.tuf.is_empty() || nobody && signatures
+}
+
 /// What was to be checked of the bundle, and was not because a check before it failed.
 pub(super) fn not_reached(checks: &[Check], question: &Question) -> Vec<Check> {
     let reached = |stem: Code| checks.iter().any(|c| c.code.as_str().starts_with(stem.as_str()));
-    let entry = match question.digest.is_none() && question.subject.tag.is_some() {
+    let entry = match question.digest.is_none() && question.rule.subject.tag.is_some() {
         true => Code::BundleTag,
         false => Code::BundleRelease,
     };

@@ -44,6 +44,7 @@ fn says(report: &Report) -> String {
     match report.verdict() {
         Verdict::Trusted => "trusted".into(),
         Verdict::NotTrusted => format!("no: {}", report.because().unwrap().code),
+        Verdict::NotChecked => "not checked".into(),
         Verdict::Undecided => format!("undecided: {}", report.because().unwrap().code),
     }
 }

@@ -158,6 +158,7 @@ impl Fleet {
         match reports[0].verdict() {
             Verdict::Trusted => "trusted".into(),
             Verdict::NotTrusted => format!("no: {}", because()),
+            Verdict::NotChecked => "not checked".into(),
             Verdict::Undecided => format!("undecided: {}", because()),
         }
     }

@@ -201,6 +201,7 @@ pub(super) fn outcome(report: &Report) -> String {
     match report.verdict() {
         Verdict::Trusted => format!("trusted by {}", report.anchors[0].evidence.unwrap().as_str()),
         Verdict::NotTrusted => format!("no: {}", because()),
+        Verdict::NotChecked => "not checked".into(),
         Verdict::Undecided => format!("undecided: {}", because()),
     }
 }

@@ -266,6 +266,7 @@ fn said(report: &Report) -> String {
     match report.verdict() {
         Verdict::Trusted => vectors::TRUSTED.to_owned(),
         Verdict::NotTrusted => format!("no: {}", because()),
+        Verdict::NotChecked => "not checked".into(),
         Verdict::Undecided => format!("undecided: {}", because()),
     }
 }

@@ -1,0 +1,344 @@
+//! Judging one signature: whose it is, whether it is about the bundle, and whether it counts now. Every constraint is asked of this
+//! one signature; nothing is put together from several.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+use super::found::{Form, Found};
+use super::voice::Voice;
+use crate::envelope::notary::{NotaryError, SigningScheme};
+use crate::envelope::sigstore_bundle::{Bundle, BundleError, Material};
+use crate::envelope::simple_signing::{self, SimpleSigningError};
+use crate::envelope::{notary, notary_cose, notary_jws};
+use crate::oci::{Descriptor, Digest};
+use crate::sig::dsse::DsseError;
+use crate::sig::x509::{Certificate, Chain, ChainError};
+use crate::sig::{KeyKind, SubjectKey};
+use crate::time::UnixTime;
+use crate::trust::code::Code;
+use crate::trust::report::Check;
+use crate::trust::{SignerAnchor, Trusts};
+
+/// Under what one signature is judged.
+pub(in crate::trust) struct Bench<'a> {
+    /// The bundle.
+    pub(in crate::trust) digest: &'a Digest,
+    /// The same with media type and size, where they were looked at.
+    pub(in crate::trust) served: Option<&'a Descriptor>,
+    /// The bundle's manifest, for signatures over its bytes.
+    pub(in crate::trust) artifact: Option<&'a Bytes>,
+    /// Whose signatures count.
+    pub(in crate::trust) signers: &'a [SignerAnchor],
+    /// Now.
+    pub(in crate::trust) now: UnixTime,
+}
+
+/// A signature by whom an anchor trusts, about the bundle. Whether it has expired is among `faults`, which may be waived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::trust) struct Sound {
+    pub(in crate::trust) voice: Voice,
+    /// The manifest that carries it.
+    pub(in crate::trust) manifest: Digest,
+    /// The signature's own bytes, by which it can be taken back too.
+    pub(in crate::trust) content: Digest,
+    pub(in crate::trust) form: Form,
+    pub(in crate::trust) signed_at: Option<UnixTime>,
+    pub(in crate::trust) expires: Option<UnixTime>,
+    /// What was signed about it.
+    pub(in crate::trust) media_type: Option<String>,
+    pub(in crate::trust) size: Option<u64>,
+}
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::trust) struct Fault {
+    pub(in crate::trust) code: Code,
+    pub(in crate::trust) detail: String,
+}
+
+impl Fault {
+    fn new(code: Code, detail: impl ToString) -> Self {
+        Self { code, detail: detail.to_string() }
+    }
+
+    /// As a check of the report, about that signature.
+    pub(in crate::trust) fn check(&self, found: &Digest, form: Form) -> Check {
+        Check::fail(self.code, &self.detail).with("manifest", found.to_string()).with("form", form.as_str())
+    }
+}
+
+impl Bench<'_> {
+    /// Judge one.
+    pub(in crate::trust) fn judge(&self, found: &Found) -> Result<Sound, Fault> {
+        match found.form {
+            Form::SigstoreBundle => self.bundle(found),
+            Form::SimpleSigning => self.simple(found),
+            Form::NotaryJws => self.notary(found, notary_jws::verify(&found.bytes)),
+            Form::NotaryCose => self.notary(found, notary_cose::verify(&found.bytes)),
+        }
+    }
+
+    /// Keys that are trusted by themselves, with the certificate that carries them where there is one.
+    fn keys(&self) -> impl Iterator<Item = (&SubjectKey, Option<&Certificate>, &SignerAnchor)> {
+        self.signers.iter().filter_map(|anchor| match &anchor.trusts {
+            Trusts::Key(key) => Some((key, None, anchor)),
+            Trusts::Certificate(certificate) => Some((certificate.key(), Some(certificate), anchor)),
+            Trusts::Ca { .. } | Trusts::Keyless { .. } => None,
+        })
+    }
+
+    /// The voice of a key that is trusted by itself. A certificate that pins it must be valid; a bare key has no such bound.
+    fn voice_of(&self, key: &SubjectKey) -> Result<Voice, Fault> {
+        let named = || self.keys().filter(|(k, ..)| *k == key);
+        let valid = |c: &Certificate| c.not_before() <= self.now && self.now <= c.not_after();
+        let counts: Vec<_> = named().filter(|(_, c, _)| c.is_none_or(valid)).collect();
+        let (Some((_, certificate, _)), false) = (named().next(), counts.is_empty()) else {
+            let until = named().find_map(|(_, c, _)| c).map(|c| c.not_after().to_string());
+            let detail = format!("the trusted certificate was valid until {}", until.unwrap_or_default());
+            return Err(Fault::new(Code::SignatureCertificateExpired, detail));
+        };
+        let who = certificate.map(|c| c.subject().to_string()).filter(|s| !s.is_empty());
+        let ids = counts.iter().map(|(.., anchor)| anchor.id.clone()).collect();
+        Ok(Voice::of_key(key, who, ids))
+    }
+
+    fn bundle(&self, found: &Found) -> Result<Sound, Fault> {
+        let bundle = Bundle::parse(&found.bytes).map_err(|e| of_bundle(&e))?;
+        let mut keys: Vec<&SubjectKey> = self.keys().map(|(key, ..)| key).collect();
+        // A hint only says where to begin.
+        keys.sort_by_key(|key| !bundle.hints_at(key));
+        keys.dedup();
+        for key in keys {
+            match self.signed_bundle(&bundle, key) {
+                Err(BundleError::Dsse(DsseError::NotSigned) | BundleError::NotSigned) => {}
+                Err(e) => return Err(of_bundle(&e)),
+                Ok(()) => return Ok(self.sound(found, self.voice_of(key)?)),
+            }
+        }
+        let Material::Certificates(certificates) = bundle.material() else {
+            return Err(Fault::new(
+                Code::SignatureUntrusted,
+                "signed by a key that no anchor of the scope names",
+            ));
+        };
+        let certificates = certificates.iter().map(|der| Certificate::from_der(der));
+        let certificates: Vec<Certificate> =
+            certificates.collect::<Result<_, _>>().map_err(|e| Fault::new(Code::SignatureMalformed, e))?;
+        let chain = self.rooted(certificates)?;
+        match self.signed_bundle(&bundle, chain.leaf().key()) {
+            Err(BundleError::Dsse(DsseError::NotSigned) | BundleError::NotSigned) => Err(Fault::new(
+                Code::SignatureWrong,
+                "the signature is not that of the certificate in the bundle",
+            )),
+            Err(e) => Err(of_bundle(&e)),
+            Ok(()) => Ok(self.sound(found, self.voice_of_chain(&chain)?)),
+        }
+    }
+
+    /// That the key signed the bundle, in the way that `cosign sign` does or over the manifest's bytes, and that no log entry says
+    /// otherwise.
+    fn signed_bundle(&self, bundle: &Bundle, key: &SubjectKey) -> Result<(), BundleError> {
+        let artifact = self.artifact.map(|bytes| &bytes[..]).filter(|bytes| self.digest.matches(bytes));
+        match (bundle.signature(key, self.digest), artifact) {
+            (Err(BundleError::Content(_)), Some(artifact)) => {
+                bundle.verify_message(key, artifact)?;
+                bundle.check_log_entries(key, Some(artifact))
+            }
+            (signed, _) => {
+                signed?;
+                bundle.check_log_entries(key, None)
+            }
+        }
+    }
+
+    fn simple(&self, found: &Found) -> Result<Sound, Fault> {
+        let malformed = |what: &str| Fault::new(Code::SignatureMalformed, what);
+        let signature = found.signature.as_deref().ok_or_else(|| malformed("a layer without signature"))?;
+        let signature = STANDARD.decode(signature).map_err(|_| malformed("the signature is not base64"))?;
+        let mut keys: Vec<&SubjectKey> = self.keys().map(|(key, ..)| key).collect();
+        keys.dedup();
+        let read = |key: &SubjectKey| match simple_signing::verify(&found.bytes, &signature, key) {
+            Err(SimpleSigningError::NotSigned) => Ok(false),
+            Err(e) => Err(Fault::new(Code::SignatureMalformed, e)),
+            Ok(read) if read.digest() == self.digest => Ok(true),
+            Ok(read) => Err(Fault::new(Code::SignatureArtifact, format!("it is about {}", read.digest()))),
+        };
+        for key in keys {
+            if read(key)? {
+                return Ok(self.sound(found, self.voice_of(key)?));
+            }
+        }
+        let Some(pem) = &found.certificates else {
+            return Err(Fault::new(
+                Code::SignatureUntrusted,
+                "signed by a key that no anchor of the scope names",
+            ));
+        };
+        let certificates = Certificate::from_pem(pem).map_err(|e| malformed(&e.to_string()))?;
+        let chain = self.rooted(certificates)?;
+        match read(chain.leaf().key())? {
+            true => Ok(self.sound(found, self.voice_of_chain(&chain)?)),
+            false => Err(Fault::new(
+                Code::SignatureWrong,
+                "the signature is not that of the certificate beside it",
+            )),
+        }
+    }
+
+    fn notary(&self, found: &Found, read: Result<notary::Verified, NotaryError>) -> Result<Sound, Fault> {
+        let read = read.map_err(|e| of_notary(&e))?;
+        let voice = self.voice_of_chain(read.chain());
+        // An untrusted one says nothing worth telling first.
+        let voice = match voice {
+            Err(fault) if fault.code != Code::SignatureCertificateExpired => return Err(fault),
+            voice => voice,
+        };
+        if read.scheme() == SigningScheme::SigningAuthority {
+            return Err(Fault::new(
+                Code::SignatureScheme,
+                "signed by a signing authority; there are no anchors for these",
+            ));
+        }
+        let artifact = read.artifact();
+        if artifact.digest != *self.digest {
+            return Err(Fault::new(Code::SignatureArtifact, format!("it is about {}", artifact.digest)));
+        }
+        if let Some(served) = self.served.filter(|served| !read.is_for(served)) {
+            let detail = format!(
+                "it is about {} bytes of \"{}\"; {} bytes of \"{}\" were served",
+                artifact.size, artifact.media_type, served.size, served.media_type
+            );
+            return Err(Fault::new(Code::SignatureArtifact, detail));
+        }
+        let mut sound = self.sound(found, voice?);
+        (sound.signed_at, sound.expires) = (Some(read.signed_at()), read.expires());
+        (sound.media_type, sound.size) = (Some(artifact.media_type.clone()), Some(artifact.size));
+        Ok(sound)
+    }
+
+    /// Certificates of a Sigstore form as a chain: where the CA is left out, as that format has it, it is the anchor's.
+    fn rooted(&self, certificates: Vec<Certificate>) -> Result<Chain, Fault> {
+        let last = certificates.last();
+        let issued = |ca: &Certificate| last.is_some_and(|c| c.issuer() == ca.subject() && c != ca);
+        let mut fault = None;
+        for anchor in self.signers {
+            let Trusts::Ca { certificate, .. } = &anchor.trusts else { continue };
+            let mut chain = certificates.clone();
+            if !chain.contains(certificate) {
+                if !issued(certificate) {
+                    continue;
+                }
+                chain.push(certificate.clone());
+            }
+            match Chain::notary(chain) {
+                Ok(chain) => return Ok(chain),
+                Err(e) => fault = Some(of_chain(&e)),
+            }
+        }
+        Err(fault.unwrap_or_else(|| untrusted_certificate(certificates.first())))
+    }
+
+    /// The voice of a chain: by a CA in it, or by the leaf itself. Which CA the anchor names makes no difference to who it is.
+    fn voice_of_chain(&self, chain: &Chain) -> Result<Voice, Fault> {
+        let leaf = chain.leaf();
+        let issuers = match chain.certificates() {
+            [alone] => std::slice::from_ref(alone),
+            [_, issuers @ ..] => issuers,
+            [] => &[],
+        };
+        let (mut ids, mut other_subject) = (Vec::new(), None);
+        for anchor in self.signers {
+            match &anchor.trusts {
+                Trusts::Ca { certificate, subjects } if issuers.contains(certificate) => {
+                    if subjects.is_empty() || subjects.iter().any(|s| s.matches(leaf.subject())) {
+                        ids.push(anchor.id.clone());
+                    } else {
+                        other_subject = Some(anchor);
+                    }
+                }
+                Trusts::Certificate(certificate) if certificate == leaf => ids.push(anchor.id.clone()),
+                _ => {}
+            }
+        }
+        if ids.is_empty() {
+            let Some(anchor) = other_subject else { return Err(untrusted_certificate(Some(leaf))) };
+            let detail =
+                format!("signed by {}, for whom the anchor {} is not", leaf.subject(), anchor.id.as_str());
+            return Err(Fault::new(Code::SignatureIdentity, detail));
+        }
+        // What the signer says of the time saves no certificate.
+        chain.valid_at(self.now).map_err(|e| Fault::new(Code::SignatureCertificateExpired, e))?;
+        Ok(Voice::of_chain(chain, ids))
+    }
+
+    fn sound(&self, found: &Found, voice: Voice) -> Sound {
+        Sound {
+            voice,
+            manifest: found.manifest.clone(),
+            content: Digest::sha256(&found.bytes),
+            form: found.form,
+            signed_at: None,
+            expires: None,
+            media_type: None,
+            size: None,
+        }
+    }
+}
+
+impl Sound {
+    /// Whether it had expired at `at`, from the second of its expiry on.
+    pub(in crate::trust) fn expired_at(&self, at: UnixTime) -> Option<Fault> {
+        let expires = self.expires.filter(|expires| at >= *expires)?;
+        let detail = format!("the signature of {} expired at {expires}", self.voice.who());
+        Some(Fault::new(Code::SignatureExpired, detail))
+    }
+}
+
+fn untrusted_certificate(leaf: Option<&Certificate>) -> Fault {
+    let who = leaf.map_or_else(|| "nobody".to_owned(), |c| format!("{} ({})", c.subject(), c.thumbprint()));
+    Fault::new(
+        Code::SignatureUntrusted,
+        format!("signed by {who}, whose certificate leads to no anchor of the scope"),
+    )
+}
+
+fn of_bundle(e: &BundleError) -> Fault {
+    let code = match e {
+        BundleError::Dsse(DsseError::NotOne(_)) => Code::SignatureDsse,
+        BundleError::ForeignEntry(_) | BundleError::Entry { .. } => Code::SignatureLog,
+        BundleError::OtherArtifact(_) => Code::SignatureArtifact,
+        BundleError::Attestation(_) => Code::SignaturePredicate,
+        _ => Code::SignatureMalformed,
+    };
+    Fault::new(code, e)
+}
+
+fn of_notary(e: &NotaryError) -> Fault {
+    let code = match e {
+        NotaryError::Chain(e) => return of_chain(e),
+        NotaryError::Certificate { .. } => Code::SignatureChain,
+        NotaryError::Key(KeyKind::Ed25519 | KeyKind::Rsa { .. }) | NotaryError::Algorithm { .. } => {
+            Code::SignatureAlgorithm
+        }
+        NotaryError::Critical(_) | NotaryError::NotCritical(_) | NotaryError::Plugin(_) => {
+            Code::SignatureCritical
+        }
+        NotaryError::Signature => Code::SignatureWrong,
+        _ => Code::SignatureMalformed,
+    };
+    Fault::new(code, e)
+}
+
+fn of_chain(e: &ChainError) -> Fault {
+    let code = match e {
+        ChainError::NotYet { .. } | ChainError::Expired { .. } => Code::SignatureCertificateExpired,
+        ChainError::LeafIsCa
+        | ChainError::NotCa(_)
+        | ChainError::PathLength { .. }
+        | ChainError::Usage { .. }
+        | ChainError::Purpose(_) => Code::SignatureUsage,
+        _ => Code::SignatureChain,
+    };
+    Fault::new(code, format!("certificate chain: {e}"))
+}
