@@ -29,10 +29,11 @@ impl UnixTime {
         self.0
     }
 
-    /// Later by `secs` seconds (earlier when negative).
+    /// Later by `secs` seconds (earlier when negative), and never after [`Self::LAST`]: what is written must be read again.
     #[must_use]
     pub const fn plus(self, secs: i64) -> Self {
-        Self(self.0.saturating_add(secs))
+        let sum = self.0.saturating_add(secs);
+        Self(if sum > Self::LAST.0 { Self::LAST.0 } else { sum })
     }
 }
 
@@ -170,6 +171,13 @@ mod tests {
         for bad in ["9999-12-32T00:00:00Z", "9999-13-01T00:00:00Z", "9999-12-31T24:00:00Z"] {
             assert!(bad.parse::<UnixTime>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn nothing_comes_after_the_last_time() {
+        assert_eq!(UnixTime::LAST.plus(1), UnixTime::LAST);
+        assert_eq!(UnixTime::from_secs(0).plus(i64::MAX), UnixTime::LAST);
+        assert_eq!(UnixTime::LAST.plus(-1).secs(), UnixTime::LAST.secs() - 1);
     }
 
     #[test]

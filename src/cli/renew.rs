@@ -37,6 +37,9 @@ pub(super) struct Args {
     /// Re-sign this role now, due or not; the only way to re-sign root and targets (can be repeated)
     #[arg(long, value_name = "ROLE", value_parser = role)]
     role: Vec<RoleName>,
+    /// Sign timestamp or snapshot now, valid for this long from now on, as in timestamp=7d (can be repeated)
+    #[arg(long, value_name = "ROLE=DURATION", value_parser = life)]
+    expires: Vec<(RoleName, Duration)>,
     /// Hang a fresh seal on every release, as after keys were replaced
     #[arg(long)]
     reseal: bool,
@@ -47,10 +50,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEY")]
     targets_key: Option<KeyRef>,
     /// REPO is an organisation's: renew it, and each of its members whose keys are here
-    #[arg(long, conflicts_with_all = ["role", "lock"])]
+    #[arg(long, conflicts_with_all = ["role", "expires", "lock"])]
     organisation: bool,
     /// Run for ever: renew, rest, renew again
-    #[arg(long = "loop", conflicts_with_all = ["role", "reseal"])]
+    #[arg(long = "loop", conflicts_with_all = ["role", "expires", "reseal"])]
     forever: bool,
     /// With --loop: rest at most this long
     #[arg(long, value_name = "DURATION", default_value = "6h", requires = "forever")]
@@ -104,6 +107,17 @@ fn role(text: &str) -> Result<RoleName, String> {
         "releases" | "targets/releases" => Ok(RoleName::releases()),
         "revocations" | "targets/revocations" => Ok(RoleName::revocations()),
         _ => Err("roles: root, targets, releases, revocations, snapshot, timestamp".to_owned()),
+    }
+}
+
+/// A lifetime of one of the roles whose files say nothing else of their own.
+fn life(text: &str) -> Result<(RoleName, Duration), String> {
+    let (role, life) = text.split_once('=').ok_or("expected ROLE=DURATION, as in timestamp=7d")?;
+    match role {
+        "timestamp" | "snapshot" => {
+            Ok((role.parse().map_err(|e| format!("{e}"))?, life.parse().map_err(|e| format!("{e}"))?))
+        }
+        _ => Err("roles: timestamp, snapshot; of others bulla tuf propose --expires changes it".to_owned()),
     }
 }
 

@@ -108,7 +108,13 @@ impl Desk<'_> {
     pub async fn commit(&self, group: &Group) -> Result<Worked, WorkError> {
         let place = Known::new(self.store);
         let none = BTreeSet::new();
-        let job = Job { intents: None, forced: &none, repair: true, install: Some(group) };
+        let job = Job {
+            intents: None,
+            forced: &none,
+            lives: super::commit::AS_BEFORE,
+            repair: true,
+            install: Some(group),
+        };
         self.committer(&place).work(&job).await
     }
 

@@ -8,6 +8,7 @@ mod install;
 mod intents;
 mod joined;
 mod look;
+mod online;
 mod outcome;
 mod put;
 pub mod recalled;
@@ -20,7 +21,6 @@ mod trial;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -33,10 +33,11 @@ use super::whole::{RoleAt, Whole, walk_on};
 use crate::oci::{Content, Digest, Reference, Tag};
 use crate::store::{Failure, Store as _, StoreError};
 use crate::time::{Clock, UnixTime};
+use crate::trust::Duration;
 use crate::tuf::lineage::Loser;
 use crate::tuf::proposal::{Base, Group, Installed, install};
 use crate::tuf::{
-    CollectionName, Files, Limits, Metadata, Recall, Remembered, RoleName, Root, RootChain, Version,
+    CollectionName, Files, Limits, Metadata, Recall, Remembered, RoleName, Root, RootChain, TufError, Version,
 };
 
 pub use candidate::Gathering;
@@ -51,10 +52,9 @@ pub(super) use round::{signed_at, timestamp_due};
 /// Seconds: a state that was read longer ago is not committed on.
 const READ_TO_PUT: i64 = 600;
 /// A PUT of the state has landed by then, or is given up.
-const PUT_TIMEOUT: Duration = Duration::from_secs(300);
-/// Waits for a registry that still shows the state from before a PUT.
-const LAG: [Duration; 4] =
-    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(2)];
+const PUT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
+/// Milliseconds: waits for a registry that still shows the state from before a PUT.
+const LAG: [u64; 4] = [100, 300, 1_000, 2_000];
 /// Rounds after which a commit gives up.
 const MAX_ROUNDS: usize = 16;
 /// Submissions fetched and judged in one round.
@@ -84,12 +84,17 @@ pub struct Committer<'a> {
     pub clock: &'a dyn Clock,
 }
 
+/// No other lives than those before.
+pub const AS_BEFORE: &BTreeMap<RoleName, Duration> = &BTreeMap::new();
+
 /// What is to be done beside admitting submissions.
 pub struct Job<'a> {
     /// Changes to role files.
     pub intents: Option<&'a dyn Intents>,
     /// Sign these roles again, due or not.
     pub forced: &'a BTreeSet<RoleName>,
+    /// Other lives of timestamp and snapshot than those before.
+    pub lives: &'a BTreeMap<RoleName, Duration>,
     /// Go on from the memory where the live state does not verify.
     pub repair: bool,
     /// Finished files to put in, as a whole: a proposal that enough have signed.
@@ -166,7 +171,8 @@ impl Committer<'_> {
     /// # Errors
     /// See [`WorkError`].
     pub async fn published(&self) -> Result<Whole, WorkError> {
-        let job = Job { intents: None, forced: &BTreeSet::new(), repair: true, install: None };
+        let job =
+            Job { intents: None, forced: &BTreeSet::new(), lives: AS_BEFORE, repair: true, install: None };
         let round = self.around(&job, &mut Ledger::new()).await?;
         Ok(match (round.live, round.memory) {
             (Some(live), Some(memory)) if live.is_below(&memory) => memory,
@@ -192,16 +198,20 @@ impl Committer<'_> {
         let remembered = Memory::load_all(self.memories, self.anchor, &sources)?;
         let known = remembered.as_ref().map(|r| &r.files);
         let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
-        let judge = |files: &Files| Whole::judge(&chain, files, self.collection, read_at, &limits);
-        let recall = Recall::of(remembered.as_ref(), self.collection, read_at, &limits);
         let others = Memory::others(self.memories, self.anchor, &sources)?;
-        let beside = Beside::new(recall, &chain, &files, self.collection, read_at)?;
-        let beside = beside.raised(&others, &chain, self.collection, read_at)?;
+        let served = files.as_ref().filter(|_| fault.is_none());
+        let judge = |chain: &RootChain| {
+            let live = served.map(|files| Whole::judge(chain, files, self.collection, read_at, &limits));
+            let recall = Recall::of(remembered.as_ref(), self.collection, read_at, &limits);
+            let beside = Beside::new(recall, chain, &files, self.collection, read_at)?;
+            Ok((live, beside.raised(&others, chain, self.collection, read_at)?))
+        };
+        let (chain, (live, beside)) = settled(chain, judge)?;
         // Roots alone are no floor for a state.
         if beside.recalled.is_none() && !self.without_memory {
             return Err(WorkError::NoMemory(self.collection.clone()));
         }
-        let live = match files.as_ref().filter(|_| fault.is_none()).map(judge) {
+        let live = match live {
             None => None,
             Some(Ok(whole)) => Some(whole),
             Some(Err(e)) => {
@@ -307,7 +317,9 @@ impl Committer<'_> {
             };
             let shown = found.as_ref().map(|m| m.digest().clone());
             match delays.next() {
-                Some(delay) if replaced.as_ref() == Some(&shown) => tokio::time::sleep(*delay).await,
+                Some(delay) if replaced.as_ref() == Some(&shown) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(*delay)).await
+                }
                 _ => return Ok(found),
             }
         }
@@ -339,6 +351,33 @@ impl Committer<'_> {
     fn is_online(&self, root: &Root) -> bool {
         can_sign(self.keys, root.timestamp_keys()) && can_sign(self.keys, root.snapshot_keys())
     }
+}
+
+/// What lies there, and what is remembered, under one chain of roots.
+type Judged = (Option<Result<Whole, TufError>>, Beside);
+
+/// The longest part of a chain under which something stands. A root that enough have signed is there for all to read before a state
+/// is signed under it, and whoever may push can put it beside the old state; nobody may be kept from working by that. Never below
+/// the root under which the memory was verified.
+fn settled(
+    chain: RootChain,
+    judge: impl Fn(&RootChain) -> Result<Judged, WorkError>,
+) -> Result<(RootChain, Judged), WorkError> {
+    let stands =
+        |(live, beside): &Judged| live.as_ref().is_some_and(Result::is_ok) || beside.memory.is_some();
+    let judged = judge(&chain)?;
+    let Some(verified) = judged.1.verified_under().filter(|_| !stands(&judged)) else {
+        return Ok((chain, judged));
+    };
+    let earlier = chain.roots().iter().rev().skip(1).map(|root| root.version());
+    for version in earlier.take_while(|version| *version >= verified) {
+        let shorter = chain.until(version);
+        let judged = judge(&shorter)?;
+        if stands(&judged) {
+            return Ok((shorter, judged));
+        }
+    }
+    Ok((chain, judged))
 }
 
 /// When a file is signed again: past half its life.

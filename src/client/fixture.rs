@@ -209,6 +209,7 @@ impl World {
             anchor: self.root.clone(),
             store,
             roles: roles.iter().map(|r| r.parse().unwrap()).collect(),
+            lives: crate::client::commit::AS_BEFORE,
             reseal: false,
             memories: &[home.memory()],
             without_memory: false,

@@ -219,7 +219,13 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
         signs: OnceLock::new(),
     };
     let none = BTreeSet::new();
-    let job = Job { intents: Some(&intents), forced: &none, repair: false, install: None };
+    let job = Job {
+        intents: Some(&intents),
+        forced: &none,
+        lives: super::commit::AS_BEFORE,
+        repair: false,
+        install: None,
+    };
     let worked = match committer.work(&job).await {
         Err(WorkError::Partly(partly)) => {
             let proposed = propose(&request, &committer, &partly).await?;

@@ -17,6 +17,7 @@ use crate::oci::{Digest, Reference, Selector, Tag};
 use crate::sig::KeyId;
 use crate::store::Manage;
 use crate::time::{Clock, UnixTime};
+use crate::trust::Duration;
 use crate::tuf::{CollectionName, RoleName, Version};
 
 /// What `renew` needs.
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     pub store: &'a dyn Manage,
     /// Roles to sign again, due or not; the only way to sign `root` and `targets` again.
     pub roles: BTreeSet<RoleName>,
+    /// Other lives of timestamp and snapshot than those before.
+    pub lives: &'a BTreeMap<RoleName, Duration>,
     /// Hang a fresh seal on every release, due or not.
     pub reseal: bool,
     /// What is remembered: in the home, and in a lock file.
@@ -134,8 +137,15 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         keys: request.keys,
         clock: request.clock,
     };
-    let worked =
-        committer.work(&Job { intents: None, forced: &request.roles, repair: true, install: None }).await?;
+    let worked = committer
+        .work(&Job {
+            intents: None,
+            forced: &request.roles,
+            lives: request.lives,
+            repair: true,
+            install: None,
+        })
+        .await?;
     let now = request.clock.now();
     if !worked.online
         && worked.gathering.is_none()
@@ -179,7 +189,9 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
     let due = due(&worked.last, request.keys);
     let forks = worked.pending.iter().any(|p| p.reason == Reason::Fork);
     let overdue = due.iter().any(|d| {
-        let waits = worked.gathering.is_some() && matches!(d.role.as_str(), "timestamp" | "snapshot");
+        // Others had two thirds of its life to sign it as well.
+        let online = matches!(d.role.as_str(), "timestamp" | "snapshot");
+        let waits = worked.gathering.is_some() && online && now < d.ages_from;
         let offline = waits || matches!(d.role.as_str(), "root" | "targets");
         d.expires <= now || (d.from <= now && !d.key_here && !offline)
     });

@@ -163,6 +163,12 @@ impl RootChain {
         &self.roots[self.roots.len() - 1]
     }
 
+    /// The roots up to a version, and always the first.
+    pub fn until(&self, version: Version) -> Self {
+        let kept = self.roots.iter().take_while(|root| root.version() <= version).count().max(1);
+        Self { roots: self.roots[..kept].to_vec(), skipped: self.skipped.clone() }
+    }
+
     /// The root of a version, if it is in the chain.
     pub fn get(&self, version: Version) -> Option<&Metadata<Root>> {
         self.roots.iter().find(|r| r.version() == version)

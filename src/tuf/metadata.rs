@@ -172,6 +172,11 @@ impl<R: Role> Unverified<R> {
         self.inner.extra.as_ref().map(|x| x.collection.as_str())
     }
 
+    /// The keys that its signatures name, unchecked.
+    pub fn claimed_signers(&self) -> impl Iterator<Item = &KeyId> {
+        self.inner.signatures.keys()
+    }
+
     /// The expiry that the file claims.
     pub fn claimed_expires(&self) -> UnixTime {
         self.inner.expires

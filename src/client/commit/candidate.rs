@@ -10,7 +10,8 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
-use super::round::{Round, lifetime};
+use super::online::OnlineLives;
+use super::round::Round;
 use super::{Committer, TIMESTAMP_AGE, WorkError};
 use crate::client::metered::Metered;
 use crate::client::signing::{KeyRing, SignError};
@@ -63,16 +64,18 @@ pub(super) struct Wanted<'a> {
     pub(super) kept: Option<FilePin>,
     /// The least version.
     pub(super) version: Version,
+    /// What the version must be above.
+    pub(super) floor: Option<Version>,
+    pub(super) lives: OnlineLives,
     pub(super) now: UnixTime,
 }
 
-/// Times and version of a candidate.
+/// Version and time of a candidate. How long it is valid is nobody's to choose: one signer alone could stretch the life of all that
+/// follows, or cut it to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Terms {
     version: Version,
     at: UnixTime,
-    timestamp: UnixTime,
-    snapshot: Option<UnixTime>,
 }
 
 /// One candidate with the signatures so far, by role.
@@ -97,7 +100,7 @@ impl Committer<'_> {
         let best = self.begun(round, wanted).await?;
         let mut candidate = match best {
             Some(candidate) => candidate,
-            None => self.begin(round, wanted),
+            None => self.begin(wanted),
         };
         let mut added = false;
         for (role, keys) in
@@ -127,23 +130,21 @@ impl Committer<'_> {
         }
     }
 
-    fn begin(&self, round: &Round, wanted: &Wanted<'_>) -> Candidate {
-        let trusted = round.base.trusted();
-        let life = lifetime(trusted.timestamp());
-        let snapshot = wanted.kept.is_none().then(|| wanted.now.plus(lifetime(trusted.snapshot())));
-        let (version, at) = (wanted.version, wanted.now);
-        self.drafted(Terms { version, at, timestamp: at.plus(life), snapshot }, wanted)
+    fn begin(&self, wanted: &Wanted<'_>) -> Candidate {
+        self.drafted(Terms { version: wanted.version, at: wanted.now }, wanted)
     }
 
-    /// The very bytes to sign, from times and version alone.
+    /// The very bytes to sign, from time and version alone.
     fn drafted(&self, terms: Terms, wanted: &Wanted<'_>) -> Candidate {
         let extra = Extra::new(self.collection.to_string(), terms.at);
-        let heading = |expires| Heading { version: terms.version, expires, extra: extra.clone() };
-        let snapshot = terms.snapshot.map(|expires| Draft::snapshot(&heading(expires), wanted.pins));
+        let heading =
+            |life| Heading { version: terms.version, expires: terms.at.plus(life), extra: extra.clone() };
+        let snapshot =
+            wanted.kept.is_none().then(|| Draft::snapshot(&heading(wanted.lives.snapshot), wanted.pins));
         // Its signatures are not known yet, so neither are its length and hash: the version alone pins it (specification 4.6).
         let by_version = FilePin { version: terms.version, length: None, hashes: BTreeMap::new() };
         let pin = wanted.kept.clone().unwrap_or(by_version);
-        let timestamp = Draft::timestamp(&heading(terms.timestamp), &pin);
+        let timestamp = Draft::timestamp(&heading(wanted.lives.timestamp), &pin);
         Candidate { terms, snapshot, timestamp, signatures: BTreeMap::new(), tag: None }
     }
 
@@ -153,13 +154,13 @@ impl Committer<'_> {
         let most = Version::new(u64::try_from(wanted.now.plus(CLOCKS).secs()).unwrap_or(1));
         let most = most.unwrap_or(Version::ONE).max(wanted.version);
         let mut tags = self.candidate_tags().await?;
-        tags.retain(|(version, _)| *version <= most && self.is_above(round, *version));
+        tags.retain(|(version, _)| *version <= most && Some(*version) > wanted.floor);
         tags.sort();
         let left = Arc::new(AtomicU64::new(MAX_BYTES));
         let mut found: BTreeMap<Terms, Candidate> = BTreeMap::new();
         for (_, tag) in tags.into_iter().rev().take(MAX_CANDIDATES) {
             let Some(files) = self.read_candidate(&tag, &left).await? else { continue };
-            let Some(theirs) = self.judged(round, wanted, &files, most) else { continue };
+            let Some(theirs) = self.judged(wanted, &files, most) else { continue };
             let its = found.entry(theirs.terms).or_insert_with(|| self.drafted(theirs.terms, wanted));
             let before = its.count();
             for (role, signatures) in theirs.signatures {
@@ -179,39 +180,21 @@ impl Committer<'_> {
         Ok(found.into_values().filter(|c| c.count() > 0).max_by_key(|c| (c.count(), c.terms)))
     }
 
-    /// Whether a version is above all that must not be fallen below.
-    fn is_above(&self, round: &Round, version: Version) -> bool {
-        let known = round.known();
-        let mut floors =
-            known.iter().flat_map(|w| [w.trusted().timestamp().version(), w.trusted().snapshot().version()]);
-        floors.all(|floor| version > floor)
-    }
-
     /// A candidate that says what this signer would say, at another time.
-    fn judged(&self, round: &Round, wanted: &Wanted<'_>, files: &Files, most: Version) -> Option<Candidate> {
+    fn judged(&self, wanted: &Wanted<'_>, files: &Files, most: Version) -> Option<Candidate> {
         let timestamp: Metadata<Timestamp> =
             unchecked(&RoleName::timestamp(), files.get(&FileName::timestamp())?)?;
         let (version, at) = (timestamp.version(), timestamp.extra()?.at);
         let name = FileName::versioned(RoleName::snapshot(), version);
         let snapshot: Option<Metadata<Snapshot>> =
             files.get(&name).and_then(|bytes| unchecked(&RoleName::snapshot(), bytes));
-        let terms = Terms {
-            version,
-            at,
-            timestamp: timestamp.expires(),
-            snapshot: snapshot.as_ref().map(Metadata::expires),
-        };
-        let (now, trusted) = (wanted.now, round.base.trusted());
-        let lives = |expires: UnixTime, life: i64| expires > now && expires <= now.plus(life).plus(CLOCKS);
-        let in_time = at > now.plus(-TIMESTAMP_AGE)
-            && at <= now.plus(CLOCKS)
-            && lives(terms.timestamp, lifetime(trusted.timestamp()))
-            && terms.snapshot.is_none_or(|s| lives(s, lifetime(trusted.snapshot())));
-        let mut ours = self.drafted(terms, wanted);
+        let in_time = at > wanted.now.plus(-TIMESTAMP_AGE) && at <= wanted.now.plus(CLOCKS);
+        let mut ours = self.drafted(Terms { version, at }, wanted);
         let same = ours.timestamp.signed() == timestamp.signed()
-            && ours.snapshot.as_ref().map(Draft::signed) == snapshot.as_ref().map(Metadata::signed)
-            && terms.snapshot.is_none() == wanted.kept.is_some();
-        if !in_time || !same || version > most || !self.is_above(round, version) {
+            && ours.snapshot.as_ref().map(Draft::signed) == snapshot.as_ref().map(Metadata::signed);
+        // Its time may be past, where the roles live for less than a day.
+        let lives = timestamp.expires() > wanted.now && snapshot.iter().all(|s| s.expires() > wanted.now);
+        if !in_time || !same || !lives || version > most || Some(version) <= wanted.floor {
             return None;
         }
         ours.signatures.insert(RoleName::timestamp(), timestamp.signatures().clone());

@@ -1,10 +1,7 @@
 //! The next state: snapshot and timestamp signed, the whole verified from the root, and PUT.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
-
 use super::candidate::{Gathered, Gathering, Wanted};
+use super::online::OnlineLives;
 use super::round::{Chosen, Round, lifetime, rises, snapshot_due};
 use super::{Committer, Job, Ledger, PUT_TIMEOUT, TIMESTAMP_AGE, WorkError, timed_out};
 use crate::client::signing::sign;
@@ -16,6 +13,7 @@ use crate::store::{Failure, Store as _};
 use crate::time::UnixTime;
 use crate::tuf::{
     Draft, Extra, FileName, FilePin, Files, Heading, Limits, Metadata, RoleName, Version, lineage,
+    same_online_keys,
 };
 
 impl Committer<'_> {
@@ -48,14 +46,12 @@ impl Committer<'_> {
             known.iter().flat_map(|w| [w.trusted().timestamp().version(), w.trusted().snapshot().version()]);
         // Where the online keys are new, clients forget the versions of the old ones (specification 5.3.11): whoever stole
         // those may have driven them up to where none can follow.
-        let rotated = known.iter().any(|w| {
-            let old = w.trusted().root().role();
-            old.timestamp_keys() != root.timestamp_keys() || old.snapshot_keys() != root.snapshot_keys()
-        });
+        let rotated = known.iter().any(|w| !same_online_keys(w.trusted().root().role(), root));
         let soon = u64::try_from(now.plus(TIMESTAMP_AGE).secs()).unwrap_or(u64::MAX);
         let versions: Vec<Version> = versions.filter(|v| !rotated || v.get() <= soon).collect();
         let version = lineage::next_online_version(versions.iter().copied(), now);
-        if let Some(last) = versions.into_iter().max().filter(|last| *last >= version) {
+        let floor = versions.into_iter().max();
+        if let Some(last) = floor.filter(|last| *last >= version) {
             // Whoever stole the online key has driven it up. Other bytes of the same version are taken by nobody.
             return Err(WorkError::Exhausted { role: RoleName::timestamp(), version: last });
         }
@@ -68,13 +64,17 @@ impl Committer<'_> {
             !again && signed && *live.trusted().snapshot().role().pins() == pins
         });
         let kept = kept.map(|live| live.trusted().snapshot());
+        let lives = OnlineLives::of(job, round);
         let (snapshot, timestamp, version) = if self.is_online(root) {
-            let snapshot = self.snapshot(round, &pins, version, now).await?;
-            let pin = FilePin::of(version, &snapshot);
-            (Some(snapshot), self.timestamp(round, &pin, version, now).await?, version)
+            let heading = |life| self.heading(version, now, life);
+            let draft = Draft::snapshot(&heading(lives.snapshot), &pins);
+            let snapshot = sign(self.keys, &RoleName::snapshot(), root.snapshot_keys(), &draft).await?;
+            let draft = Draft::timestamp(&heading(lives.timestamp), &FilePin::of(version, &snapshot));
+            let timestamp = sign(self.keys, &RoleName::timestamp(), root.timestamp_keys(), &draft).await?;
+            (Some(snapshot), timestamp, version)
         } else {
             let kept = kept.map(|live| FilePin::of(live.version(), live.bytes()));
-            match self.gather(round, &Wanted { pins: &pins, kept, version, now }).await? {
+            match self.gather(round, &Wanted { pins: &pins, kept, version, floor, lives, now }).await? {
                 Gathered::Complete { snapshot, timestamp, version } => (snapshot, timestamp, version),
                 Gathered::Waiting(gathering) => return Ok(Some(gathering)),
             }
@@ -122,32 +122,6 @@ impl Committer<'_> {
             self.drop_candidates(version).await;
         }
         Ok(None)
-    }
-
-    async fn snapshot(
-        &self,
-        round: &Round,
-        pins: &BTreeMap<RoleName, FilePin>,
-        version: Version,
-        now: UnixTime,
-    ) -> Result<Bytes, WorkError> {
-        let root = round.chain.last().role();
-        let heading = self.heading(version, now, lifetime(round.base.trusted().snapshot()));
-        let draft = Draft::snapshot(&heading, pins);
-        Ok(sign(self.keys, &RoleName::snapshot(), root.snapshot_keys(), &draft).await?)
-    }
-
-    async fn timestamp(
-        &self,
-        round: &Round,
-        snapshot: &FilePin,
-        version: Version,
-        now: UnixTime,
-    ) -> Result<Bytes, WorkError> {
-        let root = round.chain.last().role();
-        let heading = self.heading(version, now, lifetime(round.base.trusted().timestamp()));
-        let draft = Draft::timestamp(&heading, snapshot);
-        Ok(sign(self.keys, &RoleName::timestamp(), root.timestamp_keys(), &draft).await?)
     }
 
     /// The next root with the same keys, only when it was asked for.

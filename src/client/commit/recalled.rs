@@ -52,6 +52,11 @@ impl Beside {
         Ok(Self { recalled, memory, floor, unfit, beyond: false, last })
     }
 
+    /// The root under which the state that is remembered was verified.
+    pub fn verified_under(&self) -> Option<Version> {
+        self.recalled.as_ref().map(|state| state.trusted().root().version())
+    }
+
     /// Raise the floor by what counts of `others` ([`beyond`]).
     ///
     /// # Errors

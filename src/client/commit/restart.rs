@@ -234,7 +234,7 @@ impl Committer<'_> {
 
 /// A job that wants nothing, and sees what can be seen of a damaged state.
 fn seeing(none: &BTreeSet<RoleName>) -> Job<'_> {
-    Job { intents: None, forced: none, repair: true, install: None }
+    Job { intents: None, forced: none, lives: super::AS_BEFORE, repair: true, install: None }
 }
 
 /// Whether the root of a group is among those that hold.

@@ -58,6 +58,11 @@ impl Round {
         self.chain.last().role().keys(role).or_else(|| self.roles.get(role).map(|at| &at.keys))
     }
 
+    /// The chain without the roots that were admitted in this round: they hold for nobody before they are published.
+    pub(super) fn settled(&self) -> RootChain {
+        self.chain.until(self.settled_root)
+    }
+
     /// The states that the next one must not fall below.
     pub(super) fn known(&self) -> Vec<&Whole> {
         let known: Vec<&Whole> = self.live.iter().chain(&self.memory).collect();
@@ -169,7 +174,7 @@ impl Committer<'_> {
         }
         if !online && !part {
             if let Some(live) = round.live.as_ref().filter(|_| !below) {
-                self.remember(&round.chain, live)?;
+                self.remember(&round.settled(), live)?;
             }
             return self.finish(job, ledger, round, &chosen, online).map(Some);
         }
@@ -182,7 +187,7 @@ impl Committer<'_> {
             rooted && chosen.files.iter().all(same)
         });
         if let Some(live) = live.filter(|live| !below && !self.is_due(job, ledger, live)) {
-            self.remember(&round.chain, &live)?;
+            self.remember(&round.settled(), &live)?;
             let committed = online || ledger.commits > 0;
             return self.finish(job, ledger, round, &chosen, committed).map(Some);
         }
@@ -190,7 +195,7 @@ impl Committer<'_> {
             None => Ok(None),
             Some(gathering) => {
                 if let Some(live) = round.live.as_ref().filter(|_| !below) {
-                    self.remember(&round.chain, live)?;
+                    self.remember(&round.settled(), live)?;
                 }
                 let mut worked = self.finish(job, ledger, round, &chosen, false)?;
                 worked.gathering = Some(gathering);

@@ -6,6 +6,7 @@ mod installs;
 mod recovered;
 mod remembered;
 mod rivals;
+mod thieves;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -349,7 +349,13 @@ async fn withdraw(world: &World, digest: &Digest) {
     };
     let intents = Withdrawal(collection.release_path(digest));
     committer
-        .work(&Job { intents: Some(&intents), forced: &none, repair: false, install: None })
+        .work(&Job {
+            intents: Some(&intents),
+            forced: &none,
+            lives: crate::client::commit::AS_BEFORE,
+            repair: false,
+            install: None,
+        })
         .await
         .unwrap();
 }

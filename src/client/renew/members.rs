@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt};
 
 use super::{Renewed, Request, renew};
 use crate::client::anchors::root_facts;
-use crate::client::commit::WorkError;
+use crate::client::commit::{AS_BEFORE, WorkError};
 use crate::client::memory::Memory;
 use crate::client::organisation::{Listed, members, places};
 use crate::client::places::Places;
@@ -105,6 +105,7 @@ impl Members<'_> {
             anchor: root,
             store: &*found.store,
             roles: BTreeSet::new(),
+            lives: AS_BEFORE,
             reseal: self.reseal,
             memories: &memories,
             without_memory: self.without_memory,
