@@ -13,6 +13,8 @@ use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
 use super::signing::{SigningArgs, gathering_json, gathering_text, open_line, pending_json, reason};
+use super::tuf::proposal::{Source, signers_json, signers_text, write};
+use crate::client::ceremony::CeremonyError;
 use crate::client::commit::Reason;
 use crate::client::renew::{Renewed, Status};
 use crate::keys::KeyRef;
@@ -20,6 +22,7 @@ use crate::oci::Reference;
 use crate::time::UnixTime;
 use crate::trust::Duration;
 use crate::tuf::RoleName;
+use crate::tuf::proposal::{Difference, Needed};
 use turn::{Shown, Work};
 
 /// Keep a collection alive: admit what was submitted, re-sign what is due, finish what was left undone
@@ -38,8 +41,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "ROLE", value_parser = role)]
     role: Vec<RoleName>,
     /// Sign timestamp or snapshot now, valid for this long from now on, as in timestamp=7d (can be repeated)
-    #[arg(long, value_name = "ROLE=DURATION", value_parser = life)]
+    #[arg(long, value_name = "ROLE=DURATION", value_parser = life, conflicts_with = "output")]
     expires: Vec<(RoleName, Duration)>,
+    /// What waits for keys on machines without network goes there as a proposal, for bulla tuf approve and commit
+    #[arg(long, value_name = "FILE|oci:DIR", conflicts_with_all = ["forever", "organisation"])]
+    output: Option<Source>,
     /// Hang a fresh seal on every release, as after keys were replaced
     #[arg(long)]
     reseal: bool,
@@ -87,7 +93,48 @@ pub(super) fn run(
     desk.ring.note_warnings(cx);
     let turn = turn??;
     turn.renewed().for_each(|renewed| note(renewed, cx));
-    Ok(Box::new(Shown::new(&turn, cx.now())))
+    let mut shown = Shown::new(&turn, cx.now());
+    if let (Some(to), Ok(done)) = (&args.output, &mut shown.own) {
+        done.left = left(&done.renewed, to, &args.registry, cx)?;
+    }
+    Ok(Box::new(shown))
+}
+
+/// Leave what waits as a proposal.
+fn left(
+    renewed: &Renewed,
+    to: &Source,
+    registry: &RegistryArgs,
+    cx: &mut Context<'_, '_>,
+) -> Result<Option<Left>, CliError> {
+    let Some((proposal, base)) = &renewed.travels else { return Ok(None) };
+    let (difference, needed) =
+        (proposal.difference(base), proposal.signers(base).map_err(CeremonyError::from)?);
+    let at = write(proposal, to, registry, cx)?;
+    Ok(Some(Left { id: proposal.id(), at, difference, needed }))
+}
+
+/// A next snapshot and timestamp as a proposal.
+struct Left {
+    id: String,
+    at: String,
+    difference: Difference,
+    needed: Vec<Needed>,
+}
+
+impl Left {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "proposed  {}", self.at)?;
+        write!(out, "{}", self.difference)?;
+        signers_text(&self.needed, out)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id, "at": self.at, "difference": self.difference.to_json(),
+            "signers": signers_json(&self.needed),
+        })
+    }
 }
 
 /// What is worth knowing about a renewal.
@@ -121,13 +168,15 @@ fn life(text: &str) -> Result<(RoleName, Duration), String> {
     }
 }
 
-struct Done {
+pub(super) struct Done {
     renewed: Renewed,
     error: Option<CliError>,
+    /// What waits, where it was written as a proposal.
+    left: Option<Left>,
 }
 
 impl Done {
-    fn new(renewed: Renewed, now: UnixTime) -> Self {
+    pub(super) fn new(renewed: Renewed, now: UnixTime) -> Self {
         let error = match renewed.status {
             Status::Renewed | Status::Current | Status::Waiting => None,
             Status::Pending => Some(
@@ -162,7 +211,7 @@ impl Done {
                 )
             }
         };
-        Self { renewed, error }
+        Self { renewed, error, left: None }
     }
 }
 
@@ -173,7 +222,11 @@ fn signed(renewed: &Renewed) -> String {
         .iter()
         .map(|(role, (version, _))| format!("{} {version}", clean(role.as_str())))
         .collect();
-    if all.is_empty() { "nothing due".to_owned() } else { all.join("   ") }
+    match (all.is_empty(), &renewed.gathering) {
+        (false, _) => all.join("   "),
+        (true, Some(_)) => "for more signatures".to_owned(),
+        (true, None) => "nothing due".to_owned(),
+    }
 }
 
 fn word(status: Status) -> &'static str {
@@ -198,7 +251,10 @@ impl Outcome for Done {
         for a in &r.admitted {
             writeln!(out, "admitted  {}  {} {}", a.tag, clean(a.role.as_str()), a.version)?;
         }
-        gathering_text(r.gathering.as_ref(), out)?;
+        match &self.left {
+            Some(left) => left.text(out)?,
+            None => gathering_text(r.gathering.as_ref(), out)?,
+        }
         for p in &r.pending {
             writeln!(out, "pending   {}  {}", p.tag, reason(p))?;
         }
@@ -232,6 +288,7 @@ impl Outcome for Done {
             "signed": signed.collect::<Vec<_>>(),
             "admitted": admitted.collect::<Vec<_>>(),
             "gathering": gathering_json(r.gathering.as_ref()),
+            "proposal": self.left.as_ref().map(Left::json),
             "pending": pending_json(&r.pending),
             "finished": {"seals": r.finished.seals, "tags": r.finished.tags, "deleted": r.deleted, "absent": r.finished.absent},
             "open": r.finished.open.iter().map(open_line).collect::<Vec<_>>(),

@@ -275,7 +275,14 @@ pub(super) fn gathering_text(
     let Some(gathering) = gathering else { return Ok(()) };
     for (role, more, keys) in &gathering.lacking {
         let ids: Vec<&str> = keys.iter().map(|k| k.short()).collect();
-        writeln!(out, "waits     {role}: {more} more of {}: bulla renew where they are", ids.join(", "))?;
+        let ids = ids.join(", ");
+        writeln!(out, "waits     {role}: {more} more of {ids}: bulla renew where they are")?;
+    }
+    if gathering.hidden {
+        writeln!(
+            out,
+            "hidden    more candidates lie here than are looked at; somebody may hide what others signed"
+        )?;
     }
     Ok(())
 }
@@ -285,7 +292,7 @@ pub(super) fn gathering_json(gathering: Option<&Gathering>) -> Value {
     let Some(g) = gathering else { return Value::Null };
     let lacking =
         g.lacking.iter().map(|(role, more, keys)| json!({"role": role, "more": more, "keys": keys}));
-    json!({"tag": g.tag, "version": g.version, "lacking": lacking.collect::<Vec<_>>()})
+    json!({"tag": g.tag, "version": g.version, "lacking": lacking.collect::<Vec<_>>(), "hidden": g.hidden})
 }
 
 /// A duty that was not done, as a line.
@@ -413,6 +420,15 @@ impl From<WorkError> for CliError {
             WorkError::Exhausted { .. } => Self::new(Exit::No, "state.exhausted", "no version is left to sign; the live state stays as it is")
                 .reason(format!("{e}; whoever has its key drove the versions up"))
                 .next("give the collection other keys of timestamp and snapshot through its root: bulla tuf propose"),
+            WorkError::Returned(why) => Self::new(Exit::No, "proposal.stale", "this is not the next snapshot and timestamp; nothing was published")
+                .reason(why)
+                .next("begin again on what is published now: bulla renew --output"),
+            WorkError::Unfit(why) => Self::new(Exit::No, "proposal.unfit", "the next snapshot and timestamp cannot travel; no proposal was written")
+                .reason(why)
+                .next("run bulla renew where more keys are, then try again"),
+            WorkError::SingleWriter(_) => Self::failed("key.missing", "one machine must have all keys of snapshot and timestamp here")
+                .reason(e)
+                .next("name them with --online-key, or begin a collection without --single-writer"),
             WorkError::Contended(_) => Self::failed("publish.contended", "the state kept moving")
                 .reason(e)
                 .next("what was submitted lies there, and the next commit admits it; or run the command again"),

@@ -108,13 +108,7 @@ impl Desk<'_> {
     pub async fn commit(&self, group: &Group) -> Result<Worked, WorkError> {
         let place = Known::new(self.store);
         let none = BTreeSet::new();
-        let job = Job {
-            intents: None,
-            forced: &none,
-            lives: super::commit::AS_BEFORE,
-            repair: true,
-            install: Some(group),
-        };
+        let job = Job { install: Some(group), ..Job::routine(&none) };
         self.committer(&place).work(&job).await
     }
 
@@ -188,7 +182,7 @@ pub fn signable(
     let asked = |key: &PublicKey| only.is_none_or(|only| only.contains(key)) && keys.holds(key);
     let signed_here = |needed: &Needed| {
         let missing = needed.keys.keys.iter().filter(|(id, _)| !needed.count.signed.contains(*id));
-        missing.filter_map(|(_, key)| key.as_ref()).any(asked)
+        proposal.awaits(&needed.role) && missing.filter_map(|(_, key)| key.as_ref()).any(asked)
     };
     Ok(proposal.signers(base)?.into_iter().filter(signed_here).map(|needed| needed.role).collect())
 }
@@ -205,6 +199,9 @@ pub async fn sign(
 ) -> Result<Vec<(RoleName, KeyId)>, CeremonyError> {
     let mut signed = Vec::new();
     for needed in proposal.signers(base)? {
+        if !proposal.awaits(&needed.role) {
+            continue;
+        }
         for (id, key) in &needed.keys.keys {
             let Some(key) = key else { continue };
             let asked = only.is_none_or(|only| only.contains(key));

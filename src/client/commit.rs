@@ -40,7 +40,7 @@ use crate::tuf::{
     CollectionName, Files, Limits, Metadata, Recall, Remembered, RoleName, Root, RootChain, TufError, Version,
 };
 
-pub use candidate::Gathering;
+pub use candidate::{Amiss, Cosign, Gathering, Unfit, check_next, cosigned};
 use damaged::{Found, not_newer};
 pub use error::{Partly, WorkError};
 pub use intents::{Concern, Intents, Refusal};
@@ -99,6 +99,20 @@ pub struct Job<'a> {
     pub repair: bool,
     /// Finished files to put in, as a whole: a proposal that enough have signed.
     pub install: Option<&'a Group>,
+    /// Signatures on snapshot and timestamp of machines that do not read the place.
+    pub cosign: Cosign<'a>,
+}
+
+impl<'a> Job<'a> {
+    /// Nothing beside admitting what was submitted and renewing what is due.
+    pub fn routine(forced: &'a BTreeSet<RoleName>) -> Self {
+        Self { intents: None, forced, repair: true, install: None, cosign: Cosign::Here, lives: AS_BEFORE }
+    }
+
+    /// These changes.
+    pub fn changes(intents: &'a dyn Intents, forced: &'a BTreeSet<RoleName>) -> Self {
+        Self { intents: Some(intents), repair: false, ..Self::routine(forced) }
+    }
 }
 
 /// What is kept between the rounds.
@@ -171,9 +185,8 @@ impl Committer<'_> {
     /// # Errors
     /// See [`WorkError`].
     pub async fn published(&self) -> Result<Whole, WorkError> {
-        let job =
-            Job { intents: None, forced: &BTreeSet::new(), lives: AS_BEFORE, repair: true, install: None };
-        let round = self.around(&job, &mut Ledger::new()).await?;
+        let none = BTreeSet::new();
+        let round = self.around(&Job::routine(&none), &mut Ledger::new()).await?;
         Ok(match (round.live, round.memory) {
             (Some(live), Some(memory)) if live.is_below(&memory) => memory,
             (Some(live), _) => live,
@@ -343,8 +356,8 @@ impl Committer<'_> {
     }
 
     /// Whether keys of snapshot or timestamp are here, alone or with others elsewhere.
-    fn may_commit(&self, root: &Root) -> bool {
-        self.is_online(root) || self.is_part(root)
+    fn may_commit(&self, job: &Job<'_>, root: &Root) -> bool {
+        !matches!(job.cosign, Cosign::Here) || self.is_online(root) || self.is_part(root)
     }
 
     /// Whether the keys of snapshot and timestamp are here.

@@ -12,7 +12,7 @@ use super::init::{Created, InitError, Lifetimes, Request, init};
 use super::memory::Memory;
 use super::places::Places;
 use super::publish::{self, PublishError, Published, Wanted, publish};
-use super::renew::{self, Renewed, renew};
+use super::renew::{self, Cosign, Renewed, renew};
 use super::signing::OpenKeys;
 use super::state;
 use super::verify::Verifier;
@@ -204,7 +204,19 @@ impl World {
         home: &Home,
         roles: &[&str],
     ) -> Result<Renewed, WorkError> {
+        self.cosign(store, home, roles, Cosign::Here).await
+    }
+
+    /// Renew, with signatures that go to machines without network, or came back from them.
+    pub(crate) async fn cosign(
+        &self,
+        store: &dyn Manage,
+        home: &Home,
+        roles: &[&str],
+        cosign: Cosign<'_>,
+    ) -> Result<Renewed, WorkError> {
         renew(renew::Request {
+            cosign,
             collection: name(),
             anchor: self.root.clone(),
             store,

@@ -219,13 +219,7 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
         signs: OnceLock::new(),
     };
     let none = BTreeSet::new();
-    let job = Job {
-        intents: Some(&intents),
-        forced: &none,
-        lives: super::commit::AS_BEFORE,
-        repair: false,
-        install: None,
-    };
+    let job = Job::changes(&intents, &none);
     let worked = match committer.work(&job).await {
         Err(WorkError::Partly(partly)) => {
             let proposed = propose(&request, &committer, &partly).await?;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+pub use super::commit::Cosign;
 use super::commit::{Committer, Gathering, Job, Pending, Reason, WorkError, timestamp_due};
 use super::duties::{Finished, Moves, Tagging, Tidy, reseal};
 use super::known::Known;
@@ -18,6 +19,7 @@ use crate::sig::KeyId;
 use crate::store::Manage;
 use crate::time::{Clock, UnixTime};
 use crate::trust::Duration;
+use crate::tuf::proposal::{Base, Proposal};
 use crate::tuf::{CollectionName, RoleName, Version};
 
 /// What `renew` needs.
@@ -38,6 +40,8 @@ pub struct Request<'a> {
     pub memories: &'a [Memory],
     /// Sign although nothing is remembered.
     pub without_memory: bool,
+    /// Signatures on snapshot and timestamp of machines that do not read the place.
+    pub cosign: Cosign<'a>,
     /// The keys at hand.
     pub keys: &'a dyn KeyRing,
     /// The time.
@@ -61,6 +65,8 @@ pub struct Renewed {
     pub admitted: Vec<Admitted>,
     /// A next snapshot and timestamp that wait for more signatures.
     pub gathering: Option<Gathering>,
+    /// The same as a proposal, where it was asked for, and what that stands on.
+    pub travels: Option<(Proposal, Base)>,
     /// Submissions that are not in.
     pub pending: Vec<Pending>,
     /// Seals, tags, deletions; and what of that is still to be done.
@@ -137,17 +143,11 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         keys: request.keys,
         clock: request.clock,
     };
-    let worked = committer
-        .work(&Job {
-            intents: None,
-            forced: &request.roles,
-            lives: request.lives,
-            repair: true,
-            install: None,
-        })
-        .await?;
+    let job = Job { cosign: request.cosign, lives: request.lives, ..Job::routine(&request.roles) };
+    let worked = committer.work(&job).await?;
     let now = request.clock.now();
-    if !worked.online
+    if matches!(request.cosign, Cosign::Here)
+        && !worked.online
         && worked.gathering.is_none()
         && worked.signed.is_empty()
         && timestamp_due(&worked.last) <= now
@@ -188,12 +188,15 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         .collect();
     let due = due(&worked.last, request.keys);
     let forks = worked.pending.iter().any(|p| p.reason == Reason::Fork);
+    let shared = worked.gathering.is_some() || !matches!(request.cosign, Cosign::Here);
     let overdue = due.iter().any(|d| {
-        // Others had two thirds of its life to sign it as well.
-        let online = matches!(d.role.as_str(), "timestamp" | "snapshot");
-        let waits = worked.gathering.is_some() && online && now < d.ages_from;
-        let offline = waits || matches!(d.role.as_str(), "root" | "targets");
-        d.expires <= now || (d.from <= now && !d.key_here && !offline)
+        let late = match d.role.as_str() {
+            "root" | "targets" => false,
+            // Others sign them, too: that takes its time, and not for ever.
+            "timestamp" | "snapshot" if shared => d.ages_from <= now,
+            _ => d.from <= now,
+        };
+        d.expires <= now || (late && !d.key_here)
     });
     let did = worked.commits > 0
         || !worked.signed.is_empty()
@@ -222,6 +225,7 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         signed: worked.signed,
         admitted,
         gathering: worked.gathering,
+        travels: worked.travels,
         pending: worked.pending,
         deleted: finished.deleted.iter().filter_map(tag).collect(),
         finished,

@@ -223,15 +223,7 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
     let reason = &request.reason;
     let intents = Withdrawal { collection, withdrawn, entry: &entry, reason, id: random_id()?, earlier };
     let none = BTreeSet::new();
-    let mut worked = committer
-        .work(&Job {
-            intents: Some(&intents),
-            forced: &none,
-            lives: super::commit::AS_BEFORE,
-            repair: false,
-            install: None,
-        })
-        .await?;
+    let mut worked = committer.work(&Job::changes(&intents, &none)).await?;
     let role = RoleName::revocations();
     if worked.last.role(&role).is_none() && withdrawn.is_none() {
         return Err(RevokeError::NoRole(collection.clone()));

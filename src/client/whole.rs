@@ -219,6 +219,8 @@ impl Whole {
         Base::new(collection.clone(), self.trusted.root().clone(), self.roles.clone())
             .listing(listed)
             .holding(held)
+            .under(RoleName::snapshot(), self.trusted.snapshot())
+            .under(RoleName::timestamp(), self.trusted.timestamp())
     }
 
     /// Who may sign a role.

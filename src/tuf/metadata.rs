@@ -177,6 +177,11 @@ impl<R: Role> Unverified<R> {
         self.inner.signatures.keys()
     }
 
+    /// `x-bulla` as the file claims it.
+    pub(super) fn claimed_extra(&self) -> Option<&Extra> {
+        self.inner.extra.as_ref()
+    }
+
     /// The expiry that the file claims.
     pub fn claimed_expires(&self) -> UnixTime {
         self.inner.expires

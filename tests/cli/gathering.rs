@@ -237,3 +237,111 @@ async fn a_timestamp_of_two_keys_is_signed_by_two_jobs() {
         stage.later("publisher", "2026-05-05T12:00:00Z", format!("renew {}", stage.at())).await.ok();
     assert!(waiting.contains("waiting") && waiting.contains("1 more of"), "{waiting}");
 }
+
+/// Three homes: one at the registry, two that see nothing but a directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshot_and_timestamp_are_signed_from_a_stick() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.joined_by(&["second", "third"]).await;
+    let (second, third) = (stage.public("second"), stage.public("third"));
+    let keys: Vec<String> = ["timestamp", "snapshot"]
+        .into_iter()
+        .map(|role| format!("--add-key {role}={second} --add-key {role}={third} --threshold {role}=3"))
+        .collect();
+    let line = format!("tuf propose {} {} --description three --push", stage.at(), keys.join(" "));
+    stage.by("publisher", line).await.ok();
+    assert_eq!(exit(&stage.approve("publisher").await), 0);
+    let waits = stage.doc("publisher", &format!("tuf commit {0} --at {0}", stage.at())).await;
+    assert_eq!(waits["result"]["status"], "submitted", "{waits:#}");
+    let nothing = |tag: &str| stage.registry.tags("team/app").iter().any(|(t, _)| t.contains(tag));
+    // Not written twice: what the two see is a file and an OCI layout, and never the registry.
+    let (stick, file) = (format!("oci:{}", stage.path("stick")), stage.path("next.json"));
+    let written = stage.doc("publisher", &format!("renew {} --output {stick}", stage.at())).await;
+    assert_eq!((exit(&written), &written["result"]["status"]), (0, &"waiting".into()), "{written:#}");
+    let roles = written["result"]["proposal"]["difference"]["files"].as_array().unwrap().clone();
+    let roles: Vec<&str> = roles.iter().filter_map(|f| f["role"].as_str()).collect();
+    assert_eq!(roles, ["root", "snapshot", "timestamp"], "{written:#}");
+    stage.doc("publisher", &format!("renew {} --output {file}", stage.at())).await;
+    let before = stage.registry.requests().len();
+    let shown = stage.by("second", format!("tuf approve {stick} --show")).await.ok();
+    assert!(
+        shown.contains("root 1 -> 2") && shown.contains("timestamp: 3 of 3 keys must sign, it was 1"),
+        "{shown}"
+    );
+    let signed = stage.doc("second", &format!("tuf approve {stick} --yes")).await;
+    assert_eq!(exit(&signed), 0, "{signed:#}");
+    let roles: Vec<&Value> =
+        signed["result"]["signed"].as_array().unwrap().iter().map(|s| &s["role"]).collect();
+    assert_eq!(roles, ["snapshot", "timestamp"]);
+    assert_eq!(exit(&stage.doc("third", &format!("tuf approve {file} --yes")).await), 0);
+    assert_eq!(stage.registry.requests().len(), before, "no network at any point");
+    // One after the other: nothing that was signed is lost on the way.
+    let line = |from: &str| format!("tuf commit {from} --at {}", stage.at());
+    let waits = stage.doc("publisher", &line(&stick)).await;
+    assert_eq!((exit(&waits), &waits["result"]["status"]), (0, &"waiting".into()), "{waits:#}");
+    assert_eq!(waits["result"]["gathering"]["lacking"][0]["more"], 1);
+    assert!(nothing(".c."));
+    let done = stage.doc("publisher", &line(&file)).await;
+    assert_eq!((exit(&done), &done["result"]["gathering"]), (0, &Value::Null), "{done:#}");
+    assert_eq!(done["result"]["conflicts"]["commits"], 1);
+    assert!(!nothing(".c."));
+    // It is published, and the old stick takes nothing back.
+    assert_eq!(exit(&stage.doc("publisher", &line(&stick)).await), 0, "it is in already");
+    let line = format!("publish --from oci:{}:v1 {} --tag v1", stage.path("build"), stage.at());
+    assert_eq!(stage.doc_at("publisher", LATER, &line).await["result"]["status"], "submitted");
+    let old = stage.doc_at("publisher", LATER, &format!("tuf commit {file} --at {}", stage.at())).await;
+    assert_eq!((exit(&old), &old["error"]["code"]), (1, &"proposal.stale".into()), "{old:#}");
+    // A publication on its way: who signs reads what is added. What was changed on the stick is signed by nobody.
+    stage.doc_at("publisher", LATER, &format!("renew {} --output {file}", stage.at())).await;
+    let show = format!("tuf approve {file} --show");
+    let shown = stage.later("second", LATER, show).await.ok();
+    assert!(shown.contains(&format!("entry {NAME}:v1")), "{shown}");
+    let honest = std::fs::read_to_string(&file).unwrap();
+    let mut doc: Value = serde_json::from_str(&honest).unwrap();
+    let meta = doc["drafts"]["snapshot"]["signed"]["meta"].as_object_mut().unwrap();
+    meta.remove("targets/revocations.json").unwrap();
+    std::fs::write(&file, doc.to_string()).unwrap();
+    let refused = stage.doc_at("second", LATER, &format!("tuf approve {file} --yes")).await;
+    assert_eq!((exit(&refused), &refused["error"]["code"]), (1, &"proposal.unfit".into()), "{refused:#}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), doc.to_string(), "nothing was signed");
+    std::fs::write(&file, honest).unwrap();
+    for who in ["second", "third"] {
+        let signed = stage.doc_at(who, LATER, &format!("tuf approve {file} --yes")).await;
+        assert_eq!(exit(&signed), 0, "{signed:#}");
+    }
+    let commit = format!("tuf commit {file} --at {}", stage.at());
+    let done = stage.doc_at("publisher", LATER, &commit).await;
+    assert_eq!((exit(&done), &done["result"]["status"]), (0, &"renewed".into()), "{done:#}");
+    assert_eq!(exit(&stage.doc_at("second", LATER, &format!("verify {}:v1", stage.at())).await), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_writer_who_lacks_an_online_key_is_told_so() {
+    let stage = Stage::new().await;
+    let root = stage.path("1.root.json");
+    stage
+        .by("publisher", format!("init {NAME} --at {} --root-file {root} --single-writer", stage.at()))
+        .await
+        .ok();
+    stage.joined_by(&["second"]).await;
+    let key = stage.public("second");
+    let line = format!(
+        "tuf propose {} --add-key timestamp={key} --threshold timestamp=2 --description two --output {}",
+        stage.at(),
+        stage.path("two.json")
+    );
+    stage.by("publisher", line).await.ok();
+    stage.by("publisher", format!("tuf approve {} --yes", stage.path("two.json"))).await.ok();
+    let line = format!(
+        "tuf commit {} --at {} --with {}",
+        stage.path("two.json"),
+        stage.at(),
+        stage.path("second/keys/second.pem")
+    );
+    let _ = stage.by("publisher", line).await;
+    let line = format!("renew {}", stage.at());
+    let refused = stage.doc_at("publisher", LATER, &line).await;
+    assert_eq!((exit(&refused), &refused["error"]["code"]), (3, &"key.missing".into()), "{refused:#}");
+    assert!(refused["error"]["reason"].as_str().unwrap().contains("single writer"), "{refused:#}");
+}

@@ -162,6 +162,8 @@ impl Collection {
     pub(crate) async fn try_renew(&self, home: &Home) -> Result<Renewed, WorkError> {
         let store = self.store(home);
         renew(renew::Request {
+            lives: bulla::client::commit::AS_BEFORE,
+            cosign: renew::Cosign::Here,
             collection: self.name.clone(),
             anchor: self.root.clone(),
             store: &store,

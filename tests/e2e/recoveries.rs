@@ -186,6 +186,8 @@ async fn stolen_releases_and_online_keys_are_replaced_from_a_good_state_and_the_
     let publisher = c.home(&[NEW_RELEASES, NEW_ONLINE]);
     let store = c.store(&publisher);
     let renewed = renew(renew::Request {
+        lives: bulla::client::commit::AS_BEFORE,
+        cosign: renew::Cosign::Here,
         collection: c.name.clone(),
         anchor: c.root.clone(),
         store: &store,
@@ -259,6 +261,8 @@ async fn a_root_that_follows_from_the_remembered_one_replaces_nothing() {
     let owner = c.home(&[ROOT, TARGETS, RELEASES, ONLINE]);
     c.forward(60);
     renew(renew::Request {
+        lives: bulla::client::commit::AS_BEFORE,
+        cosign: renew::Cosign::Here,
         collection: c.name.clone(),
         anchor: c.root.clone(),
         store: &c.store(&owner),
@@ -288,6 +292,8 @@ const THIEFS: u8 = 66;
 
 async fn reseal(c: &Collection, home: &Home) -> BTreeSet<bulla::oci::Digest> {
     let renewed = renew(renew::Request {
+        lives: bulla::client::commit::AS_BEFORE,
+        cosign: renew::Cosign::Here,
         collection: c.name.clone(),
         anchor: c.root.clone(),
         store: &c.store(home),

@@ -12,7 +12,7 @@ use crate::cli::signing::{Desk, state_place};
 use crate::client::ceremony;
 use crate::client::places::Places as _;
 use crate::client::renew::members::{Members, renew_members};
-use crate::client::renew::{Due, Renewed, Request, Status, renew};
+use crate::client::renew::{Cosign, Due, Renewed, Request, Status, renew};
 use crate::client::stores::Stores;
 use crate::client::watch;
 use crate::time::{Clock, UnixTime};
@@ -56,6 +56,7 @@ impl Work<'_> {
             reseal: args.reseal,
             memories: &desk.memories,
             without_memory: desk.without_memory,
+            cosign: if args.output.is_some() { Cosign::Travels } else { Cosign::Here },
             keys: &desk.ring,
             clock: self.clock,
         };
@@ -114,7 +115,7 @@ impl watch::Round for Turn {
 /// A renewal, as it is shown.
 pub(super) struct Shown {
     collection: String,
-    own: Result<Done, CliError>,
+    pub(super) own: Result<Done, CliError>,
     pub(super) members: Option<Ends<Done>>,
     error: Option<CliError>,
 }

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::proposal::{
-    Ground, Source, check_rules, ground, read, settled, signers_json, signers_text, together, write,
+    Ground, Source, check_next_state, check_rules, ground, read, settled, signers_json, signers_text,
+    together, write,
 };
 use super::recovery::{Discarded, ask};
 use crate::cli::context::{Context, block_on};
@@ -65,7 +66,15 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     let (now, fingerprint) = (cx.now(), args.root_fingerprint.as_ref());
     let ground = settled(&mut copies, |copy| ground(copy, now, args.discard_newer, fingerprint, cx))?;
     let mut proposal = together(&copies, &ground.base, cx)?;
-    check_rules(&proposal, &ground.base)?;
+    // The roles of a next state are finished, and judged as whoever commits judges them.
+    match proposal.is_next_state() {
+        true if args.discard_newer => {
+            return Err(CliError::usage("a next snapshot and timestamp discard nothing")
+                .next("leave --discard-newer out"));
+        }
+        true => check_next_state(&proposal, ground.published.as_ref(), now)?,
+        false => check_rules(&proposal, &ground.base)?,
+    }
     let difference = proposal.difference(&ground.base);
     let before = proposal.signers(&ground.base).map_err(CeremonyError::from)?;
     let mut done =

@@ -1,6 +1,7 @@
 //! `bulla tuf commit`: put the signatures of all copies together, and publish.
 
 mod first;
+mod next;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -79,6 +80,9 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
         let repository = first.collection().as_repository().clone();
         Reference::Registry(RegistryRef { repository, selector: None })
     });
+    if first.is_next_state() {
+        return next::run(&args, copies, &first, &place, cx);
+    }
     if is_first(&first) {
         return first::run(&args, &copies, &first, &place, cx);
     }

@@ -14,11 +14,13 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::signing::anchors_of;
 use crate::client::ceremony::{CeremonyError, carried_by, file, travel};
+use crate::client::commit::check_next;
 use crate::client::commit::recalled::Beside;
 use crate::client::init::is_first;
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
 use crate::client::recover::{Live, check_floors};
+use crate::client::whole::Whole;
 use crate::oci::{Digest, Reference};
 use crate::time::UnixTime;
 use crate::trust::Anchor;
@@ -190,6 +192,8 @@ pub(super) struct Ground {
     pub(super) remembered: bool,
     /// Of a recovery: what falls away of what is remembered here.
     pub(super) discards: Option<Discarded>,
+    /// What it carries, verified; none for a first root.
+    pub(super) published: Option<Whole>,
 }
 
 /// Judge the published files that a proposal carries, from the anchor and the memory of this installation and without any network.
@@ -232,6 +236,7 @@ pub(super) fn ground(
                 compared: false,
                 remembered: false,
                 discards: None,
+                published: None,
             });
         }
         return Err(CliError::new(Exit::No, "proposal.invalid", "the proposal carries no published files")
@@ -287,7 +292,26 @@ pub(super) fn ground(
     }
     proposal.check_base(&base).map_err(|e| stale(e.to_string()))?;
     let checked = trusted.then(|| chain.last().version());
-    Ok(Ground { base, checked, compared, remembered: known, discards })
+    Ok(Ground { base, checked, compared, remembered: known, discards, published: Some(whole) })
+}
+
+/// That whoever has a key of snapshot or timestamp may sign this next state.
+pub(super) fn check_next_state(
+    proposal: &Proposal,
+    published: Option<&Whole>,
+    now: UnixTime,
+) -> Result<(), CliError> {
+    let refuse = |why: String| {
+        CliError::new(
+            Exit::No,
+            "proposal.unfit",
+            "this is no next snapshot and timestamp; nothing was signed",
+        )
+        .reason(plain(&why))
+        .next("sign nothing; ask for another one, made on what is published now: bulla renew --output")
+    };
+    let published = published.ok_or_else(|| refuse("it stands on nothing that is published".into()))?;
+    check_next(proposal, published, now).map_err(|e| refuse(e.to_string()))
 }
 
 /// That it breaks no rule that what is published keeps, whatever way it was drafted.

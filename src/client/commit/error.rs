@@ -1,6 +1,6 @@
 //! Why nothing, or not all, was committed.
 
-use super::Refusal;
+use super::{Amiss, Refusal, Unfit};
 use crate::client::memory::MemoryError;
 use crate::client::signing::SignError;
 use crate::client::state::{Oversize, StateError};
@@ -128,6 +128,17 @@ pub enum WorkError {
         /// Its version.
         version: Version,
     },
+    /// A snapshot and timestamp that others signed is not the next one.
+    #[error("the snapshot and timestamp that came back: {0}")]
+    Returned(Amiss),
+    /// A next snapshot and timestamp that no machine without network could judge.
+    #[error("the next snapshot and timestamp cannot travel: {0}")]
+    Unfit(#[from] Unfit),
+    /// Nobody could see what a candidate of this collection stands on.
+    #[error(
+        "nothing is submitted in a collection of a single writer, so no other machine could see what to sign: {0}"
+    )]
+    SingleWriter(SignError),
     /// The state kept moving.
     #[error("the state kept moving for {0} rounds")]
     Contended(usize),

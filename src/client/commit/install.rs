@@ -61,14 +61,14 @@ impl Committer<'_> {
         self.sift_all(ledger, round)?;
         if let Some((tag, group)) = &own {
             self.first_come(tag, group, &others, round)?;
-            self.admit_own(tag, group, ledger, round)?;
+            self.admit_own(job, tag, group, ledger, round)?;
         }
         for (tag, group) in
             others.into_iter().filter(|(tag, _)| own.as_ref().is_none_or(|(own, _)| own != tag))
         {
             match self.stand(&tag, &group, ledger, round)? {
                 Stand::In => drop(ledger.settled.insert(tag)),
-                Stand::Follows(with) if self.may_commit(with.chain.last().role()) => *round = *with,
+                Stand::Follows(with) if self.may_commit(job, with.chain.last().role()) => *round = *with,
                 Stand::Follows(_) => drop(ledger.refused.insert(tag, Reason::Online)),
                 Stand::Not(refused) => drop(ledger.refused.insert(tag, refused.reason)),
             }
@@ -79,6 +79,7 @@ impl Committer<'_> {
 
     fn admit_own(
         &self,
+        job: &Job<'_>,
         tag: &SubmissionTag,
         group: &Group,
         ledger: &mut Ledger,
@@ -99,7 +100,7 @@ impl Committer<'_> {
         match stand {
             Stand::In => drop(ledger.settled.insert(tag.clone())),
             Stand::Follows(with) => {
-                if self.may_commit(with.chain.last().role()) {
+                if self.may_commit(job, with.chain.last().role()) {
                     *round = *with;
                 } else {
                     ledger.refused.insert(tag.clone(), Reason::Online);

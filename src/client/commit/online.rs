@@ -1,10 +1,11 @@
 //! How long snapshot and timestamp are valid.
 
-use super::Job;
-use super::round::{Round, lifetime};
+use std::collections::BTreeMap;
+
+use super::round::lifetime;
 use crate::client::init::Lifetimes;
 use crate::trust::Duration;
-use crate::tuf::{RoleName, same_online_keys};
+use crate::tuf::{RoleName, Root, Trusted, same_online_keys};
 
 /// The shortest life that is taken over from keys that were replaced, seconds.
 const SHORTEST: i64 = 86_400;
@@ -17,12 +18,12 @@ pub(super) struct OnlineLives {
 }
 
 impl OnlineLives {
-    /// As the job says, otherwise as long as the files before. Of keys that were replaced no life is taken over that is longer than
+    /// As was asked for, otherwise as long as the files before. Of keys that were replaced no life is taken over that is longer than
     /// what a collection begins with, or shorter than a day: whoever stole them may have chosen it.
-    pub(super) fn of(job: &Job<'_>, round: &Round) -> Self {
-        let (base, defaults) = (round.base.trusted(), Lifetimes::default());
-        let same = same_online_keys(base.root().role(), round.chain.last().role());
-        let life = |role: RoleName, before: i64, default: Duration| match job.lives.get(&role) {
+    pub(super) fn of(asked: &BTreeMap<RoleName, Duration>, base: &Trusted, root: &Root) -> Self {
+        let defaults = Lifetimes::default();
+        let same = same_online_keys(base.root().role(), root);
+        let life = |role: RoleName, before: i64, default: Duration| match asked.get(&role) {
             Some(life) => life.secs(),
             None if same => before,
             None => before.clamp(SHORTEST, default.secs()),

@@ -9,6 +9,7 @@ use crate::client::whole::Whole;
 use crate::oci::{Content, Tag};
 use crate::time::UnixTime;
 use crate::tuf::lineage::Loser;
+use crate::tuf::proposal::{Base, Proposal};
 use crate::tuf::{RoleName, Version};
 
 /// How it ended.
@@ -44,6 +45,8 @@ pub struct Worked {
     pub online: bool,
     /// A next snapshot and timestamp that more keys must sign: nothing was committed.
     pub gathering: Option<Gathering>,
+    /// The same as a proposal, where it was asked for, and what that stands on.
+    pub travels: Option<(Proposal, Base)>,
     /// Whether what the job installs is in; otherwise it is submitted, and waits for the online key.
     pub installed: bool,
     /// Submissions of several roles, or of a root, that were in before this run and still are.

@@ -1,9 +1,9 @@
 //! The next state: snapshot and timestamp signed, the whole verified from the root, and PUT.
 
-use super::candidate::{Gathered, Gathering, Wanted};
+use super::candidate::{Gathered, Gathering, Wanted, floors};
 use super::online::OnlineLives;
 use super::round::{Chosen, Round, lifetime, rises, snapshot_due};
-use super::{Committer, Job, Ledger, PUT_TIMEOUT, TIMESTAMP_AGE, WorkError, timed_out};
+use super::{Committer, Cosign, Job, Ledger, PUT_TIMEOUT, WorkError, timed_out};
 use crate::client::signing::sign;
 use crate::client::state;
 use crate::client::submission::Submission;
@@ -11,13 +11,24 @@ use crate::client::whole::{Whole, walk};
 use crate::oci::Content;
 use crate::store::{Failure, Store as _};
 use crate::time::UnixTime;
+use crate::tuf::proposal::{Base, Proposal};
 use crate::tuf::{
     Draft, Extra, FileName, FilePin, Files, Heading, Limits, Metadata, RoleName, Version, lineage,
-    same_online_keys,
 };
 
+/// What came of a commit.
+pub(super) enum Ended {
+    /// It was PUT, or the state has moved: another round follows.
+    Again,
+    /// More keys must sign snapshot and timestamp; and the same as a proposal, where it travels.
+    Waiting(Gathering, Option<(Proposal, Base)>),
+    /// Nothing was due, and nobody has begun.
+    Nothing,
+}
+
 impl Committer<'_> {
-    /// Sign snapshot and timestamp, verify the whole from the root, look once more, remember, PUT.
+    /// Sign snapshot and timestamp, verify the whole from the root, look once more, remember, PUT. Where nothing is `due`, only what
+    /// others have begun is signed.
     pub(super) async fn commit(
         &self,
         job: &Job<'_>,
@@ -25,7 +36,8 @@ impl Committer<'_> {
         round: &Round,
         chosen: &Chosen,
         below: bool,
-    ) -> Result<Option<Gathering>, WorkError> {
+        due: bool,
+    ) -> Result<Ended, WorkError> {
         let now = self.clock.now();
         let mut files = Files::new();
         for root in round.chain.roots() {
@@ -42,29 +54,22 @@ impl Committer<'_> {
             files.put(Whole::file_name(role, file), file.bytes().clone());
         }
         let root = round.chain.last().role();
-        let versions =
-            known.iter().flat_map(|w| [w.trusted().timestamp().version(), w.trusted().snapshot().version()]);
-        // Where the online keys are new, clients forget the versions of the old ones (specification 5.3.11): whoever stole
-        // those may have driven them up to where none can follow.
-        let rotated = known.iter().any(|w| !same_online_keys(w.trusted().root().role(), root));
-        let soon = u64::try_from(now.plus(TIMESTAMP_AGE).secs()).unwrap_or(u64::MAX);
-        let versions: Vec<Version> = versions.filter(|v| !rotated || v.get() <= soon).collect();
-        let version = lineage::next_online_version(versions.iter().copied(), now);
-        let floor = versions.into_iter().max();
-        if let Some(last) = floor.filter(|last| *last >= version) {
+        let floors = floors(known.iter().map(|w| w.trusted()), root, now);
+        let version = lineage::next_online_version(floors.iter().copied(), now);
+        if let Some(last) = floors.iter().copied().max().filter(|last| *last >= version) {
             // Whoever stole the online key has driven it up. Other bytes of the same version are taken by nobody.
             return Err(WorkError::Exhausted { role: RoleName::timestamp(), version: last });
         }
         // Whoever holds the keys of both signs both: where a state that was served was overwritten by one that had been signed before,
         // a kept snapshot would stay below what deployers saw.
         let kept = round.live.as_ref().filter(|_| !self.is_online(root)).filter(|live| {
-            let due = snapshot_due(live) <= now || job.forced.contains(&RoleName::snapshot());
-            let again = below || (due && ledger.commits == 0);
+            let old = snapshot_due(live) <= now || job.forced.contains(&RoleName::snapshot());
+            let again = below || (old && ledger.commits == 0);
             let signed = live.trusted().snapshot().count(root.snapshot_keys()).is_met();
             !again && signed && *live.trusted().snapshot().role().pins() == pins
         });
-        let kept = kept.map(|live| live.trusted().snapshot());
-        let lives = OnlineLives::of(job, round);
+        let lives = OnlineLives::of(job.lives, round.base.trusted(), root);
+        let mut kept = kept.map(|live| live.trusted().snapshot());
         let (snapshot, timestamp, version) = if self.is_online(root) {
             let heading = |life| self.heading(version, now, life);
             let draft = Draft::snapshot(&heading(lives.snapshot), &pins);
@@ -73,12 +78,31 @@ impl Committer<'_> {
             let timestamp = sign(self.keys, &RoleName::timestamp(), root.timestamp_keys(), &draft).await?;
             (Some(snapshot), timestamp, version)
         } else {
-            let kept = kept.map(|live| FilePin::of(live.version(), live.bytes()));
-            match self.gather(round, &Wanted { pins: &pins, kept, version, floor, lives, now }).await? {
+            let wanted = Wanted {
+                collection: self.collection,
+                lives,
+                pins: &pins,
+                kept: kept.map(|live| FilePin::of(live.version(), live.bytes())),
+                version,
+                floors: &floors,
+                now,
+            };
+            let returned = match job.cosign {
+                Cosign::Returned(files) if ledger.commits == 0 => Some(files),
+                _ => None,
+            };
+            match self.gather(round, &wanted, returned, due).await? {
                 Gathered::Complete { snapshot, timestamp, version } => (snapshot, timestamp, version),
-                Gathered::Waiting(gathering) => return Ok(Some(gathering)),
+                Gathered::Waiting(gathering, candidate) => {
+                    let travels = matches!(job.cosign, Cosign::Travels);
+                    let travels = travels.then(|| self.next_state(round, chosen, &candidate, now));
+                    return Ok(Ended::Waiting(gathering, travels.transpose()?));
+                }
+                Gathered::Nothing => return Ok(Ended::Nothing),
             }
         };
+        // Somebody signed it again although it could be kept.
+        kept = kept.filter(|_| snapshot.is_none());
         let snapshot_version = kept.map_or(version, Metadata::version);
         let snapshot = snapshot.or_else(|| kept.map(|live| live.bytes().clone())).unwrap_or_default();
         files.put(FileName::versioned(RoleName::snapshot(), snapshot_version), snapshot);
@@ -95,7 +119,7 @@ impl Committer<'_> {
         let moved = state::resolve_state(self.place, self.collection).await?;
         let digest = |m: &Option<Content>| m.as_ref().map(|m| m.digest().clone());
         if digest(&moved) != digest(&round.manifest) || self.is_late(round) {
-            return Ok(None);
+            return Ok(Ended::Again);
         }
         // Before the PUT: a crash must not lose the floor.
         self.remember(&chain, &whole)?;
@@ -121,7 +145,7 @@ impl Committer<'_> {
         if !self.is_online(root) {
             self.drop_candidates(version).await;
         }
-        Ok(None)
+        Ok(Ended::Again)
     }
 
     /// The next root with the same keys, only when it was asked for.

@@ -41,7 +41,8 @@ impl Committer<'_> {
                 whole.ok_or_else(|| WorkError::NoMemory(self.collection.clone()))?.files.clone()
             }
         };
-        let Found { files: live, .. } = self.find(&seeing(&BTreeSet::new()), &mut Ledger::new()).await?;
+        let Found { files: live, .. } =
+            self.find(&Job::routine(&BTreeSet::new()), &mut Ledger::new()).await?;
         let sources: Vec<&Files> = live.iter().chain([&files]).collect();
         let known = remembered.as_ref().map(|r| &r.files);
         let limits = Limits::default();
@@ -57,7 +58,7 @@ impl Committer<'_> {
     /// The place or the memory cannot be read.
     pub async fn live(&self, good: &Whole) -> Result<Live, WorkError> {
         let remembered = self.remembered()?;
-        let found = self.find(&seeing(&BTreeSet::new()), &mut Ledger::new()).await?;
+        let found = self.find(&Job::routine(&BTreeSet::new()), &mut Ledger::new()).await?;
         let (limits, now) = (Limits::default(), self.clock.now());
         let known = remembered.as_ref().map(|r| &r.files);
         let sources: Vec<&Files> = found.files.iter().chain([good.files()]).collect();
@@ -116,7 +117,7 @@ impl Committer<'_> {
     /// What is remembered comes first: it was verified.
     async fn lists_since(&self, good: &Whole) -> Result<Vec<Bytes>, WorkError> {
         let remembered = self.remembered()?.map(|r| r.files);
-        let live = self.find(&seeing(&BTreeSet::new()), &mut Ledger::new()).await?.files;
+        let live = self.find(&Job::routine(&BTreeSet::new()), &mut Ledger::new()).await?.files;
         Ok(remembered.iter().chain(&live).filter_map(|files| self.list_in(files, good)).collect())
     }
 
@@ -143,7 +144,7 @@ impl Committer<'_> {
     /// See [`WorkError`]; [`WorkError::FloorsStand`] where the group does not replace the keys of timestamp and snapshot.
     pub async fn restart(&self, group: &Group, good: &Whole) -> Result<Worked, WorkError> {
         let none = BTreeSet::new();
-        let job = Job { install: Some(group), ..seeing(&none) };
+        let job = Job { install: Some(group), ..Job::routine(&none) };
         let mut ledger = Ledger::new();
         for _ in 0..MAX_ROUNDS {
             let mut round = self.anew(&job, &mut ledger, good).await?;
@@ -230,11 +231,6 @@ impl Committer<'_> {
             floor: None,
         })
     }
-}
-
-/// A job that wants nothing, and sees what can be seen of a damaged state.
-fn seeing(none: &BTreeSet<RoleName>) -> Job<'_> {
-    Job { intents: None, forced: none, lives: super::AS_BEFORE, repair: true, install: None }
 }
 
 /// Whether the root of a group is among those that hold.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::joined::{Joined, newest};
+use super::put::Ended;
 use super::revocations::Lists;
 use super::{
-    Committer, Concern, Job, Ledger, Partly, Pending, READ_TO_PUT, TIMESTAMP_AGE, WorkError, Worked,
+    Committer, Concern, Cosign, Job, Ledger, Partly, Pending, READ_TO_PUT, TIMESTAMP_AGE, WorkError, Worked,
     half_life,
 };
 use crate::client::signing::{SignError, first_key, require, sign};
@@ -109,10 +110,15 @@ impl Committer<'_> {
         round: Round,
     ) -> Result<Option<Worked>, WorkError> {
         let online = self.is_online(round.chain.last().role());
+        let part = !online && self.may_commit(job, round.chain.last().role());
         if round.single_writer && !online {
             let root = round.chain.last().role();
-            require(self.keys, &RoleName::timestamp(), root.timestamp_keys())?;
-            require(self.keys, &RoleName::snapshot(), root.snapshot_keys())?;
+            for (role, keys) in
+                [(RoleName::timestamp(), root.timestamp_keys()), (RoleName::snapshot(), root.snapshot_keys())]
+            {
+                let lacking = require(self.keys, &role, keys);
+                lacking.map_err(|e| if part { WorkError::SingleWriter(e) } else { e.into() })?;
+            }
         }
         // Nobody but who commits puts a root signed here in: into a candidate of several machines it would not come.
         if !online && job.forced.contains(&RoleName::root()) {
@@ -120,6 +126,10 @@ impl Committer<'_> {
             return Err(WorkError::RootApart);
         }
         for role in job.forced {
+            // Others add what is missing to what is begun here.
+            if part && !online && matches!(role.as_str(), "timestamp" | "snapshot") {
+                continue;
+            }
             match round.keys(role) {
                 Some(keys) => require(self.keys, role, keys)?,
                 None => {
@@ -168,7 +178,6 @@ impl Committer<'_> {
             // Somebody took a file away: the roles verify, and still nobody can use the state.
             (Some(live), _) => !live.has_own_targets(self.collection)?,
         };
-        let part = self.is_part(round.chain.last().role());
         if !online && !chosen.signed.is_empty() {
             return Ok(None);
         }
@@ -186,22 +195,42 @@ impl Committer<'_> {
             };
             rooted && chosen.files.iter().all(same)
         });
-        if let Some(live) = live.filter(|live| !below && !self.is_due(job, ledger, live)) {
-            self.remember(&round.settled(), &live)?;
-            let committed = online || ledger.commits > 0;
-            return self.finish(job, ledger, round, &chosen, committed).map(Some);
-        }
-        match self.commit(job, ledger, &round, &chosen, below).await? {
-            None => Ok(None),
-            Some(gathering) => {
-                if let Some(live) = round.live.as_ref().filter(|_| !below) {
-                    self.remember(&round.settled(), live)?;
-                }
-                let mut worked = self.finish(job, ledger, round, &chosen, false)?;
-                worked.gathering = Some(gathering);
-                Ok(Some(worked))
+        let live = live.filter(|_| !below);
+        let due = live.as_ref().is_none_or(|live| self.is_due(job, ledger, &round, live));
+        if let Some(live) = live.filter(|_| !due) {
+            // What another signer has begun is signed here, due or not.
+            let mut ended = Ended::Nothing;
+            if !online && ledger.commits == 0 && self.has_candidates(&online_versions(&round)).await? {
+                ended = self.commit(job, ledger, &round, &chosen, below, false).await?;
             }
+            if let Ended::Nothing = ended {
+                self.remember(&round.chain, &live)?;
+                let committed = online || ledger.commits > 0;
+                return self.finish(job, ledger, round, &chosen, committed).map(Some);
+            }
+            return self.ended(job, ledger, round, &chosen, below, ended);
         }
+        let ended = self.commit(job, ledger, &round, &chosen, below, true).await?;
+        self.ended(job, ledger, round, &chosen, below, ended)
+    }
+
+    fn ended(
+        &self,
+        job: &Job<'_>,
+        ledger: &mut Ledger,
+        round: Round,
+        chosen: &Chosen,
+        below: bool,
+        ended: Ended,
+    ) -> Result<Option<Worked>, WorkError> {
+        let Ended::Waiting(gathering, travels) = ended else { return Ok(None) };
+        if let Some(live) = round.live.as_ref().filter(|_| !below) {
+            // A root that waits with it is published by nobody yet: what is live stands under the one before.
+            self.remember(&round.chain.until(round.settled_root), live)?;
+        }
+        let mut worked = self.finish(job, ledger, round, chosen, false)?;
+        (worked.gathering, worked.travels) = (Some(gathering), travels);
+        Ok(Some(worked))
     }
 
     /// Fold every role; sign what no file carries, what is wanted, and what is due.
@@ -346,9 +375,12 @@ impl Committer<'_> {
     }
 
     /// Whether timestamp, snapshot or root are to be signed although no role changed.
-    fn is_due(&self, job: &Job<'_>, ledger: &Ledger, live: &Whole) -> bool {
+    fn is_due(&self, job: &Job<'_>, ledger: &Ledger, round: &Round, live: &Whole) -> bool {
         if ledger.commits > 0 {
             return false;
+        }
+        if let Cosign::Returned(files) = job.cosign {
+            return !self.is_in(round, files);
         }
         let forced = [RoleName::timestamp(), RoleName::snapshot(), RoleName::root()];
         forced.iter().any(|role| job.forced.contains(role))
@@ -416,10 +448,16 @@ impl Committer<'_> {
             repaired: ledger.repaired && ledger.commits > 0,
             online,
             gathering: None,
+            travels: None,
             installed,
             settled,
         })
     }
+}
+
+fn online_versions(round: &Round) -> Vec<Version> {
+    let known = round.known();
+    known.iter().flat_map(|w| [w.trusted().timestamp().version(), w.trusted().snapshot().version()]).collect()
 }
 
 /// Refuse a file below what the snapshot lists of its role: clients that saw that would refuse the state.

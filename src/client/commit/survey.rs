@@ -64,8 +64,7 @@ impl Committer<'_> {
     /// there does not verify.
     pub async fn survey(&self) -> Result<Survey, WorkError> {
         let (mut ledger, forced) = (Ledger::new(), BTreeSet::new());
-        let job =
-            Job { intents: None, forced: &forced, lives: super::AS_BEFORE, repair: false, install: None };
+        let job = Job { repair: false, ..Job::routine(&forced) };
         let mut round = self.around(&job, &mut ledger).await?;
         self.sift_all(&mut ledger, &mut round)?;
         let mut waiting = Vec::new();

@@ -7,6 +7,7 @@ mod recovered;
 mod remembered;
 mod rivals;
 mod thieves;
+mod travelling;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

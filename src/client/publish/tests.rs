@@ -348,16 +348,7 @@ async fn withdraw(world: &World, digest: &Digest) {
         clock: &world.clock,
     };
     let intents = Withdrawal(collection.release_path(digest));
-    committer
-        .work(&Job {
-            intents: Some(&intents),
-            forced: &none,
-            lives: crate::client::commit::AS_BEFORE,
-            repair: false,
-            install: None,
-        })
-        .await
-        .unwrap();
+    committer.work(&Job::changes(&intents, &none)).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt};
 
-use super::{Renewed, Request, renew};
+use super::{Cosign, Renewed, Request, renew};
 use crate::client::anchors::root_facts;
 use crate::client::commit::{AS_BEFORE, WorkError};
 use crate::client::memory::Memory;
@@ -109,6 +109,7 @@ impl Members<'_> {
             reseal: self.reseal,
             memories: &memories,
             without_memory: self.without_memory,
+            cosign: Cosign::Here,
             keys: self.keys,
             clock: self.clock,
         };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::tuf::grant::Terms;
 use crate::tuf::{
@@ -49,6 +50,7 @@ pub struct Base {
     roles: BTreeMap<RoleName, RoleAt>,
     listed: BTreeSet<RoleName>,
     held: BTreeMap<String, Bytes>,
+    online: BTreeMap<RoleName, (Ancestor, Value)>,
 }
 
 /// One way to a targets role: who delegates to it, to whom, and for what.
@@ -121,7 +123,7 @@ pub(super) fn within(role: &RoleName, paths: Option<&Paths>, content: &Targets) 
 impl Base {
     /// The published files of a collection: its root, and every targets role that can be reached.
     pub fn new(collection: CollectionName, root: Metadata<Root>, roles: BTreeMap<RoleName, RoleAt>) -> Self {
-        Self { collection, root: Some(root), roles, listed: BTreeSet::new(), held: BTreeMap::new() }
+        Self { root: Some(root), roles, ..Self::nothing(collection) }
     }
 
     /// A collection in the making: nothing is published.
@@ -132,6 +134,7 @@ impl Base {
             roles: BTreeMap::new(),
             listed: BTreeSet::new(),
             held: BTreeMap::new(),
+            online: BTreeMap::new(),
         }
     }
 
@@ -152,6 +155,24 @@ impl Base {
     /// The target files of the whole collection, by path, as far as they are here.
     pub fn held(&self) -> &BTreeMap<String, Bytes> {
         &self.held
+    }
+
+    /// The same, with the published snapshot or timestamp: a next one is compared with it.
+    #[must_use]
+    pub fn under<R>(mut self, role: RoleName, file: &Metadata<R>) -> Self {
+        self.online.insert(role, (file.as_ancestor(), file.signed().clone()));
+        self
+    }
+
+    /// What the published file of a role says, untyped.
+    pub fn signed(&self, role: &RoleName) -> Option<&Value> {
+        match &self.root {
+            Some(root) if *role == RoleName::root() => Some(root.signed()),
+            _ => {
+                let online = || self.online.get(role).map(|(_, signed)| signed);
+                self.role(role).map(|file| file.signed()).or_else(online)
+            }
+        }
     }
 
     /// Whether the state lists a file of this role, or did.
@@ -183,7 +204,10 @@ impl Base {
     pub fn file(&self, role: &RoleName) -> Option<Ancestor> {
         match &self.root {
             Some(root) if *role == RoleName::root() => Some(root.as_ancestor()),
-            _ => self.role(role).map(|file| file.as_ancestor()),
+            _ => {
+                let online = || self.online.get(role).map(|(file, _)| file.clone());
+                self.role(role).map(|file| file.as_ancestor()).or_else(online)
+            }
         }
     }
 

@@ -123,6 +123,8 @@ pub enum ItemKind {
     LineRemoved,
     /// Inside a target file: a line comes.
     LineAdded,
+    /// Which version of a file a snapshot or timestamp names.
+    Listed,
     /// Any other member.
     Other,
 }
@@ -154,6 +156,7 @@ impl ItemKind {
             Self::RevocationAdded => "revocation-added",
             Self::LineRemoved => "line-removed",
             Self::LineAdded => "line-added",
+            Self::Listed => "listed",
             Self::Other => "other",
         }
     }
@@ -168,11 +171,7 @@ impl Proposal {
     /// What is published, against the bytes that are signed.
     pub fn difference(&self, base: &Base) -> Difference {
         let one = |(role, draft): (&RoleName, &Drafted)| {
-            let old = match base.root() {
-                Some(root) if *role == RoleName::root() => Some(root.signed()),
-                _ => base.role(role).map(|file| file.signed()),
-            };
-            let mut items = items(old, draft.signed());
+            let mut items = items(base.signed(role), draft.signed());
             items.extend(base.role(role).into_iter().flat_map(|file| strange(file, draft.signed())));
             FileDifference {
                 role: role.clone(),
@@ -183,7 +182,14 @@ impl Proposal {
             }
         };
         let mut files: Vec<_> = self.drafts().iter().map(one).collect();
-        files.sort_by_key(|f| (f.role != RoleName::root(), f.role != RoleName::targets(), f.role.clone()));
+        let rank = |role: &RoleName| match role.as_str() {
+            "root" => 0,
+            "targets" => 1,
+            "snapshot" => 3,
+            "timestamp" => 4,
+            _ => 2,
+        };
+        files.sort_by_key(|f| (rank(&f.role), f.role.clone()));
         let along = self.files().iter().map(|(path, bytes)| {
             let lists = |d: &Drafted| {
                 d.targets().and_then(|t| t.targets().get(path)).is_some_and(|t| t.check(bytes).is_ok())
@@ -272,6 +278,7 @@ pub(super) fn items(old: Option<&Value>, new: &Value) -> Vec<Item> {
     delegations(a, b, &mut out);
     targets(&old["targets"], &new["targets"], &mut out);
     agreement(old, new, &mut out);
+    listed(&old["meta"], &new["meta"], &mut out);
     // Whatever no item above says: nothing changes in silence.
     let said: BTreeSet<Vec<String>> =
         out.iter().filter(|i| i.kind != ItemKind::Order).flat_map(|i| i.at.clone()).collect();
@@ -319,6 +326,34 @@ fn heading(old: &Value, new: &Value, out: &mut Vec<Item>) {
         };
         let at = vec![at.iter().map(|s| (*s).to_owned()).collect()];
         out.push(Item { kind, subject: what.into(), at, old: a, new: b, text });
+    }
+}
+
+/// The files that a snapshot or a timestamp names.
+fn listed(old: &Value, new: &Value, out: &mut Vec<Item>) {
+    let (Some(new), nothing) = (new.as_object(), Map::new()) else { return };
+    let old = old.as_object().unwrap_or(&nothing);
+    let pin = |v: &Value| match v["hashes"]["sha256"].as_str() {
+        Some(hash) => format!("version {}, sha256:{hash}", shown(Some(&v["version"]))),
+        None => format!("version {}, whatever its hash", shown(Some(&v["version"]))),
+    };
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let (a, b) = (old.get(name), new.get(name));
+        let text = match (a, b) {
+            (a, b) if a == b => continue,
+            (Some(a), Some(b)) => format!("names {name}: {} -> {}", pin(a), pin(b)),
+            (None, b) => format!("names {name}: {}", b.map(pin).unwrap_or_default()),
+            (a, None) => format!("names {name} no longer, it was {}", a.map(pin).unwrap_or_default()),
+        };
+        out.push(Item {
+            kind: ItemKind::Listed,
+            subject: name.clone(),
+            at: vec![vec!["meta".into(), name.clone()]],
+            old: a.cloned(),
+            new: b.cloned(),
+            text,
+        });
     }
 }
 

@@ -21,7 +21,9 @@
 //!
 //! [`Base`] is made of a verified state: `client::whole::Whole::base`. A role's keys are edited where they are named: those of the four
 //! top-level roles in the root, those of a delegated role in its delegators. A role whose file no longer verifies under
-//! the new keys is drafted again, signed by the new ones. Snapshot and timestamp are never drafted: who commits signs them.
+//! the new keys is drafted again, signed by the new ones. No edit drafts snapshot and timestamp: who commits signs them. Where that
+//! takes several machines, the next ones travel as a proposal of their own, with the finished role files that they list
+//! ([`Proposal::is_next_state`], docs/adr/0017).
 
 mod base;
 mod changes;
@@ -54,7 +56,8 @@ use serde_json::Value;
 
 pub use super::plain;
 use super::{
-    Ancestor, CollectionName, Draft, Files, Limits, RoleName, Root, Targets, TufError, Unverified, Version,
+    Ancestor, CollectionName, Draft, Extra, Files, Limits, RoleName, Root, Snapshot, Targets, Timestamp,
+    TufError, Unverified, Version,
 };
 use crate::sig::KeyId;
 use crate::time::UnixTime;
@@ -105,6 +108,13 @@ pub struct Drafted {
 enum Content {
     Root(Box<Unverified<Root>>),
     Targets(Box<Unverified<Targets>>),
+    Snapshot(Box<Unverified<Snapshot>>),
+    Timestamp(Box<Unverified<Timestamp>>),
+}
+
+/// Whether who commits signs this role.
+pub(super) fn is_online(role: &RoleName) -> bool {
+    matches!(role.as_str(), "timestamp" | "snapshot")
 }
 
 /// Why bytes are no proposal.
@@ -141,17 +151,20 @@ impl Drafted {
     fn new(role: &RoleName, draft: Draft) -> Result<Self, TufError> {
         let bytes = draft.assemble(&BTreeMap::new());
         let limits = Limits::default();
-        let root = *role == RoleName::root();
-        let limit = if root { limits.root_bytes } else { limits.targets_bytes };
+        let limit = match role.as_str() {
+            "root" => limits.root_bytes,
+            "timestamp" => limits.timestamp_bytes,
+            "snapshot" => limits.snapshot_bytes,
+            _ => limits.targets_bytes,
+        };
         let fail = |fault| TufError::new(role, fault);
         if bytes.len() as u64 > limit {
             return Err(fail(super::Fault::Size { limit, got: bytes.len() as u64 }));
         }
         let content = match role.as_str() {
             "root" => Content::Root(Box::new(Unverified::parse(role, &bytes, &limits)?)),
-            "timestamp" | "snapshot" => {
-                return Err(fail(super::Fault::Format("who commits signs it; it cannot be proposed".into())));
-            }
+            "timestamp" => Content::Timestamp(Box::new(Unverified::parse(role, &bytes, &limits)?)),
+            "snapshot" => Content::Snapshot(Box::new(Unverified::parse(role, &bytes, &limits)?)),
             _ => Content::Targets(Box::new(Unverified::parse(role, &bytes, &limits)?)),
         };
         Ok(Self { draft, signatures: BTreeMap::new(), content })
@@ -172,6 +185,8 @@ impl Drafted {
         match &self.content {
             Content::Root(r) => r.claimed_version(),
             Content::Targets(t) => t.claimed_version(),
+            Content::Snapshot(s) => s.claimed_version(),
+            Content::Timestamp(t) => t.claimed_version(),
         }
     }
 
@@ -185,6 +200,8 @@ impl Drafted {
         match &self.content {
             Content::Root(r) => r.claimed_expires(),
             Content::Targets(t) => t.claimed_expires(),
+            Content::Snapshot(s) => s.claimed_expires(),
+            Content::Timestamp(t) => t.claimed_expires(),
         }
     }
 
@@ -192,23 +209,35 @@ impl Drafted {
     pub fn root(&self) -> Option<&Root> {
         match &self.content {
             Content::Root(r) => Some(r.claimed()),
-            Content::Targets(_) => None,
+            _ => None,
+        }
+    }
+
+    /// `x-bulla`, where the draft has it, unchecked.
+    pub fn extra(&self) -> Option<&Extra> {
+        match &self.content {
+            Content::Root(r) => r.claimed_extra(),
+            Content::Targets(t) => t.claimed_extra(),
+            Content::Snapshot(s) => s.claimed_extra(),
+            Content::Timestamp(t) => t.claimed_extra(),
         }
     }
 
     /// What the draft of a targets role says, unchecked.
     pub fn targets(&self) -> Option<&Targets> {
         match &self.content {
-            Content::Root(_) => None,
             Content::Targets(t) => Some(t.claimed()),
+            _ => None,
         }
     }
 
     fn collection(&self) -> Option<&str> {
-        match &self.content {
-            Content::Root(r) => r.claimed_collection(),
-            Content::Targets(t) => t.claimed_collection(),
-        }
+        self.extra().map(|x| x.collection.as_str())
+    }
+
+    /// The file with the signatures so far, valid or not.
+    pub fn so_far(&self) -> Bytes {
+        self.file(&self.signatures)
     }
 
     /// The file, with these signatures.
@@ -298,6 +327,17 @@ impl Proposal {
     pub fn carrying(mut self, published: Files) -> Self {
         self.published = published;
         self
+    }
+
+    /// Whether it is the next snapshot and timestamp, and beside them what else is finished and new: who signs these roles signs
+    /// nothing else of it. No edits come to one.
+    pub fn is_next_state(&self) -> bool {
+        self.drafts.keys().any(is_online)
+    }
+
+    /// Whether somebody is to sign this draft: in a next state, snapshot and timestamp alone.
+    pub fn awaits(&self, role: &RoleName) -> bool {
+        !self.is_next_state() || is_online(role)
     }
 
     /// The bytes to sign for a role.

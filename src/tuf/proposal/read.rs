@@ -99,6 +99,9 @@ impl Proposal {
             let draft = raw.read(&role, &doc.collection)?;
             drafts.insert(role, draft);
         }
+        if drafts.contains_key(&RoleName::snapshot()) && !drafts.contains_key(&RoleName::timestamp()) {
+            return Err(format("a snapshot without the timestamp that names it".into()));
+        }
         let mut base = BTreeMap::new();
         for (role, stands) in doc.base {
             if !is_sha256(&stands.sha256) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::base::ways;
 use super::leaves::leaves;
-use super::{Base, Content, Drafted, Group, Proposal, plain};
+use super::{Base, Content, Drafted, Group, Proposal, is_online, plain};
 use crate::sig::KeyId;
 use crate::tuf::metadata::count;
 use crate::tuf::{RoleKeys, RoleName, SignatureCount, TufError};
@@ -125,7 +125,8 @@ impl Proposal {
             draft.or_else(|| base.role(role).map(|file| file.role()))
         };
         let ways = ways(final_root.targets_keys(), content)?;
-        let mut roles: Vec<&RoleName> = self.drafts().keys().filter(|r| **r != root).collect();
+        let mut roles: Vec<&RoleName> =
+            self.drafts().keys().filter(|r| **r != root && !is_online(r)).collect();
         roles.sort_by_key(|r| (**r != targets, r.as_str().to_owned()));
         for role in roles {
             let ways = ways.get(role).map(Vec::as_slice).unwrap_or_default();
@@ -136,6 +137,10 @@ impl Proposal {
                 let set = (role.clone(), SignedBy::Delegator(way.by.clone()), way.keys.clone());
                 out.push(set);
             }
+        }
+        for role in self.drafts().keys().filter(|r| is_online(r)) {
+            let keys = final_root.keys(role).cloned();
+            out.extend(keys.map(|keys| (role.clone(), SignedBy::Delegator(root.clone()), keys)));
         }
         Ok(out)
     }
@@ -163,6 +168,8 @@ impl Proposal {
             match &draft.content {
                 Content::Root(_) => group.root = Some(bytes),
                 Content::Targets(_) => drop(group.roles.insert(role.clone(), bytes)),
+                // Whoever commits makes them anew, and takes the signatures.
+                Content::Snapshot(_) | Content::Timestamp(_) => {}
             }
         }
         Ok(group)

@@ -526,9 +526,7 @@ impl Stage {
         };
         let id = format!("{:08x}{:08x}", home, self.calls());
         let intents = Withdrawal { path, id };
-        let done = committer
-            .work(&Job { intents: Some(&intents), forced: &none, repair: false, install: None })
-            .await;
+        let done = committer.work(&Job::changes(&intents, &none)).await;
         match done {
             Ok(_) => self.wishes.borrow_mut()[wish].ended = Some((self.calls(), true)),
             Err(e) => self.failed("withdrawal", &e),
@@ -550,6 +548,8 @@ impl Stage {
     async fn try_renew(&self, home: usize, roles: &[RoleName]) -> Result<Renewed, WorkError> {
         let (store, installation) = (self.store(home), &self.homes[home]);
         renew(renew::Request {
+            lives: bulla::client::commit::AS_BEFORE,
+            cosign: renew::Cosign::Here,
             collection: self.site.name.clone(),
             anchor: self.root.clone(),
             store: &store,

@@ -9,7 +9,7 @@ use crate::tuf::{FilePin, Timestamp, Unverified};
 const SECOND: u8 = 14;
 
 /// Both online roles need both keys, which lie on two machines.
-async fn shared() -> World {
+pub(super) async fn shared() -> World {
     let world = world().await;
     let all = world.home(&[Home::ROOT, Home::TARGETS, Home::RELEASES, Home::ONLINE, SECOND]);
     let edits: Vec<Edit> = [RoleName::timestamp(), RoleName::snapshot()]
@@ -21,17 +21,17 @@ async fn shared() -> World {
     world
 }
 
-async fn version(world: &World) -> u64 {
+pub(super) async fn version(world: &World) -> u64 {
     world.live().await.trusted().timestamp().version().get()
 }
 
-async fn candidates(world: &World) -> Vec<Tag> {
+pub(super) async fn candidates(world: &World) -> Vec<Tag> {
     let prefix = name().candidate_prefix();
     let tags = world.store.tags(None).await.unwrap();
     tags.into_iter().filter(|t| t.as_str().starts_with(&prefix)).collect()
 }
 
-async fn verifies(world: &World, image: &Content) -> bool {
+pub(super) async fn verifies(world: &World, image: &Content) -> bool {
     world.verify(&format!("{}@{}", name(), image.digest())).await.verdict() == Verdict::Trusted
 }
 
@@ -47,7 +47,7 @@ async fn a_timestamp_of_two_keys_is_renewed_by_two_machines() {
     let gathering = first.gathering.unwrap();
     assert_eq!((first.status, first.commits), (Status::Waiting, 0));
     assert_eq!(gathering.lacking, [(RoleName::timestamp(), 1, vec![key(SECOND).public_key().key_id()])]);
-    assert_eq!((version(&world).await, candidates(&world).await), (before, vec![gathering.tag]));
+    assert_eq!((version(&world).await, candidates(&world).await), (before, vec![gathering.tag.unwrap()]));
     // The same machine again adds nothing.
     world.clock.forward(60);
     assert_eq!(world.renew(&a, &[]).await.unwrap().status, Status::Waiting);
@@ -109,7 +109,7 @@ async fn a_candidate_that_was_overtaken_is_signed_anew() {
 }
 
 #[tokio::test]
-async fn a_candidate_older_than_a_day_or_of_a_longer_life_is_not_signed() {
+async fn a_candidate_past_half_its_life_or_of_a_longer_one_is_not_signed() {
     let world = shared().await;
     let (a, b) = (world.home(&[Home::ONLINE]), world.home(&[SECOND]));
     world.clock.forward(2 * DAY);
@@ -128,10 +128,15 @@ async fn a_candidate_older_than_a_day_or_of_a_longer_life_is_not_signed() {
     odd["extra"] = json!("member");
     let drafts = [
         ("a longer life", foreign(&|h, _| h.expires = now.plus(700 * DAY))),
+        ("one that ends in a second", foreign(&|h, _| h.expires = now.plus(1))),
+        (
+            "a day more than its life",
+            foreign(&|h, _| (h.extra.at, h.expires) = (now.plus(-86_000), now.plus(7 * DAY + 500))),
+        ),
         ("another snapshot", foreign(&|_, p| p.version = Version::ONE)),
         ("another collection", foreign(&|h, _| h.extra.collection = "ex.com/other".into())),
         ("made in the future", foreign(&|h, _| h.extra.at = now.plus(DAY))),
-        ("made long ago", foreign(&|h, _| h.extra.at = now.plus(-2 * DAY))),
+        ("made long ago", foreign(&|h, _| h.extra.at = now.plus(-4 * DAY))),
         ("a member of its own", Draft::from_signed(odd)),
         ("a version of the far future", foreign(&|h, _| h.version = Version::new(9_999_999_999).unwrap())),
     ];
@@ -153,7 +158,7 @@ async fn a_candidate_older_than_a_day_or_of_a_longer_life_is_not_signed() {
         Known::new(&*world.store).push(&packed, Some(&tag)).await.unwrap();
         let waiting = world.renew(&b, &[]).await.unwrap();
         let gathering = waiting.gathering.unwrap_or_else(|| panic!("{what} was signed"));
-        assert_ne!(gathering.tag, tag, "{what}");
+        assert_ne!(gathering.tag.unwrap(), tag, "{what}");
         assert_eq!(gathering.lacking[0].1, 1, "{what}");
         world.store.delete(&Selector::Tag(tag)).await.unwrap();
     }
@@ -165,9 +170,65 @@ async fn a_candidate_older_than_a_day_or_of_a_longer_life_is_not_signed() {
             .unwrap();
         world.store.push_manifest(&junk, Some(&tag)).await.unwrap();
     }
-    for tag in candidates(&world).await.iter().rev().skip(20) {
-        world.store.delete(&Selector::Tag(tag.clone())).await.unwrap();
-    }
     let _ = world.renew(&b, &[]).await.unwrap();
     assert_eq!(world.renew(&a, &[]).await.unwrap().status, Status::Renewed);
+}
+
+#[tokio::test]
+async fn another_threshold_of_the_same_keys_lets_no_version_fall() {
+    let world = world().await;
+    let all = world.home(&[Home::ROOT, Home::TARGETS, Home::RELEASES, Home::ONLINE, SECOND]);
+    let edits: Vec<Edit> =
+        [RoleName::timestamp(), RoleName::snapshot()].into_iter().map(|role| add(role, SECOND)).collect();
+    assert!(at_once(&world, &all, &edits).await.unwrap().worked.unwrap().installed);
+    world.clock.forward(10 * DAY);
+    world.renew(&world.home(&[Home::ONLINE]), &[]).await.unwrap();
+    let driven = version(&world).await;
+    world.clock.forward(-10 * DAY + 60);
+    let edits: Vec<Edit> = [RoleName::timestamp(), RoleName::snapshot()]
+        .into_iter()
+        .map(|role| Edit::Threshold { role, threshold: 2 })
+        .collect();
+    all.learn(&world.owner, &world.root);
+    assert!(at_once(&world, &all, &edits).await.unwrap().worked.unwrap().installed);
+    assert!(version(&world).await > driven);
+}
+
+#[tokio::test]
+async fn a_root_that_waits_with_a_candidate_locks_nobody_out() {
+    let world = world().await;
+    let edits: Vec<Edit> = [RoleName::timestamp(), RoleName::snapshot()]
+        .into_iter()
+        .flat_map(|role| {
+            let mut edits = rotate(role.clone(), Home::ONLINE, 23);
+            edits.extend([add(role.clone(), 24), Edit::Threshold { role, threshold: 2 }]);
+            edits
+        })
+        .collect();
+    let group = finished(&world, &[Home::ROOT, Home::TARGETS, Home::RELEASES], &edits).await;
+    let (a, b) = (world.home(&[23]), world.home(&[24]));
+    assert!(!commit(&world, &a, &group).await.unwrap().installed);
+    // The same machine again.
+    assert_eq!(world.renew(&a, &[]).await.unwrap().status, Status::Waiting);
+    // Something is published in between, so both begin anew.
+    let image = image(&*world.store, "a").await;
+    world.publish(&world.home(&[Home::RELEASES]), &[(&image.digest().to_string(), &["v1"])]).await.unwrap();
+    world.clock.forward(60);
+    assert_eq!(world.renew(&b, &[]).await.unwrap().status, Status::Waiting);
+    world.clock.forward(60);
+    let done = world.renew(&a, &[]).await.unwrap();
+    assert_eq!((done.commits, done.gathering), (1, None));
+    assert_eq!(world.live().await.trusted().root().version().get(), 2);
+    assert!(world.has(image.digest()).await);
+}
+
+#[tokio::test]
+async fn who_waits_for_others_too_long_is_overdue() {
+    let world = shared().await;
+    let a = world.home(&[Home::ONLINE]);
+    world.clock.forward(2 * DAY);
+    assert_eq!(world.renew(&a, &[]).await.unwrap().status, Status::Waiting);
+    // Two thirds of the timestamp's seven days are over.
+    world.clock.forward(3 * DAY);
+    assert_eq!(world.renew(&a, &[]).await.unwrap().status, Status::Overdue);
 }
