@@ -121,6 +121,9 @@ impl From<KeyError> for CliError {
                         "key.plugin",
                         "install the plugin where only its owner may write, in an absolute folder of PATH",
                     ),
+                    KmsFault::NoExport => {
+                        ("key.kms", "name the key itself to the other program: cosign --key PLUGIN://KEY")
+                    }
                     KmsFault::OtherKey { .. } => {
                         ("key.plugin", "nothing was signed; find out who changed the key in the KMS")
                     }

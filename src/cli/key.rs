@@ -13,7 +13,7 @@ use super::render::{Outcome, columns};
 use crate::keys::{self, KeyEntry, KeyError, KeyName, KeyRef, KmsRef, Listed, MemorySigner};
 use crate::sig::{PublicKey, Scheme};
 
-/// Generate, list, show and import keys
+/// Generate, list, show, import and export keys
 ///
 /// Keys are PEM files in the key folder: NAME.pem (private, encrypted unless asked otherwise) and NAME.pub. No network.
 #[derive(Debug, clap::Args)]
@@ -48,12 +48,12 @@ enum Action {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Keep a key that openssl made, or a name for a key in a KMS
+    /// Keep a key that openssl or cosign made, or a name for a key in a KMS
     #[command(
         after_long_help = "Examples:\n  bulla key import release.pem app-releases\n  bulla key import hashivault://app-online app-online"
     )]
     Import {
-        /// PEM file: PRIVATE KEY, ENCRYPTED PRIVATE KEY or PUBLIC KEY; or PLUGIN://KEY
+        /// PEM file: PRIVATE KEY, ENCRYPTED PRIVATE KEY, ENCRYPTED SIGSTORE PRIVATE KEY or PUBLIC KEY; or PLUGIN://KEY
         #[arg(value_name = "FILE")]
         from: PathBuf,
         /// Name of the key here; the file's name without its ending if not given (of a key in a KMS it must be)
@@ -64,6 +64,27 @@ enum Action {
         #[arg(long)]
         dangerously_unencrypted: bool,
     },
+    /// Write a key as another program's key file
+    ///
+    /// FILE and, with the ending .pub, the public key. An encrypted key keeps its password.
+    #[command(after_long_help = "Example:\n  bulla key export release cosign.key")]
+    Export {
+        /// Name of a key in the key folder, or path of a key file
+        key: KeyRef,
+        /// The file to write, as cosign.key; it must not be there yet
+        file: PathBuf,
+        /// Whose form it has
+        #[arg(long, value_name = "FORM", default_value = "cosign")]
+        form: FileForm,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FileForm {
+    /// cosign's key file: ENCRYPTED SIGSTORE PRIVATE KEY
+    Cosign,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -102,6 +123,15 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
                 entry.public = Some(opened.signer.public_key().clone());
             }
             Ok(Box::new(Show(entry)))
+        }
+        Action::Export { key, file, form: FileForm::Cosign, password } => {
+            if file.extension().is_some_and(|e| e == "pub") {
+                return Err(CliError::usage(format!("{} is the name of a public key", file.display())).next(
+                    "name the private key's file, as cosign.key: the public key is written beside it",
+                ));
+            }
+            let entry = folder.export_cosign(&key, &file, &cx.passwords(password)?)?;
+            Ok(Box::new(One { verb: "exported", entry }))
         }
         Action::Import { from: file, name, password, dangerously_unencrypted } => {
             if let Some(kms) = file.to_str().filter(|s| s.contains("://")).map(str::parse::<KmsRef>) {

@@ -9,6 +9,7 @@ use super::context::{Context, block_on_and_tidy};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
+use super::sign::{AlsoArgs, AlsoSigned, sign_published};
 use super::signing::{
     SigningArgs, gathering_json, gathering_text, open_line, pending_json, reason, state_place,
 };
@@ -25,7 +26,7 @@ use crate::tuf::RoleName;
 /// the next renew of who holds it admits it.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Examples:\n  bulla publish registry.example.com/team/app:v1\n  bulla publish registry.example.com/team/app@sha256:… --tag v1 --tag latest\n  bulla publish --from oci:build:v1 registry.example.com/team/app --tag v1"
+    after_long_help = "Examples:\n  bulla publish registry.example.com/team/app:v1\n  bulla publish registry.example.com/team/app@sha256:… --tag v1 --tag latest\n  bulla publish --from oci:build:v1 registry.example.com/team/app --tag v1\n  bulla publish registry.example.com/team/app:v1 --also sigstore --also-key cosign.key"
 )]
 pub(super) struct Args {
     /// Bundles that were pushed already; with --from, the repository
@@ -41,6 +42,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "ROLE", value_parser = tuf::role_name)]
     role: Option<RoleName>,
     #[command(flatten)]
+    also: AlsoArgs,
+    #[command(flatten)]
     signing: SigningArgs,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -48,6 +51,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     let place = one_place(&args)?;
+    let also = args.also.take(cx, &args.registry)?;
+    let pens = also.pens(cx)?;
     let desk = args.signing.desk(cx, &args.registry, &place, &[])?;
     let named: Vec<&Reference> = args.references.iter().chain(&args.from).collect();
     let places = args.registry.places(cx, &named)?;
@@ -86,20 +91,24 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             clock: &*clock,
         };
         match publish(request).await {
-            Err(PublishError::Proposed(proposed)) => Ok(Err(*proposed)),
-            other => other.map(Ok).map_err(CliError::from),
+            Err(PublishError::Proposed(proposed)) => Ok::<_, CliError>(Err(*proposed)),
+            other => {
+                let published = other.map_err(CliError::from)?;
+                let signed = sign_published(&*store, &pens, &published).await;
+                Ok(Ok((published, signed)))
+            }
         }
     });
     desk.ring.note_warnings(cx);
-    let published: Result<Published, Proposed> = published??;
-    let published = match published {
+    let published: Result<(Published, Vec<AlsoSigned>), Proposed> = published??;
+    let (published, signed) = match published {
         Ok(published) => published,
         Err(proposed) => return Ok(Box::new(proposed)),
     };
     if published.repaired {
         cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
     }
-    Ok(Box::new(Done::new(published)))
+    Ok(Box::new(Done::new(published, signed)))
 }
 
 /// The one repository or OCI layout of all references.
@@ -134,11 +143,13 @@ fn wanted(reference: &Reference, tags: &[Tag]) -> Result<Wanted, CliError> {
 
 struct Done {
     published: Published,
+    /// In the forms of other tools.
+    signed: Vec<AlsoSigned>,
     error: Option<CliError>,
 }
 
 impl Done {
-    fn new(published: Published) -> Self {
+    fn new(published: Published, signed: Vec<AlsoSigned>) -> Self {
         let lost = published
             .bundles
             .iter()
@@ -167,7 +178,8 @@ impl Done {
                 .next("look at both and publish again"),
             ),
         };
-        Self { published, error }
+        let error = error.or_else(|| AlsoSigned::error(&signed));
+        Self { published, signed, error }
     }
 }
 
@@ -209,7 +221,7 @@ impl Outcome for Done {
         for waiting in &p.pending {
             writeln!(out, "pending   {}  {}", clean(waiting.tag.as_str()), reason(waiting))?;
         }
-        Ok(())
+        self.signed.iter().try_for_each(|signed| signed.text(out))
     }
 
     fn json(&self) -> Value {
@@ -238,6 +250,7 @@ impl Outcome for Done {
             "gathering": gathering_json(p.gathering.as_ref()),
             "pending": pending_json(&p.pending),
             "open": p.open.iter().map(open_line).collect::<Vec<_>>(),
+            "signatures": self.signed.iter().map(AlsoSigned::json).collect::<Vec<_>>(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! `bulla sign`: a detached signature that other tools read.
 
+mod also;
 mod outcome;
 mod pens;
 mod target;
@@ -12,10 +13,11 @@ use super::error::CliError;
 use super::registry::KeyedRegistryArgs;
 use super::render::Outcome;
 use crate::client::places::Places as _;
-use crate::client::sign::{Form, Hung, SignError, Subject, sign, subjects};
+use crate::client::sign::{Form, SignError, sign, subjects};
 use crate::keys::KeyRef;
 use crate::oci::{Reference, Repository};
 use crate::trust::Duration;
+pub(super) use also::{AlsoArgs, AlsoSigned, sign_published};
 use outcome::{Row, Signed};
 pub(super) use outcome::{attached, read as read_file, row_error};
 pub(super) use pens::{Hand, annotation};
@@ -98,30 +100,21 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         return Ok(Box::new(Signed::of(form, &hand, vec![row])));
     }
     let rows = block_on_and_tidy(places.hosts(), async {
-        let mut rows = Vec::new();
+        // What cannot be found out about any of them is known before one is signed.
+        let mut found = Vec::new();
         for reference in &references {
-            let (found, ends) =
-                one(&places, reference, &pen, args.recursive, args.force, name.as_deref()).await?;
-            rows.extend(found.into_iter().zip(ends).map(|(subject, end)| Row::hung(subject, end)));
+            let selector = reference.selector().ok_or_else(|| CliError::no_selector(reference))?;
+            let store = places.open(reference).await?;
+            let subjects = subjects(&*store, reference, selector, args.recursive).await.map_err(row_error)?;
+            found.push((store, subjects));
+        }
+        let mut rows = Vec::new();
+        for (store, subjects) in found {
+            let ends = sign(&*store, &pen, &subjects, args.force, name.as_deref()).await;
+            rows.extend(subjects.into_iter().zip(ends).map(|(subject, end)| Row::hung(subject, end)));
         }
         Ok::<_, CliError>(rows)
     })??;
     rows.iter().for_each(|row| row.note(cx));
     Ok(Box::new(Signed::of(form, &hand, rows)))
-}
-
-/// All that one reference means. What cannot be found out about it is known before anything of it is signed.
-async fn one(
-    places: &crate::client::stores::Stores,
-    reference: &Reference,
-    pen: &crate::client::sign::Pen<'_>,
-    recursive: bool,
-    force: bool,
-    name: Option<&str>,
-) -> Result<(Vec<Subject>, Vec<Result<Hung, SignError>>), CliError> {
-    let selector = reference.selector().ok_or_else(|| CliError::no_selector(reference))?;
-    let store = places.open(reference).await?;
-    let found = subjects(&*store, reference, selector, recursive).await.map_err(row_error)?;
-    let ends = sign(&*store, pen, &found, force, name).await;
-    Ok((found, ends))
 }

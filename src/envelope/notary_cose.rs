@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use coset::cbor::value::Value;
 use coset::iana::{self, EnumI64 as _};
 use coset::{
-    ContentType, CoseSign1, CoseSign1Builder, HeaderBuilder, Label, RegisteredLabelWithPrivate,
-    TaggedCborSerializable as _,
+    CoseSign1, CoseSign1Builder, HeaderBuilder, RegisteredLabelWithPrivate, TaggedCborSerializable as _,
 };
 
 use super::notary::{
@@ -18,8 +17,12 @@ use crate::time::UnixTime;
 
 /// Media type of the envelope.
 pub const MEDIA_TYPE: &str = "application/cose";
-/// Label of the chain (RFC 9360 2).
-const X5CHAIN: i64 = 33;
+const X5CHAIN_LABEL: i64 = 33;
+/// Tag of a COSE_Sign1 (RFC 9052 2).
+const SIGN1: u64 = 18;
+/// Most items and levels of an envelope, and of its protected header: real ones have some thirty, and ten certificates.
+const MAX_ITEMS: usize = 512;
+const MAX_LEVELS: usize = 16;
 /// Tag of a time in seconds (RFC 8949 3.4.2).
 const EPOCH: u64 = 1;
 
@@ -51,7 +54,7 @@ impl Draft {
         }
         let certificates = request.chain.certificates().iter().map(|c| Value::Bytes(c.as_der().to_vec()));
         let unprotected = HeaderBuilder::new()
-            .value(X5CHAIN, Value::Array(certificates.collect()))
+            .value(X5CHAIN_LABEL, Value::Array(certificates.collect()))
             .text_value(AGENT.into(), Value::Text(request.agent.clone()));
         let envelope = CoseSign1Builder::new()
             .protected(protected.build())
@@ -85,50 +88,146 @@ pub fn verify(bytes: &[u8]) -> Result<Verified, NotaryError> {
     if bytes.len() > MAX_ENVELOPE {
         return Err(NotaryError::TooLarge(bytes.len()));
     }
-    let envelope = CoseSign1::from_tagged_slice(bytes).map_err(|e| NotaryError::Cose(e.to_string()))?;
-    let payload = envelope.payload.as_deref().ok_or(Form("no payload"))?;
-    let unprotected = &envelope.unprotected.rest;
-    let value = |label: &Label| unprotected.iter().find(|(l, _)| l == label).map(|(_, v)| v);
+    let Value::Tag(SIGN1, inner) = value(bytes)? else { return Err(cose("another tag than 18, or none")) };
+    let Value::Array(parts) = *inner else { return Err(cose("not an array")) };
+    let [Value::Bytes(protected), Value::Map(unprotected), payload, Value::Bytes(signature)] = &parts[..]
+    else {
+        return Err(cose("not a protected header, an unprotected one, a payload and a signature"));
+    };
+    let Value::Bytes(payload) = payload else { return Err(Form("no payload")) };
+    let Value::Map(signed) = value(protected)? else { return Err(cose("the protected header is no map")) };
+    let (signed, unprotected) = (labels(&signed)?, labels(unprotected)?);
 
     let certificates =
-        value(&Label::Int(X5CHAIN)).and_then(Value::as_array).ok_or(Form("no array x5chain"))?;
+        unprotected.get(&X5CHAIN).and_then(|v| v.as_array()).ok_or(Form("no array x5chain"))?;
     let der = |v: &Value| v.as_bytes().cloned().ok_or(Form("x5chain has something else than byte strings"));
     let chain = chain(&certificates.iter().map(der).collect::<Result<Vec<_>, _>>()?)?;
-    let signed = &envelope.protected.header;
     let key = chain.leaf().key();
-    if signed.alg != Some(RegisteredLabelWithPrivate::Assigned(assigned(key)?)) {
+    let found = signed.get(&ALG);
+    if found.and_then(|v| v.as_integer()) != Some(assigned(key)?.to_i64().into()) {
         let (_, wanted) = algorithm(key)?;
-        return Err(NotaryError::Algorithm { found: shown(signed.alg.as_ref()), wanted });
+        return Err(NotaryError::Algorithm { found: shown(found.copied()), wanted });
     }
-    accepts(key, &envelope.tbs_data(&[]), &envelope.signature)?;
+    accepts(key, &signed_bytes(protected, payload)?, signature)?;
 
-    if signed.content_type != Some(ContentType::Text(PAYLOAD_TYPE.into())) {
+    if signed.get(&CONTENT_TYPE).and_then(|v| v.as_text()) != Some(PAYLOAD_TYPE) {
         return Err(Form("the content type is not the payload type of the Notary Project"));
     }
-    if signed.crit.is_empty() {
-        return Err(Form("crit is missing"));
-    }
-    let critical = signed.crit.iter().map(|label| match label {
-        RegisteredLabelWithPrivate::Text(name) => Ok(name.clone()),
-        RegisteredLabelWithPrivate::Assigned(p) => {
-            Err(NotaryError::Critical(format!("label {}", p.to_i64())))
-        }
-        RegisteredLabelWithPrivate::PrivateUse(n) => Err(NotaryError::Critical(format!("label {n}"))),
+    let critical = signed.get(&CRIT).and_then(|v| v.as_array()).filter(|list| !list.is_empty());
+    let critical = critical.ok_or(Form("crit is missing"))?.iter().map(|label| match label {
+        Value::Text(name) => Ok(name.clone()),
+        Value::Integer(n) => Err(NotaryError::Critical(format!("label {}", i128::from(*n)))),
+        _ => Err(Form("crit names no label")),
     });
     let critical = critical.collect::<Result<Vec<_>, _>>()?;
-    let attributes = attributes(&critical, &signed_attributes(&signed.rest))?;
+    let attributes = attributes(&critical, &signed_attributes(&signed))?;
     let artifact = Artifact::from_payload(payload)?;
-    let timestamp = match value(&Label::Text(TIMESTAMP.into())) {
+    let timestamp = match unprotected.get(&Label::Text(TIMESTAMP)) {
         None => None,
         Some(v) => Some(v.as_bytes().cloned().ok_or(Form("the timestamp is no byte string"))?),
     };
-    let agent = value(&Label::Text(AGENT.into())).and_then(Value::as_text).map(str::to_owned);
-    Ok(Verified { artifact, attributes, chain, signature: envelope.signature, timestamp, agent })
+    let agent = unprotected.get(&Label::Text(AGENT)).and_then(|v| v.as_text()).map(str::to_owned);
+    Ok(Verified { artifact, attributes, chain, signature: signature.clone(), timestamp, agent })
 }
 
-fn signed_attributes(rest: &[(Label, Value)]) -> BTreeMap<String, Attribute> {
-    let attribute = |(label, value): &(Label, Value)| {
-        // Integer labels that are no header of COSE_Sign1 mean nothing, unless critical, which was refused.
+/// A label of a header (RFC 9052 1.4).
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Label<'v> {
+    Number(i128),
+    Text(&'v str),
+}
+
+const ALG: Label<'static> = Label::Number(1);
+const CRIT: Label<'static> = Label::Number(2);
+const CONTENT_TYPE: Label<'static> = Label::Number(3);
+/// The chain (RFC 9360 2).
+const X5CHAIN: Label<'static> = Label::Number(X5CHAIN_LABEL as i128);
+
+/// A header by its labels, each of which stands once.
+fn labels(map: &[(Value, Value)]) -> Result<BTreeMap<Label<'_>, &Value>, NotaryError> {
+    let mut out = BTreeMap::new();
+    for (label, value) in map {
+        let label = match label {
+            Value::Integer(n) => Label::Number((*n).into()),
+            Value::Text(text) => Label::Text(text),
+            _ => return Err(cose("a label that is neither a number nor a text")),
+        };
+        if out.insert(label, value).is_some() {
+            return Err(cose("duplicate map key"));
+        }
+    }
+    Ok(out)
+}
+
+/// The bytes that are signed (RFC 9052 4.4, Sig_structure).
+fn signed_bytes(protected: &[u8], payload: &[u8]) -> Result<Vec<u8>, NotaryError> {
+    let parts = [&b""[..], payload].map(|bytes| Value::Bytes(bytes.to_vec()));
+    let [external, payload] = parts;
+    let context = Value::Text("Signature1".into());
+    let structure = Value::Array(vec![context, Value::Bytes(protected.to_vec()), external, payload]);
+    let mut out = Vec::new();
+    coset::cbor::ser::into_writer(&structure, &mut out).map_err(|e| NotaryError::Cose(e.to_string()))?;
+    Ok(out)
+}
+
+/// One CBOR value and nothing after it.
+fn value(bytes: &[u8]) -> Result<Value, NotaryError> {
+    bounded(bytes)?;
+    coset::cbor::de::from_reader(bytes).map_err(|e| NotaryError::Cose(e.to_string()))
+}
+
+/// That bytes are one value of few items and levels, before a parser makes anything of them: one byte of CBOR can stand for a value
+/// of dozens, and byte strings in byte strings for any depth. Lengths are definite, as go-cose demands.
+fn bounded(bytes: &[u8]) -> Result<(), NotaryError> {
+    let short = || cose("it ends too early");
+    // How many items each open level still expects.
+    let mut levels: Vec<u64> = vec![1];
+    let (mut rest, mut items) = (bytes, 0);
+    while let Some(left) = levels.last_mut() {
+        let Some(less) = left.checked_sub(1) else {
+            levels.pop();
+            continue;
+        };
+        *left = less;
+        items += 1;
+        let (head, tail) = rest.split_first().ok_or_else(short)?;
+        let (value, tail) = match head & 31 {
+            small @ 0..=23 => (u64::from(small), tail),
+            width @ 24..=27 => {
+                let (bytes, tail) = tail.split_at_checked(1 << (width - 24)).ok_or_else(short)?;
+                (bytes.iter().fold(0, |n, byte| (n << 8) | u64::from(*byte)), tail)
+            }
+            _ => return Err(cose("a length that is not definite")),
+        };
+        rest = match head >> 5 {
+            2 | 3 => {
+                let size = usize::try_from(value).map_err(|_| short())?;
+                tail.split_at_checked(size).ok_or_else(short)?.1
+            }
+            major => {
+                match major {
+                    4 => levels.push(value),
+                    5 => levels.push(value.saturating_mul(2)),
+                    6 => levels.push(1),
+                    _ => {}
+                }
+                tail
+            }
+        };
+        if items > MAX_ITEMS || levels.len() > MAX_LEVELS {
+            return Err(cose("more items or levels than an envelope has"));
+        }
+    }
+    if rest.is_empty() { Ok(()) } else { Err(cose("something follows it")) }
+}
+
+fn cose(why: &str) -> NotaryError {
+    NotaryError::Cose(why.into())
+}
+
+fn signed_attributes(signed: &BTreeMap<Label<'_>, &Value>) -> BTreeMap<String, Attribute> {
+    let attribute = |(label, value): (&Label<'_>, &&Value)| {
+        // Other numbers mean nothing, unless critical, which was refused.
         let Label::Text(name) = label else { return None };
         let value = match value {
             Value::Text(text) => Attribute::Text(text.clone()),
@@ -138,9 +237,9 @@ fn signed_attributes(rest: &[(Label, Value)]) -> BTreeMap<String, Attribute> {
             },
             _ => Attribute::Other,
         };
-        Some((name.clone(), value))
+        Some(((*name).to_owned(), value))
     };
-    rest.iter().filter_map(attribute).collect()
+    signed.iter().filter_map(attribute).collect()
 }
 
 /// The number of the algorithm that the key forces (RFC 9053 2.1, RFC 8230 2).
@@ -156,11 +255,14 @@ fn assigned(key: &SubjectKey) -> Result<iana::Algorithm, NotaryError> {
     })
 }
 
-fn shown(algorithm: Option<&coset::Algorithm>) -> String {
+fn shown(algorithm: Option<&Value>) -> String {
     match algorithm {
         None => "none".into(),
-        Some(RegisteredLabelWithPrivate::Assigned(a)) => format!("{a:?}"),
-        Some(RegisteredLabelWithPrivate::PrivateUse(n)) => n.to_string(),
-        Some(RegisteredLabelWithPrivate::Text(t)) => t.chars().take(40).collect(),
+        Some(Value::Integer(n)) => {
+            let known = i64::try_from(*n).ok().and_then(iana::Algorithm::from_i64);
+            known.map_or_else(|| i128::from(*n).to_string(), |a| format!("{a:?}"))
+        }
+        Some(Value::Text(text)) => text.chars().take(40).collect(),
+        Some(_) => "something else".into(),
     }
 }

@@ -267,6 +267,52 @@ impl KeyFolder {
         self.keep(name, &key, password.as_ref())
     }
 
+    /// Write the private key that `key` names as cosign's key file, and its public key beside it with the ending `.pub`. An
+    /// encrypted key keeps its password, for a plain one a password is chosen: cosign's files have one. Nothing is overwritten.
+    ///
+    /// # Errors
+    /// No such key, a key in a KMS, a password that is wrong or missing, or files that are there or cannot be written.
+    pub fn export_cosign(
+        &self,
+        key: &KeyRef,
+        to: &Path,
+        passwords: &Passwords,
+    ) -> Result<KeyEntry, KeyError> {
+        let path = self.file(key).map_err(|kms| kms.fault(KmsFault::NoExport))?;
+        let beside = to.with_extension("pub");
+        for file in [to, &beside] {
+            match file.symlink_metadata() {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(KeyError::io("read", file, &e)),
+                Ok(_) => return Err(KeyError::Exists { path: file.to_owned() }),
+            }
+        }
+        let Some(KeyText { text, .. }) = read_text(&path)? else {
+            return match pointer(&path, key)? {
+                Some(kms) => Err(kms.fault(KmsFault::NoExport)),
+                None => Err(self.absent(key, path)),
+            };
+        };
+        let block = key_block(&text).map_err(|e| KeyError::unreadable(&path, e))?;
+        let mut used = None;
+        let signer = private(&path, block, || {
+            let password = passwords.opening(&key.to_string()).map_err(|e| (key, e))?;
+            used = Some(password.clone());
+            Ok(password)
+        })?;
+        let password = match used {
+            Some(password) => password,
+            None => {
+                passwords.choosing(&to.display().to_string()).map_err(|reason| no_password(key, reason))?
+            }
+        };
+        write_new(to, cosign::cosign_key_file(&signer, &password)?.as_bytes(), 0o600)?;
+        write_new(&beside, signer.public_key().to_pem().as_bytes(), 0o644)?;
+        let public = Some(signer.public_key().clone());
+        let name = key.to_string();
+        Ok(KeyEntry { name, file: to.to_owned(), public, private: true, encrypted: true, kms: None })
+    }
+
     /// The file that `name` will have.
     ///
     /// # Errors

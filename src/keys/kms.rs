@@ -36,6 +36,9 @@ pub struct KmsRef {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KmsFault {
+    /// Its private key was to be written into a file.
+    #[error("the private key stays where it is, and cannot be written into a file")]
+    NoExport,
     /// No such program.
     #[error("there is no program {program} in the absolute folders of PATH")]
     NotFound {

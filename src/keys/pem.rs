@@ -27,7 +27,13 @@ pub(super) fn key_block(text: &str) -> Result<KeyBlock, Unreadable> {
         let Some((label, body)) = from.split_once("-----") else {
             return Err(Unreadable::Pem("BEGIN".into()));
         };
-        let label: String = label.chars().take(40).collect();
+        // Anything else might be a piece of the key: a line that lost a dash.
+        let legal = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
+        if label.len() > 40 || !label.chars().all(legal) || !label.contains(|c: char| c.is_ascii_uppercase())
+        {
+            return Err(Unreadable::Pem("BEGIN".into()));
+        }
+        let label = label.to_owned();
         let Some((body, tail)) = body.split_once(&format!("-----END {label}-----")) else {
             return Err(Unreadable::Pem(label));
         };
@@ -60,5 +66,29 @@ fn decode(label: &str, body: &str) -> Result<KeyBlock, Unreadable> {
         "EC PRIVATE KEY" => Err(Unreadable::Sec1),
         "RSA PRIVATE KEY" => Err(Unreadable::Pkcs1),
         other => Err(Unreadable::Block(other.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line that lost a dash, or its label, must not bring the key into an error.
+    #[test]
+    fn no_error_holds_a_piece_of_the_key() {
+        let body = "MC4CAQAwBQYDK2VwBCIEIJrSTwTJlsYxZDPTqNLgUeIQNWjWh7VGXZc3tq7oZ2uW";
+        for text in [
+            format!("-----BEGIN PRIVATE KEY----\n{body}\n-----END PRIVATE KEY-----\n"),
+            format!("-----BEGIN \n{body}\n-----END PRIVATE KEY-----\n"),
+            format!("-----BEGIN {body}-----\n-----END {body}-----\n"),
+            format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY----\n"),
+        ] {
+            let Err(e) = key_block(&text) else { panic!("{text}") };
+            let said = format!("{e} {e:?}");
+            assert!(
+                !body.as_bytes().windows(6).any(|w| said.contains(std::str::from_utf8(w).unwrap())),
+                "{said}"
+            );
+        }
     }
 }

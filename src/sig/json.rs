@@ -99,6 +99,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(name) = map.next_key::<String>()? {
             let value = map.next_value_seed(inner)?;
             if out.contains_key(&name) {
+                let name: String = name.chars().take(100).collect();
                 return Err(serde::de::Error::custom(format_args!(
                     "the name {name:?} stands twice in one object"
                 )));
@@ -142,6 +143,10 @@ mod tests {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(parse(b"\"\xff\"").is_err());
+        // Nobody makes an error as long as a document.
+        let name = "\u{1}".repeat(1 << 16).replace('\u{1}', "\\u0001");
+        let twice = format!("{{\"{name}\":1,\"{name}\":1}}");
+        assert!(parse(twice.as_bytes()).unwrap_err().to_string().len() < 1000);
         let fits = format!("{}1{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         assert!(parse(fits.as_bytes()).is_ok());
     }

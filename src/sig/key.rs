@@ -180,8 +180,11 @@ impl PublicKey {
     /// From a PEM `PUBLIC KEY` block (RFC 7468); text around it is ignored.
     ///
     /// # Errors
-    /// No block, bad base64, or an unsupported key.
+    /// No block, several, bad base64, or an unsupported key.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        if pem.matches("-----BEGIN ").count() > 1 {
+            return Err(KeyError::Malformed("several PEM blocks where one key is meant"));
+        }
         let der = pem_block(pem, "PUBLIC KEY")?.ok_or(KeyError::Malformed("no PEM block PUBLIC KEY"))?;
         Self::from_spki(&der)
     }

@@ -55,6 +55,19 @@ pub enum Hash {
     Sha512,
 }
 
+impl Hash {
+    /// The hash of these bytes.
+    pub fn of(self, bytes: &[u8]) -> Vec<u8> {
+        use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
+        let algorithm = match self {
+            Self::Sha256 => &SHA256,
+            Self::Sha384 => &SHA384,
+            Self::Sha512 => &SHA512,
+        };
+        digest(algorithm, bytes).as_ref().to_vec()
+    }
+}
+
 /// How a signature is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -95,8 +108,11 @@ impl SubjectKey {
     /// From a PEM `PUBLIC KEY` block (RFC 7468); text around it is ignored.
     ///
     /// # Errors
-    /// No block, bad base64, or an unsupported key.
+    /// No block, several, bad base64, or an unsupported key.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        if pem.matches("-----BEGIN ").count() > 1 {
+            return Err(KeyError::Malformed("several PEM blocks where one key is meant"));
+        }
         let der = pem_block(pem, "PUBLIC KEY")?.ok_or(KeyError::Malformed("no PEM block PUBLIC KEY"))?;
         Self::from_spki(&der)
     }

@@ -96,12 +96,11 @@ pub enum ListChange {
 /// What became of [`Manage::replace`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
-    /// The tag names the manifest. Where nothing guards tags, a slower writer who read before may overwrite it for that long:
+    /// The tag names the manifest, and nobody who read before can overwrite it.
+    Done,
+    /// The tag names the manifest. Nothing guards tags here: a slower writer who read before may overwrite it for that long, so
     /// whoever wants to be sure reads back after it.
-    Done {
-        /// Zero: nobody can.
-        unsure_for: Duration,
-    },
+    Unguarded(Duration),
     /// The tag names something else by now, and still does.
     Moved,
 }
@@ -156,7 +155,7 @@ pub trait Manage: Store {
             return Ok(Replaced::Moved);
         }
         self.push_manifest(manifest, Some(tag)).await?;
-        Ok(Replaced::Done { unsure_for: Duration::ZERO })
+        Ok(Replaced::Done)
     }
 
     /// Make what was written since the last call durable and visible: one sync a batch on a disk; on a registry without the

@@ -10,7 +10,7 @@ use crate::run::{Bulla, Ran};
 const NAME: &str = "example.com/team/app";
 
 /// The folder of the plugin, which cargo builds with the tests, but not when one binary of them is asked for.
-fn plugins() -> &'static Path {
+pub(crate) fn plugins() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let test = std::env::current_exe().unwrap();

@@ -31,6 +31,7 @@ mod releases;
 mod revokes;
 mod run;
 mod schemas;
+mod signing;
 #[path = "../thief/mod.rs"]
 mod thief;
 mod trees;

@@ -38,6 +38,7 @@ mod revoking;
 mod rounds;
 mod servers;
 mod signed;
+mod signing;
 mod soak;
 mod states;
 mod stores;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
@@ -16,7 +17,7 @@ const MAX_CHAIN_FILE: u64 = 1 << 20;
 
 /// An open key with its certificates.
 pub(in crate::cli) struct Hand {
-    signer: Box<dyn Signer>,
+    signer: Arc<dyn Signer>,
     chain: Option<Chain>,
 }
 
@@ -45,7 +46,12 @@ impl Hand {
         let chain = cert.map(chain).transpose()?;
         let opened = keys::open(key, &cx.keys(), &passwords)?;
         opened.warnings.iter().for_each(|w| cx.note(w.code(), w));
-        Ok(Self { signer: opened.signer, chain })
+        Ok(Self { signer: opened.signer.into(), chain })
+    }
+
+    /// A key that is open.
+    pub(super) fn of(signer: Arc<dyn Signer>, chain: Option<Chain>) -> Self {
+        Self { signer, chain }
     }
 
     /// What signs in a form on these terms.
@@ -82,7 +88,8 @@ impl Hand {
     }
 }
 
-fn chain(file: &Path) -> Result<Chain, CliError> {
+/// The certificates in a file, judged as a chain.
+pub(super) fn chain(file: &Path) -> Result<Chain, CliError> {
     let refused = |why: String| {
         CliError::failed("sign.chain", format!("cannot sign with the certificates in {}", file.display()))
             .reason(why)

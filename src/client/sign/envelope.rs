@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::form::Form;
 use crate::client::state::Packed;
 use crate::envelope::notary::{self, NotaryError, Verified};
-use crate::envelope::sigstore_bundle::{self, Bundle, BundleError};
+use crate::envelope::sigstore_bundle::{self, Bundle, BundleError, Version};
 use crate::envelope::simple_signing::{self, SimpleSigningError};
 use crate::envelope::{notary_cose, notary_jws};
 use crate::oci::{Content, Descriptor, EMPTY_JSON, media_type, sorted_json};
@@ -54,6 +54,11 @@ pub enum EnvelopeError {
         "neither a Sigstore bundle, nor a JWS or COSE envelope of the Notary Project, nor a signature with its payload"
     )]
     Form,
+    /// A Sigstore bundle of version 0.1 or 0.2.
+    #[error(
+        "a Sigstore bundle of a version before 0.3, which nobody reads as a referrer (cosign bundle upgrade makes one)"
+    )]
+    Old,
     /// A Sigstore bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -98,9 +103,23 @@ impl Envelope {
         }
     }
 
+    /// The same of one form, whatever else the bytes may be.
+    pub(super) fn of(form: Form, bytes: Bytes) -> Result<Self, EnvelopeError> {
+        match form {
+            Form::Sigstore => Self::bundle(bytes),
+            Form::Notation => Self::jws(bytes),
+            Form::NotationCose => Self::cose(bytes),
+            Form::CosignTag => Err(EnvelopeError::Form),
+        }
+    }
+
     pub(super) fn bundle(bytes: Bytes) -> Result<Self, EnvelopeError> {
-        let inside = Inside::Bundle(Box::new(Bundle::parse(&bytes)?));
-        Ok(Self { form: Form::Sigstore, bytes, inside })
+        let bundle = Bundle::parse(&bytes)?;
+        // As a referrer, cosign and sigstore-go read no older ones.
+        if bundle.version() < Version::V03 {
+            return Err(EnvelopeError::Old);
+        }
+        Ok(Self { form: Form::Sigstore, bytes, inside: Inside::Bundle(Box::new(bundle)) })
     }
 
     pub(super) fn jws(bytes: Bytes) -> Result<Self, EnvelopeError> {

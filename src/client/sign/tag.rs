@@ -17,10 +17,10 @@ use base64::engine::general_purpose::STANDARD;
 /// Most layers that cosign reads (CVE-2024-29903).
 const MOST: usize = 1000;
 /// How often the manifest is written before others are held to win for ever.
-const WRITES: usize = 12;
+const WRITES: u32 = 12;
 /// How often it is looked at.
 const LOOKS: usize = 60;
-/// The annotation of cosign that a layer must not be added without.
+/// Media type of an image's config.
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// Add a signature over `payload` to those of `artifact`, unless one that `is` the same is there. `made` makes it, once.
@@ -52,52 +52,53 @@ where
     };
     let layer = layer.annotated(SIGNATURE, STANDARD.encode(signature));
     push(store, &Content::new(MEDIA_TYPE, payload.clone())).await?;
-    let (mut written, mut writes) = (None, 0);
+    // Writers who have met go apart: each waits for another while.
+    let apart = Duration::from_millis(signature.last().copied().unwrap_or_default().into());
+    let hung = |at: &Content| Hung {
+        was_there: false,
+        carrier: at.digest().clone(),
+        tag: Some(tag.clone()),
+        unread: 0,
+    };
+    let (mut written, mut writes, mut window) = (None, 0, Duration::ZERO);
     for _ in 0..LOOKS {
         match &now {
-            // It stood still for as long as a slower writer may take.
-            Some(at) if at.holds(&layer) && Some(at.content.digest()) == written.as_ref() => {
-                let carrier = at.content.digest().clone();
-                return Ok(Hung { was_there: false, carrier, tag: Some(tag), unread: 0 });
-            }
-            // Others wrote, and kept ours.
             Some(at) if at.holds(&layer) => {
-                written = Some(at.content.digest().clone());
-                tokio::time::sleep(PAUSE).await;
-            }
-            before => {
-                if writes == WRITES {
-                    break;
+                let stood_still = written.replace(at.content.digest().clone()).as_ref() == written.as_ref();
+                // For as long as a slower writer may take.
+                if stood_still {
+                    return Ok(hung(&at.content));
                 }
+                tokio::time::sleep(window).await;
+            }
+            before if writes < WRITES => {
                 let (manifest, config) = with(before.as_ref(), &layer, &tag)?;
                 push(store, &config).await?;
                 let digest = before.as_ref().map(|at| at.content.digest().clone());
                 match store.replace(&tag, digest.as_ref(), &manifest).await {
-                    Ok(Replaced::Done { unsure_for }) => {
-                        written = Some(manifest.digest().clone());
+                    Ok(Replaced::Done) => return Ok(hung(&manifest)),
+                    Ok(Replaced::Unguarded(unsure_for)) => {
+                        (written, window) = (Some(manifest.digest().clone()), window.max(unsure_for));
                         writes += 1;
-                        store.flush().await?;
-                        if unsure_for.is_zero() {
-                            let carrier = manifest.digest().clone();
-                            return Ok(Hung { was_there: false, carrier, tag: Some(tag), unread: 0 });
-                        }
-                        tokio::time::sleep(unsure_for).await;
+                        tokio::time::sleep(window + apart * writes.saturating_sub(1)).await;
                     }
-                    Ok(Replaced::Moved) => writes += 1,
+                    Ok(Replaced::Moved) => tokio::time::sleep(apart).await,
                     Err(error) if before.is_some() && is_refusal(&error) => {
                         return Err(SignError::Immutable { tag, error });
                     }
                     Err(e) => return Err(e.into()),
                 }
             }
+            _ => break,
         }
         now = read(store, &tag).await?;
     }
-    Err(SignError::Contended(tag))
+    match now {
+        // Others never stop, and ours has been among theirs.
+        Some(at) if at.holds(&layer) => Ok(hung(&at.content)),
+        _ => Err(SignError::Contended(tag)),
+    }
 }
-
-/// Between two looks at what others wrote.
-const PAUSE: Duration = Duration::from_millis(250);
 
 fn is_refusal(e: &StoreError) -> bool {
     matches!(e.failure, Failure::Refused { .. } | Failure::Denied(_))
@@ -106,8 +107,10 @@ fn is_refusal(e: &StoreError) -> bool {
 /// The tag of an artifact's signatures.
 fn tag_of(artifact: &Descriptor) -> Result<Tag, SignError> {
     let digest = &artifact.digest;
-    let long = |_| super::Unfit::LongDigest(digest.short());
-    Ok(format!("{}.sig", digest.referrers_tag()).parse().map_err(long)?)
+    let long = || super::Unfit::LongDigest(digest.short());
+    // cosign's tag is the whole digest, and of a longer one no legal tag.
+    let whole = format!("{}-{}.sig", digest.algorithm().as_str(), digest.hex());
+    Ok(whole.parse().map_err(|_| long())?)
 }
 
 /// What stands at the tag.

@@ -86,15 +86,22 @@ async fn read(
     };
     let Some(layer) = layer_of(&manifest, artifact, form) else { return Ok(None) };
     match fetch_small(store, &layer, MAX_BYTES).await {
-        Ok(content) => Ok(Envelope::read(content.bytes().clone()).ok()),
+        Ok(content) => Ok(Envelope::of(form, content.bytes().clone()).ok()),
         Err(e) if e.is_the_items_own() || e.failure == Failure::NotFound => Ok(None),
         Err(e) => Err(e),
     }
 }
 
+/// The layer of a manifest that the form's own tool takes for a signature of the artifact.
 fn layer_of(manifest: &Content, artifact: &Descriptor, form: Form) -> Option<Descriptor> {
     let manifest = Manifest::parse(manifest).ok()?;
     let [layer] = &manifest.layers[..] else { return None };
     let about = manifest.subject.as_ref().is_some_and(|s| s.digest == artifact.digest);
-    (about && layer.media_type == layer_type(form) && layer.size <= MAX_BYTES).then(|| layer.clone())
+    let config = manifest.config.as_ref().map_or("", |c| &c.media_type);
+    let named = manifest.artifact_type.as_deref();
+    let taken = match form {
+        Form::Notation | Form::NotationCose => notary::is_signature(named, config),
+        Form::Sigstore | Form::CosignTag => named == Some(artifact_type(form)),
+    };
+    (about && taken && layer.media_type == layer_type(form) && layer.size <= MAX_BYTES).then(|| layer.clone())
 }

@@ -6,9 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::BundleError;
-use crate::oci::Digest;
 use crate::sig::x509::Certificate;
-use crate::sig::{SubjectKey, json};
+use crate::sig::{Hash, SubjectKey, json};
 
 /// What one entry says.
 pub(super) struct Claim {
@@ -19,9 +18,21 @@ pub(super) struct Claim {
 
 enum Hashed {
     /// What was signed: the artifact, or DSSE's pre-authentication encoding.
-    Message(Digest),
+    Message(Sum),
     /// The payload of a DSSE envelope.
-    Payload(Digest),
+    Payload(Sum),
+}
+
+/// A hash that an entry names.
+struct Sum {
+    hash: Hash,
+    bytes: Vec<u8>,
+}
+
+impl Sum {
+    fn matches(&self, message: &[u8]) -> bool {
+        self.hash.of(message) == self.bytes
+    }
 }
 
 /// A signature that was verified.
@@ -54,6 +65,7 @@ impl Claim {
             ("hashedrekord", "0.0.1") => hashed_record(spec),
             ("hashedrekord", "0.0.2") => hashed_record_2(&spec["hashedRekordV002"]),
             ("dsse", "0.0.1") => dsse(spec),
+            ("dsse", "0.0.2") => dsse_2(&spec["dsseV002"]),
             ("intoto", "0.0.2") => in_toto(&spec["content"]),
             _ => None,
         };
@@ -70,21 +82,35 @@ fn hashed_record(spec: &Value) -> Option<Claim> {
 }
 
 fn hashed_record_2(spec: &Value) -> Option<Claim> {
-    let name = match spec["data"]["algorithm"].as_str()? {
-        "SHA2_256" => "sha256",
-        "SHA2_512" => "sha512",
+    let hashed = Hashed::Message(named_sum(&spec["data"])?);
+    let key = verifier(&spec["signature"]["verifier"])?;
+    Some(Claim { signature: bytes(&spec["signature"]["content"])?, hashed, key })
+}
+
+/// `dsse` of version 2 of Rekor.
+fn dsse_2(spec: &Value) -> Option<Claim> {
+    let [entry] = &spec["signatures"].as_array()?[..] else { return None };
+    let hashed = Hashed::Payload(named_sum(&spec["payloadHash"])?);
+    Some(Claim { signature: bytes(&entry["content"])?, hashed, key: verifier(&entry["verifier"])? })
+}
+
+/// `{algorithm, digest}` of version 2.
+fn named_sum(value: &Value) -> Option<Sum> {
+    let hash = match value["algorithm"].as_str()? {
+        "SHA2_256" => Hash::Sha256,
+        "SHA2_384" => Hash::Sha384,
+        "SHA2_512" => Hash::Sha512,
         _ => return None,
     };
-    let digest = format!("{name}:{}", hex::encode(bytes(&spec["data"]["digest"])?));
-    let verifier = &spec["signature"]["verifier"];
-    let key =
-        match (bytes(&verifier["x509Certificate"]["rawBytes"]), bytes(&verifier["publicKey"]["rawBytes"])) {
-            (Some(der), None) => Certificate::from_der(&der).ok()?.key().clone(),
-            (None, Some(spki)) => SubjectKey::from_spki(&spki).ok()?,
-            _ => return None,
-        };
-    let signature = bytes(&spec["signature"]["content"])?;
-    Some(Claim { signature, hashed: Hashed::Message(digest.parse().ok()?), key })
+    Some(Sum { hash, bytes: bytes(&value["digest"])? })
+}
+
+fn verifier(verifier: &Value) -> Option<SubjectKey> {
+    match (bytes(&verifier["x509Certificate"]["rawBytes"]), bytes(&verifier["publicKey"]["rawBytes"])) {
+        (Some(der), None) => Some(Certificate::from_der(&der).ok()?.key().clone()),
+        (None, Some(spki)) => SubjectKey::from_spki(&spki).ok(),
+        _ => None,
+    }
 }
 
 fn dsse(spec: &Value) -> Option<Claim> {
@@ -108,8 +134,14 @@ fn bytes(value: &Value) -> Option<Vec<u8>> {
     STANDARD.decode(value.as_str()?).ok()
 }
 
-fn hex_digest(hash: &Value) -> Option<Digest> {
-    format!("{}:{}", hash["algorithm"].as_str()?, hash["value"].as_str()?).parse().ok()
+fn hex_digest(hash: &Value) -> Option<Sum> {
+    let kind = match hash["algorithm"].as_str()? {
+        "sha256" => Hash::Sha256,
+        "sha384" => Hash::Sha384,
+        "sha512" => Hash::Sha512,
+        _ => return None,
+    };
+    Some(Sum { hash: kind, bytes: hex::decode(hash["value"].as_str()?).ok()? })
 }
 
 /// The key in PEM: a public key, or the first certificate.
@@ -119,4 +151,56 @@ fn pem_key(value: &Value) -> Option<SubjectKey> {
         return SubjectKey::from_pem(&pem).ok();
     }
     Some(Certificate::from_pem(&pem).ok()?.first()?.key().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sig::{PublicKey, Scheme};
+
+    /// cosign logs a P-384 key's signature with SHA-384.
+    #[test]
+    fn entries_of_every_hash_and_version_are_compared() {
+        let public = PublicKey::from_raw(Scheme::Ed25519, &[7; 32]).unwrap();
+        let (key, message, payload, signature) =
+            (SubjectKey::from(&public), b"message", b"payload", b"signature");
+        let made = |signature| Made { key: &key, message, payload: Some(payload), signature };
+        let base64 = |b: &[u8]| json!(STANDARD.encode(b));
+        let verifier = json!({"publicKey": {"rawBytes": base64(key.spki())}});
+        for (hash, one, two) in [
+            (Hash::Sha256, "sha256", "SHA2_256"),
+            (Hash::Sha384, "sha384", "SHA2_384"),
+            (Hash::Sha512, "sha512", "SHA2_512"),
+        ] {
+            let hashed = json!({"algorithm": two, "digest": base64(&hash.of(message))});
+            let of_payload = json!({"algorithm": two, "digest": base64(&hash.of(payload))});
+            let content = json!({"content": base64(signature), "verifier": verifier});
+            let pem = base64(public.to_pem().as_bytes());
+            for (kind, version, spec) in [
+                (
+                    "hashedrekord",
+                    "0.0.1",
+                    json!({
+                        "data": {"hash": {"algorithm": one, "value": hex::encode(hash.of(message))}},
+                        "signature": {"content": base64(signature), "publicKey": {"content": pem}},
+                    }),
+                ),
+                (
+                    "hashedrekord",
+                    "0.0.2",
+                    json!({"hashedRekordV002": {"data": hashed, "signature": content}}),
+                ),
+                ("dsse", "0.0.2", json!({"dsseV002": {"payloadHash": of_payload, "signatures": [content]}})),
+            ] {
+                let body = json!({"kind": kind, "apiVersion": version, "spec": spec}).to_string();
+                let read = || Claim::read((kind, version), body.as_bytes());
+                assert!(read().unwrap().is_about(&made(signature)), "{kind} {version} {one}");
+                assert!(!read().unwrap().is_about(&made(b"another")), "{kind} {version} {one}");
+                let other = Made { message: b"x", payload: Some(b"x"), ..made(signature) };
+                assert!(!read().unwrap().is_about(&other));
+            }
+        }
+    }
 }

@@ -194,7 +194,10 @@ impl Bundle {
         let timestamps = timestamps(proof)?;
         let content = match (bundle.get("dsseEnvelope"), bundle.get("messageSignature")) {
             (Some(dsse), None) => {
-                members(dsse, &["payload", "payloadType", "signatures"])?;
+                let dsse_members = members(dsse, &["payload", "payloadType", "signatures"])?;
+                for entry in list(dsse_members.get("signatures"), "signatures")? {
+                    members(entry, &["sig", "keyid"])?;
+                }
                 Content::Dsse(Envelope::from_value(dsse)?.single()?)
             }
             (None, Some(message)) => {

@@ -277,6 +277,28 @@ fn log_entries_are_about_the_signature_in_the_bundle() {
     }
 }
 
+/// A real bundle of CVE-2022-36056: its log entry belongs to another signature by another key. With that signature and that key the
+/// same entry fits a message of its hash, so it is they that tell it apart.
+#[test]
+fn a_foreign_log_entry_of_the_field_is_refused() {
+    let (read, key) = public("bundle_cve_2022_36056.txt.sigstore");
+    let Content::Message { signature, .. } = &read.content else { panic!("a message signature") };
+    let entry = &read.log_entries()[0];
+    let mut body = json::parse(entry.body()).unwrap();
+    let (sum, own) = (&body["spec"]["data"]["hash"], &body["spec"]["signature"]);
+    assert_eq!(sum["algorithm"], "sha256");
+    let logged = STANDARD.decode(own["content"].as_str().unwrap()).unwrap();
+    let pem = STANDARD.decode(own["publicKey"]["content"].as_str().unwrap()).unwrap();
+    let logged_key = Certificate::from_pem(std::str::from_utf8(&pem).unwrap()).unwrap()[0].key().clone();
+    assert!(logged != *signature && logged_key != key);
+    // The artifact is not at hand; another message with its hash written in stands for it.
+    body["spec"]["data"]["hash"]["value"] = Digest::sha256(b"a").hex().into();
+    let claim = EntryClaim::read(entry.kind(), body.to_string().as_bytes()).unwrap();
+    let made = |key, signature| claim.is_about(&Made { key, message: b"a", payload: None, signature });
+    assert!(made(&logged_key, &logged));
+    assert!(!made(&key, signature) && !made(&logged_key, signature) && !made(&key, &logged));
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>) {

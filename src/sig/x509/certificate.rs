@@ -78,6 +78,9 @@ pub enum CertificateError {
     Pem(&'static str),
 }
 
+/// Most extensions; real certificates have about ten.
+const MAX_EXTENSIONS: usize = 64;
+
 impl Certificate {
     /// From DER, with nothing after it.
     ///
@@ -122,6 +125,9 @@ impl Certificate {
     fn extensions(&mut self, parsed: &X509Certificate<'_>) -> Result<(), CertificateError> {
         use CertificateError::Malformed;
         let extensions = parsed.extensions();
+        if extensions.len() > MAX_EXTENSIONS {
+            return Err(Malformed("more extensions than a certificate has"));
+        }
         for (i, extension) in extensions.iter().enumerate() {
             if extensions[..i].iter().any(|e| e.oid == extension.oid) {
                 return Err(Malformed("an extension stands in it twice"));
@@ -174,7 +180,8 @@ impl Certificate {
         &self.der
     }
 
-    /// SHA-256 over the DER form: the certificate's name among others.
+    /// SHA-256 over the DER form: what other tools call the certificate by. No identity: of an issuer's ECDSA signature anybody can
+    /// make a second one that verifies (r, n - s), and so a second thumbprint. Signers are told apart by their keys.
     pub fn thumbprint(&self) -> Digest {
         Digest::sha256(&self.der)
     }
@@ -216,7 +223,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// What stands outside of the signed part has one form, and so the certificate has one thumbprint: the algorithm is byte for byte
+/// What stands outside of the signed part has one encoding: the algorithm is byte for byte
 /// the signed one (RFC 5280 4.1.1.2), lengths are the shortest, the signature is whole bytes.
 fn framed(der: &[u8], tbs: &[u8], signature: &[u8]) -> Option<()> {
     const SEQUENCE: u8 = 0x30;

@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use self::files::Directory;
 use self::medium::{Medium, put_blob, read_blob};
 use self::pending::{Change, View};
-use super::{BlobReader, BlobSource, Failure, ListChange, Manage, Store, StoreError};
+use super::{BlobReader, BlobSource, Failure, ListChange, Manage, Replaced, Store, StoreError};
 use crate::oci::{
     Content, ContentError, Descriptor, Digest, Hasher, LayoutRef, MAX_MANIFEST_BYTES, Reference, Repository,
     Selector, Tag, media_type,
@@ -283,6 +283,24 @@ impl<M: Medium> Manage for Layout<M> {
             view.wrong_entries(&i.medium, &subject, &coming)
         })
         .await
+    }
+
+    async fn replace(
+        &self,
+        tag: &Tag,
+        before: Option<&Digest>,
+        manifest: &Content,
+    ) -> Result<Replaced, StoreError> {
+        let (named, before, manifest) = (tag.clone(), before.cloned(), manifest.clone());
+        let replaced = self.run(format!("write manifest {tag}"), move |i| {
+            put_blob(&i.medium, &manifest)?;
+            let mut view = i.view();
+            let node = view.learn(&manifest);
+            let replaced = view.replace(&i.medium, node, named, before.as_ref())?;
+            drop(view);
+            i.medium.commit().map(|()| replaced)
+        });
+        Ok(if replaced.await? { Replaced::Done } else { Replaced::Moved })
     }
 
     fn hold(&self, held: bool) {

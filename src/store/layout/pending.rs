@@ -137,6 +137,34 @@ impl View {
         }
         let lock = medium.lock()?;
         let old = read_index(medium)?;
+        self.write(medium, &old)?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Let `tag` name a manifest, if it names `before` in the file: nobody else writes between the look and the write.
+    pub(super) fn replace(
+        &mut self,
+        medium: &dyn Medium,
+        node: Arc<Node>,
+        tag: Tag,
+        before: Option<&Digest>,
+    ) -> Result<bool, Failure> {
+        self.flush(medium)?;
+        let lock = medium.lock()?;
+        let old = read_index(medium)?;
+        if old.lookup(tag.as_str())?.map(|entry| entry.digest).as_ref() != before {
+            return Ok(false);
+        }
+        self.changes.push(Change::Pushed(node, Some(tag)));
+        let written = self.write(medium, &old);
+        self.changes.clear();
+        drop(lock);
+        written.map(|()| true)
+    }
+
+    /// Bring all changes into the file, which holds `old`. The lock is held.
+    fn write(&mut self, medium: &dyn Medium, old: &Index) -> Result<(), Failure> {
         let (index, gone) = self.merged(medium, old.clone())?;
         let (was, is) = (old.to_bytes(), index.to_bytes());
         if is.len() as u64 > MAX_INDEX_BYTES {
@@ -150,7 +178,6 @@ impl View {
             medium.remove_blob(digest);
             self.nodes.remove(digest);
         }
-        drop(lock);
         // The next question is answered from the file, not from what was meant to be in it.
         self.stamp = None;
         self.changes.clear();

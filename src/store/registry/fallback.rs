@@ -19,7 +19,7 @@ use super::notices::Notice;
 use super::referrers::{MAX_ENTRIES, absent, too_many};
 use super::retry::jittered;
 use crate::oci::{Content, Descriptor, Digest, Manifest, Tag, media_type, sorted_json};
-use crate::store::Failure;
+use crate::store::{Failure, Replaced};
 
 /// How often a list is written for one call before others are held to win for ever.
 const MERGES: u32 = 12;
@@ -333,13 +333,63 @@ impl Registry {
         Ok(Some(patience.max(read.asked.elapsed() * 2).min(LONGEST)))
     }
 
+    /// Let a tag name `manifest` in place of what `before` says, as a list of referrers is written over another.
+    pub(super) async fn replace_tag(
+        &self,
+        tag: &Tag,
+        before: Option<&Digest>,
+        manifest: &Content,
+    ) -> Result<Replaced, Failure> {
+        let patience = self.host.config().retry.settle;
+        let named = || self.pull_named(tag.as_str(), None);
+        let (now, Read { asked, good_for }) = self.freshly(named).await?;
+        let digest = |now: &Option<(Content, _)>| now.as_ref().map(|(content, _)| content.digest().clone());
+        if digest(&now).as_ref() != before {
+            return Ok(Replaced::Moved);
+        }
+        let conditions = &self.memo.lists.conditions;
+        let condition = match &now {
+            _ if conditions.broken.load(Ordering::Relaxed) => None,
+            // A weak validator cannot be a condition (RFC 9110 13.1.1).
+            Some((_, etag)) => {
+                etag.clone().filter(|e| e.as_bytes().starts_with(b"\"")).map(|etag| (IF_MATCH, etag))
+            }
+            None if conditions.seen.load(Ordering::Relaxed) => {
+                Some((IF_NONE_MATCH, HeaderValue::from_static("*")))
+            }
+            None => None,
+        };
+        let conditional = condition.is_some();
+        let until = (!patience.is_zero()).then(|| asked + good_for);
+        match self.put_list(manifest, tag, condition, until).await {
+            Ok(true) => Ok(Replaced::Unguarded(patience.max(asked.elapsed() * 2).min(LONGEST))),
+            Ok(false) => {
+                let still = digest(&named().await?).as_ref() == before;
+                conditions.broken.fetch_or(still && conditional, Ordering::Relaxed);
+                Ok(Replaced::Moved)
+            }
+            Err(Failure::Interrupted(_)) if until.is_some_and(|until| Instant::now() >= until) => {
+                Ok(Replaced::Moved)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// What stands at the tag, not much longer ago than reading takes.
     async fn read_freshly(&self, subject: &Digest) -> Result<(AtTag, Read), Failure> {
+        self.freshly(|| self.read_tag(subject)).await
+    }
+
+    /// What a look finds, not much longer ago than looking takes.
+    async fn freshly<T, L>(&self, look: impl Fn() -> L) -> Result<(T, Read), Failure>
+    where
+        L: Future<Output = Result<T, Failure>>,
+    {
         let patience = self.host.config().retry.settle;
         let mut tries = 0;
         loop {
             let asked = Instant::now();
-            let now = self.read_tag(subject).await?;
+            let now = look().await?;
             let took = asked.elapsed();
             let quickest = self.memo.lists.quickest(took);
             let good_for = (patience / 2).max(quickest * 3);

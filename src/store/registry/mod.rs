@@ -46,7 +46,7 @@ pub use retry::RetryPolicy;
 pub use site::Site;
 pub use warnings::Warning;
 
-use super::{BlobReader, BlobSource, Failure, ListChange, Listing, Manage, Store, StoreError};
+use super::{BlobReader, BlobSource, Failure, ListChange, Listing, Manage, Replaced, Store, StoreError};
 use crate::oci::{Content, Descriptor, Digest, Reference, RegistryRef, Repository, Selector, Tag};
 use auth::{Access, Scopes};
 use http::Host;
@@ -334,6 +334,16 @@ impl Manage for Registry {
 
     async fn first_tags(&self) -> Result<Vec<Tag>, StoreError> {
         self.list_tags_from(None, true).await.map_err(|f| self.error("list the tags", f))
+    }
+
+    async fn replace(
+        &self,
+        tag: &Tag,
+        before: Option<&Digest>,
+        manifest: &Content,
+    ) -> Result<Replaced, StoreError> {
+        let replaced = self.replace_tag(tag, before, manifest).await;
+        replaced.map_err(|f| self.error(format!("push manifest {tag}"), f))
     }
 
     async fn flush(&self) -> Result<(), StoreError> {
