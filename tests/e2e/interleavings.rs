@@ -45,6 +45,8 @@ struct Scenario {
     attacker: usize,
     /// Signers that are shown old states.
     deceived: usize,
+    /// Two keys on two machines must sign snapshot and timestamp.
+    shared: bool,
     /// The first state of one home takes minutes to land.
     held: bool,
     registry: Registry,
@@ -63,15 +65,27 @@ const MIXED: Scenario = Scenario {
     gap: 60,
     attacker: 0,
     deceived: 0,
+    shared: false,
     held: false,
     registry: Registry { lag: 0, loses: 0, keeps: false },
 };
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 12] = [
     MIXED,
     Scenario { name: "crowd", full: 5, submitters: 0, online_only: 0, jobs: 1, gap: 5, ..MIXED },
     Scenario { name: "submitters", full: 0, submitters: 3, online_only: 2, ..MIXED },
     Scenario { name: "grants", full: 3, jobs: 3, gap: 5, delegate: 50, attacker: 6, ..MIXED },
+    Scenario { name: "two sign", full: 2, online_only: 2, gap: 20, attacker: 8, shared: true, ..MIXED },
+    Scenario {
+        name: "two sign, lag",
+        full: 2,
+        submitters: 0,
+        online_only: 2,
+        gap: 600,
+        shared: true,
+        registry: Registry { lag: 30, loses: 20, keeps: false },
+        ..MIXED
+    },
     Scenario { name: "held", full: 3, submitters: 0, online_only: 0, held: true, ..MIXED },
     Scenario { name: "replay", attacker: 12, withdraw: 35, ..MIXED },
     Scenario { name: "hours", jobs: 3, gap: 20_000, sleep: 60, attacker: 5, ..MIXED },
@@ -87,7 +101,7 @@ const SCENARIOS: [Scenario; 10] = [
 ];
 
 /// Registries of the in-process server.
-fn servers() -> [(&'static str, Scenario, Quirks); 3] {
+fn servers() -> [(&'static str, Scenario, Quirks); 4] {
     let no_api = Quirks { no_referrers_api: true, ..Quirks::default() };
     let mean = Quirks {
         no_referrers_api: true,
@@ -99,6 +113,7 @@ fn servers() -> [(&'static str, Scenario, Quirks); 3] {
     let loses = Registry { lag: 0, loses: 30, keeps: false };
     [
         ("API", MIXED, Quirks::default()),
+        ("two sign", Scenario { online_only: 2, attacker: 4, shared: true, ..MIXED }, Quirks::default()),
         ("no API", Scenario { registry: loses, ..MIXED }, no_api),
         ("no API, nothing deletable, unsorted tags", Scenario { attacker: 6, ..MIXED }, mean),
     ]

@@ -23,6 +23,8 @@ pub(super) struct Truth {
     pub(super) states: Vec<(u64, Content)>,
     /// Every submission.
     pub(super) submissions: Vec<Submitted>,
+    /// Every candidate.
+    pub(super) candidates: Vec<(Tag, Content)>,
     /// When each tag was PUT.
     put_at: Vec<(Tag, i64)>,
     /// The state that a PUT replaced, to be put back when its writer has seen its own.
@@ -111,6 +113,11 @@ impl Site {
             let mut truth = self.truth();
             truth.put_at.push((tag.clone(), now));
             truth.submissions.push((tag.clone(), manifest.clone(), roles));
+        } else if tag.as_str().starts_with(&self.name.candidate_prefix()) {
+            let now = self.gate.now();
+            let mut truth = self.truth();
+            truth.put_at.push((tag.clone(), now));
+            truth.candidates.push((tag.clone(), manifest.clone()));
         }
         Ok(())
     }
