@@ -13,6 +13,7 @@ mod copies;
 mod copies_many;
 mod delegates;
 mod errors;
+mod forge;
 mod founding;
 mod freshness;
 mod gathering;
@@ -28,9 +29,12 @@ mod registries;
 #[path = "../registry/mod.rs"]
 mod registry;
 mod releases;
+mod requirements;
 mod revokes;
 mod run;
 mod schemas;
+mod signatures;
+mod signed;
 mod signing;
 #[path = "../thief/mod.rs"]
 mod thief;
