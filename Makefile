@@ -52,6 +52,7 @@ interop: ## against other people's registries, copiers and TUF clients (Debian's
 	scripts/copy-matrix.py
 	scripts/recipes.py
 	scripts/signature-peers.py
+	scripts/signature-cells.py
 	PATH="$${BULLA_INTEROP_CACHE:-$$HOME/.cache/bulla-interop}/ferro/bin:$$PATH" scripts/interop-registry
 
 bench: build ## copies against oras and skopeo on docker-registry; half an hour, on a quiet machine

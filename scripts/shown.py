@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""What the pages show of scripts/demo-ceremony is what it said.
+"""What the pages show of scripts/demo-ceremony and scripts/demo-personas is what they said.
 
-usage: shown.py [--update] KEPT
+usage: shown.py [--update] [--days] KEPT
 
 KEPT holds NAME.out files. In docs/, the code block after a line `<!-- shown: NAME -->` must hold NAME.out, with digests, ids, times
-and versions that are times replaced by others that are the same in every run. --update writes them.
+and versions that are times replaced by others that are the same in every run. --update writes them. Names that begin with `day-` are
+those of scripts/demo-personas, and looked at with --days alone.
 """
 import hashlib
 import pathlib
@@ -37,8 +38,9 @@ def steady(text: str) -> str:
 
 def main() -> int:
     args = sys.argv[1:]
-    update = "--update" in args
-    kept = pathlib.Path([a for a in args if a != "--update"][0])
+    update, days = "--update" in args, "--days" in args
+    script = "demo-personas" if days else "demo-ceremony"
+    kept = pathlib.Path([a for a in args if not a.startswith("--")][0])
     docs = pathlib.Path(__file__).resolve().parent.parent / "docs"
     wrong, blocks = [], 0
     for page in sorted(docs.rglob("*.md")):
@@ -46,6 +48,8 @@ def main() -> int:
 
         def put(match: re.Match) -> str:
             nonlocal blocks
+            if match[2].startswith("day-") != days:
+                return match[0]
             blocks += 1
             source = kept / f"{match[2]}.out"
             if not source.exists():
@@ -60,7 +64,7 @@ def main() -> int:
             if update:
                 page.write_text(new)
             else:
-                wrong.append(f"{page}: it shows something else than the program says; UPDATE_PAGES=1 make demo-ceremony")
+                wrong.append(f"{page}: it shows something else than the program says; UPDATE_PAGES=1 make {script}")
     for line in wrong:
         print(f"shown: {line}", file=sys.stderr)
     if not blocks:
