@@ -30,8 +30,9 @@ const SHOWN: usize = 10;
 
 /// Judge whether bundles are trusted releases, and say why
 ///
-/// Nothing is trusted that was not configured with bulla trust (or made here by bulla init). By tag, the collection must
-/// say that the tag names this digest now; by digest, that it is a release. With both, the digest decides.
+/// Nothing is trusted that was not configured with bulla trust (or made here by bulla init). By tag, a TUF anchor must say
+/// that the tag names this digest now; by digest, that it is a release. With both, the digest decides. Signatures of cosign
+/// and notation count where the scope asks for them; they speak of digests alone.
 #[derive(Debug, clap::Args)]
 #[command(
     after_long_help = "Examples:\n  bulla verify registry.example.com/team/app:v1\n  bulla verify oci:/media/stick:v1 --as example.com/team/app\n  bulla verify --from-file images.txt"

@@ -84,6 +84,10 @@ codes! {
     BundleTagMoving = "bundle.tag.moving" No,
     /// By tag and digest: the tag has moved on.
     BundleTagOutdated = "bundle.tag.outdated" No,
+    /// Nobody but the registry says that the tag names this digest.
+    BundleTagUnbound = "bundle.tag.unbound" No,
+    /// The tag must be current, and nobody says what it names.
+    BundleTagUnchecked = "bundle.tag.unchecked" Undecided,
     /// The collection has no entry for this tag.
     BundleTagUnlisted = "bundle.tag.unlisted" No,
     /// An entry cannot be read.

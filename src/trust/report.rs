@@ -297,7 +297,7 @@ impl Report {
         });
         let lines = self.required.signatures.iter().enumerate().map(|(i, line)| {
             let report = self.signatures.as_ref().and_then(|s| s.lines.get(i));
-            let verdict = report.map(LineReport::verdict);
+            let verdict = report.and_then(LineReport::verdict);
             let faults = self.signatures.iter().flat_map(|s| &s.checks).filter(|c| c.is_fail());
             let because = match verdict {
                 None | Some(Verdict::Trusted) => None,

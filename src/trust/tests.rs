@@ -13,9 +13,11 @@ mod rollback;
 mod roots;
 mod seals;
 mod signatures;
+mod signed;
 
 use std::collections::BTreeSet;
 
+use super::signatures as signatures_of_other_tools;
 use super::*;
 use crate::oci::{Descriptor, Digest, media_type};
 use crate::time::UnixTime;
@@ -40,6 +42,10 @@ struct Deployer {
     /// Further anchors for the same repository.
     others: Vec<Party>,
     statement: Option<Statement>,
+    /// What else the trust file says.
+    rule: Option<Box<dyn Fn(&mut Rule)>>,
+    /// What hangs on the bundle, beside seals.
+    hung: signatures_of_other_tools::SignaturesAnswer,
     acknowledged: BTreeSet<String>,
     tag: Option<&'static str>,
     digest: Option<Digest>,
@@ -77,6 +83,8 @@ impl Deployer {
             memory: None,
             others: vec![],
             statement: None,
+            rule: None,
+            hung: Default::default(),
             acknowledged: BTreeSet::new(),
             tag: Some("v1"),
             digest: None,
@@ -126,9 +134,11 @@ impl Deployer {
         let mut memories = vec![self.memory.clone()];
         memories.extend(self.others.iter().map(|p| p.memory.clone()));
         let memories = memories.into_iter().map(|m| m.into_iter().collect()).collect();
+        let mut rule = Rule::of_tuf(subject, anchors, self.statement.clone());
+        self.rule.iter().for_each(|edit| edit(&mut rule));
         let mut verification = Verification::start(Question {
             reference: "mirror.example/app".into(),
-            rule: Rule::of_tuf(subject, anchors, self.statement.clone()),
+            rule,
             digest: self.digest.clone(),
             memories,
             acknowledged: self.acknowledged.clone(),
@@ -177,7 +187,7 @@ impl Deployer {
             ),
             Want::State { source } => Answer::State(self.others[source - 1].state.clone()),
             Want::Memory { .. } => Answer::Memory(vec![]),
-            Want::Signatures { .. } => unreachable!("no anchor of signatures here"),
+            Want::Signatures { .. } => Answer::Signatures(self.hung.clone()),
             Want::Seals { .. } if self.seals_refused => Answer::Seals(SealsAnswer::Unreadable("403".into())),
             Want::Seals { .. } => {
                 Answer::Seals(SealsAnswer::Read { seals: self.seals.clone(), more: self.more_seals })

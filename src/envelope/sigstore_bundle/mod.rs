@@ -333,12 +333,16 @@ impl Bundle {
         };
         let payload = payload.as_ref().map(Signed::payload);
         let made = Made { key, message: &message, payload, signature };
+        // One that is about another signature is told before one that cannot be compared.
+        let mut compared = Ok(());
         for entry in &self.log_entries {
-            if !EntryClaim::read(entry.kind(), entry.body())?.is_about(&made) {
-                return Err(BundleError::ForeignEntry(entry.index()));
+            match EntryClaim::read(entry.kind(), entry.body()) {
+                Ok(claim) if claim.is_about(&made) => {}
+                Ok(_) => return Err(BundleError::ForeignEntry(entry.index())),
+                Err(e) => compared = compared.and(Err(e)),
             }
         }
-        Ok(())
+        compared
     }
 }
 

@@ -6,12 +6,15 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::envelope::{notary, notary_cose, notary_jws, sigstore_bundle, simple_signing};
+use crate::envelope::{notary, notary_cose, notary_jws, simple_signing};
 use crate::oci::{Descriptor, Digest, Manifest, ManifestKind, media_type};
 use crate::sig::statement::COSIGN_SIGN;
 
 /// Most layers of one artifact that are read as signatures (cosign's own limit, CVE-2024-29903).
 pub const MAX_LAYERS: usize = 1000;
+/// Largest bundle or envelope that is read as a signature, bytes. Those of all tools have a few thousand, with log entries and
+/// timestamps tens of thousands; parsed, a hostile one takes a hundred times its size.
+const MAX_SIGNATURE: u64 = 256 << 10;
 /// Beginning of the media type of Sigstore bundles, of whatever version.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// Type of cosign's `.sig` image as a referrer ("experimental OCI 1.1").
@@ -85,12 +88,10 @@ impl Form {
 
     /// Most bytes of it that are read.
     pub fn max_bytes(self) -> u64 {
-        let max = match self {
-            Self::SigstoreBundle => sigstore_bundle::MAX_BUNDLE,
-            Self::SimpleSigning => simple_signing::MAX_PAYLOAD,
-            Self::NotaryJws | Self::NotaryCose => notary::MAX_ENVELOPE,
-        };
-        max as u64
+        match self {
+            Self::SimpleSigning => simple_signing::MAX_PAYLOAD as u64,
+            Self::SigstoreBundle | Self::NotaryJws | Self::NotaryCose => MAX_SIGNATURE,
+        }
     }
 }
 
@@ -134,7 +135,11 @@ pub fn referrer(manifest: &Manifest, subject: &Digest) -> Hung {
             layers => Hung::Broken(format!("a bundle among {} layers; it is exactly one", layers.len())),
         };
     }
-    simple(manifest)
+    // cosign's own, by its types: anything else with such layers would only be many things to read.
+    match [artifact_type, Some(config)].contains(&Some(SIG_ARTIFACT)) {
+        true => simple(manifest),
+        false => Hung::Other,
+    }
 }
 
 /// What the image at cosign's tag `sha256-<hex>.sig` is.
@@ -213,6 +218,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::envelope::sigstore_bundle;
     use crate::oci::Content;
 
     fn subject() -> Descriptor {
@@ -259,7 +265,9 @@ mod tests {
             (Some(notary::ARTIFACT_TYPE), empty, &["application/jose+json"], vec![Form::NotaryJws]),
             (None, notary::ARTIFACT_TYPE, &["application/cose"], vec![Form::NotaryCose]),
             (Some(SIG_ARTIFACT), SIG_ARTIFACT, &[simple, simple], vec![Form::SimpleSigning; 2]),
-            (None, image, &[simple], vec![Form::SimpleSigning]),
+            (None, SIG_ARTIFACT, &[simple], vec![Form::SimpleSigning]),
+            (None, image, &[simple], vec![]),
+            (Some(v3), empty, &[simple], vec![]),
             (Some("application/spdx+json"), empty, &["application/spdx+json"], vec![]),
             (Some(notary::ARTIFACT_TYPE), image, &["application/jose+json"], vec![]),
         ] {

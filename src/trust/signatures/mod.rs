@@ -41,4 +41,4 @@ pub enum Rest {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -102,7 +102,7 @@ impl Tally {
             }
         }
         for why in &answer.broken {
-            self.fault(None, Fault { code: Code::SignatureMalformed, detail: why.clone() });
+            self.fault(None, Fault::new(Code::SignatureMalformed, why));
         }
         self.unread.extend(answer.unread.iter().take(KEPT - self.unread.len().min(KEPT)).cloned());
         match &answer.rest {
@@ -161,12 +161,6 @@ impl Tally {
         };
         let check = if have >= wanted {
             Check::pass(Code::Signature, format!("{have} of {wanted} signers{of}"))
-        } else if line.from.len() < wanted {
-            let detail = format!(
-                "{wanted} signers are required, and {} anchors of signatures are in scope for it",
-                line.from.len()
-            );
-            Check::fail(Code::SignatureShort, detail)
         } else if let Some(why) = &self.cut {
             Check::fail(
                 Code::SignatureCap,
@@ -202,6 +196,20 @@ impl SignatureReport {
 }
 
 impl LineReport {
+    /// Where one line cannot be met, none is looked for: that line fails, and the others are not reached.
+    pub(in crate::trust) fn unmeetable(line: &Signatures) -> Self {
+        let (wanted, anchors) = (line.threshold.get() as usize, line.from.len());
+        let check = if anchors < wanted {
+            let detail = format!(
+                "{wanted} signers are required, and {anchors} anchors of signatures are in scope for it"
+            );
+            Check::fail(Code::SignatureShort, detail)
+        } else {
+            Check::new(Code::Signature, Outcome::NotReached, "not looked for: another line cannot be met")
+        };
+        Self::of(line, Vec::new(), check.with("threshold", wanted))
+    }
+
     pub(in crate::trust) fn of(line: &Signatures, signers: Vec<String>, check: Check) -> Self {
         Self {
             threshold: line.threshold.get(),
@@ -213,13 +221,14 @@ impl LineReport {
         }
     }
 
-    /// How the line ended.
-    pub fn verdict(&self) -> Verdict {
-        match (self.check.is_fail(), self.check.code.says()) {
-            (false, _) => Verdict::Trusted,
-            (true, _) if self.check.code == Code::SignatureOff => Verdict::NotChecked,
-            (true, Says::No) => Verdict::NotTrusted,
-            (true, Says::Undecided) => Verdict::Undecided,
+    /// How the line ended; none where it was not looked for.
+    pub fn verdict(&self) -> Option<Verdict> {
+        match (&self.check.outcome, self.check.code.says()) {
+            (Outcome::NotReached, _) => None,
+            (Outcome::Fail, _) if self.check.code == Code::SignatureOff => Some(Verdict::NotChecked),
+            (Outcome::Fail, Says::No) => Some(Verdict::NotTrusted),
+            (Outcome::Fail, Says::Undecided) => Some(Verdict::Undecided),
+            (Outcome::Pass | Outcome::Note | Outcome::Waived(_), _) => Some(Verdict::Trusted),
         }
     }
 }

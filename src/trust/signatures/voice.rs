@@ -26,11 +26,15 @@ impl Voice {
 
     /// The subject of a chain's leaf.
     pub(super) fn of_chain(chain: &Chain, anchors: Vec<AnchorId>) -> Self {
-        let (leaf, root) = (chain.leaf(), chain.root());
+        let leaf = chain.leaf();
         let fingerprint = leaf.key().fingerprint();
-        let named = [root.thumbprint().to_string().as_bytes(), b"\n", leaf.subject().as_der()].concat();
+        // Under each CA above him, by that one's key: the certificate of one CA can have many forms, and many issuers.
+        let named = chain.certificates().iter().skip(1).map(|ca| {
+            let ca = ca.key().fingerprint().to_string();
+            Digest::sha256(&[ca.as_bytes(), b"\n", leaf.subject().as_der()].concat())
+        });
         Self {
-            names: BTreeSet::from([fingerprint, Digest::sha256(&named)]),
+            names: named.chain([fingerprint]).collect(),
             who: leaf.subject().to_string(),
             anchors: ids(anchors),
         }

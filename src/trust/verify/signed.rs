@@ -98,12 +98,14 @@ impl Verification {
             let check = Check::new(Code::Signature, Outcome::Waived(why), "no signature is needed for it");
             return Some(self.all_lines(&check));
         }
-        let empty = Tally::new(digest.clone());
         let known = self.tally.as_ref().filter(|tally| tally.digest() == digest);
         match (known, self.wants_signatures(digest)) {
             (Some(tally), _) => Some(tally.report(&self.terms())),
             // It cannot be met, whatever hangs there.
-            (None, false) => Some(empty.report(&self.terms())),
+            (None, false) => {
+                let lines = rule.required.signatures.iter().map(LineReport::unmeetable).collect();
+                Some(SignatureReport { lines, checks: Vec::new(), signed: None })
+            }
             (None, true) => None,
         }
     }
@@ -129,6 +131,12 @@ impl Verification {
         if let Some(by) = &rule.required.tuf_waived {
             let detail = "the TUF anchors of the scope need not vouch; what they revoke still counts";
             out.push(Check::new(Code::TufWaived, Outcome::Waived(reason(by)), detail));
+        }
+        let statement = rule.statement.as_ref();
+        let moved = self.question.digest.is_some() && rule.subject.tag.is_some();
+        if moved && rule.tuf.is_empty() && statement.is_some_and(|s| s.require_current_tag) {
+            let detail = "the tag must be current, and no TUF anchor says what it names";
+            out.push(Check::fail(Code::BundleTagUnchecked, detail));
         }
         let off = |check: &crate::trust::rule::Waivable| check.waived_by().map(reason);
         if rule.required.signatures.is_empty()

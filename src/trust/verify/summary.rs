@@ -29,6 +29,13 @@ impl Verification {
         }
         checks.extend(self.listed(digest.as_ref()));
         checks.append(&mut first);
+        let anchors = self.by_anchor();
+        let vouched = anchors.iter().any(|a| a.verdict() == Verdict::Trusted);
+        if let (Some(tag), None, false, Some(_)) = (&rule.subject.tag, &q.digest, vouched, &signatures) {
+            let detail =
+                format!("that {tag} names this digest is the registry's word alone; no TUF anchor says so");
+            checks.push(Check::note(Code::BundleTagUnbound, detail));
+        }
         // By digest nothing may have been fetched but signatures, which say both.
         let signed = signatures.as_ref().and_then(|s| s.signed.clone());
         Report {
@@ -39,7 +46,7 @@ impl Verification {
             media_type: found.map(|b| b.media_type.clone()).or_else(|| signed.clone().map(|s| s.0)),
             size: found.map(|b| b.size).or(signed.map(|s| s.1)),
             checks,
-            anchors: self.by_anchor(),
+            anchors,
             required: rule.required.clone(),
             signatures,
         }
@@ -99,7 +106,7 @@ impl Verification {
 /// Whether what is required could only be met by anchors that are not there.
 fn lacks_anchors(rule: &Rule, signatures: Option<&SignatureReport>) -> bool {
     let nobody = rule.tuf.is_empty() && rule.signers.is_empty();
-    let unmet = |line: &LineReport| line.verdict() == Verdict::NotTrusted;
+    let unmet = |line: &LineReport| line.verdict() == Some(Verdict::NotTrusted);
     let signatures = signatures.is_none_or(|s| s.lines.iter().all(unmet));
     rule.required.tuf && rule.tuf.is_empty() || nobody && signatures
 }

@@ -11,14 +11,14 @@ use crate::registry::Quirks;
 
 /// How cosign and notation leave a signature.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Way {
+pub(super) enum Way {
     Bundle,
     SigTag,
     SigReferrer,
     Notary { cose: bool, legacy: bool },
 }
 
-const WAYS: [Way; 7] = [
+pub(super) const WAYS: [Way; 7] = [
     Way::Bundle,
     Way::SigTag,
     Way::SigReferrer,
@@ -29,7 +29,7 @@ const WAYS: [Way; 7] = [
 ];
 
 /// What cosign 2.5, cosign 3.1 and notation 1.3 signed.
-fn leave(stage: &Stage, way: Way) {
+pub(super) fn leave(stage: &Stage, way: Way) {
     use base64::Engine as _;
     let raw =
         || base64::engine::general_purpose::STANDARD.decode(testdata("sigstore/cosign2-p256.sig")).unwrap();
@@ -51,7 +51,7 @@ fn leave(stage: &Stage, way: Way) {
     }
 }
 
-fn right(way: Way) -> Trusts {
+pub(super) fn right(way: Way) -> Trusts {
     match way {
         Way::Notary { .. } => Trusts::ca(certificate("notation/root.pem"), vec![]),
         _ => Trusts::Key(cosign_key("p256")),

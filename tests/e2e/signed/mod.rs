@@ -1,4 +1,8 @@
 //! Signatures of other tools on bundles, judged by what the scope requires.
 
+mod attacks;
 mod forms;
+mod many;
+mod offline;
+mod pki;
 mod stage;
