@@ -13,7 +13,10 @@ use bulla::sig::statement::Statement;
 use bulla::sig::x509::{Certificate, Chain};
 use bulla::sig::{PublicKey, SubjectKey, json};
 use bulla::time::UnixTime;
-use bulla::trust::{Duration, RevocationList, RootPack, Scope, TrustFile, join_revocations};
+use bulla::trust::{
+    Addition, Document, Duration, NotationPolicy, NotationStores, RequirementsError, Rescissions,
+    RevocationList, RootPack, Scope, SpiffeBundle, SubjectPattern, TrustFile, join_revocations,
+};
 use bulla::tuf::lineage::{RoleFile, Verdict, View, classify};
 use bulla::tuf::proposal::{self, About, Base, Proposal, merge};
 use bulla::tuf::request::{self, Denial, Request};
@@ -42,6 +45,7 @@ pub const ALL: &[Entry] = &[
     ("revocations", revocations),
     ("root_pack", root_pack),
     ("signature", signature),
+    ("trust_document", trust_document),
     ("trust_file", trust_file),
 ];
 
@@ -227,10 +231,6 @@ pub fn signature(bytes: &[u8]) {
     }
     let _ = simple_signing::verify(bytes, bytes, &key);
     let _ = (notary_jws::verify(bytes), notary_cose::verify(bytes));
-    let _ = simple_signing::unverified(bytes);
-    if let Ok(file) = bulla::client::sign::Envelope::read(bytes.to_vec()) {
-        let _ = file.check_about(&bulla::oci::Descriptor::of("a/b", b""));
-    }
 }
 
 /// `trust.json`: what is read is written the same.
@@ -247,5 +247,41 @@ pub fn changes(bytes: &[u8]) {
     if let Ok(edits) = proposal::changes(bytes, &collection, at) {
         let about = About { description: String::new(), by: String::new(), at };
         let _ = Proposal::new(&Base::nothing(collection), &edits, about);
+    }
+}
+
+/// What `bulla trust import` takes over: the requirements document's policy and store, notation's policy, SPIFFE bundles, subjects.
+pub fn trust_document(bytes: &[u8]) {
+    let mut made = Vec::new();
+    match Document::parse(bytes) {
+        Ok(Document::Policy(policy)) => {
+            let mut addition = Addition::default();
+            if policy.says(&Scope::Any, "f", &mut addition).is_ok() {
+                made.push(addition);
+            }
+        }
+        Ok(Document::Store(store)) => {
+            let mut addition = Addition::default();
+            let mut absent = |_: &str| Ok::<_, RequirementsError>(Vec::new());
+            if store.anchors(&mut addition, &mut absent).is_ok() {
+                made.push(addition);
+            }
+        }
+        Err(_) => {}
+    }
+    if let Ok(policy) = NotationPolicy::parse(bytes) {
+        made.extend(policy.convert(&NotationStores::new(), "f"));
+    }
+    if let Ok(bundle) = SpiffeBundle::parse(bytes) {
+        made.extend(bundle.anchors("example.org", &Scope::Any, &Rescissions::Nowhere));
+    }
+    for addition in made {
+        let mut file = TrustFile::default();
+        if file.add(&addition).is_ok() {
+            assert_eq!(TrustFile::parse(&file.to_bytes()), Ok(file), "it means the same when written");
+        }
+    }
+    if let Ok(pattern) = String::from_utf8_lossy(bytes).parse::<SubjectPattern>() {
+        assert_eq!(pattern.to_string().parse(), Ok(pattern));
     }
 }

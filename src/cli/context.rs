@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::args::{Global, PasswordArgs};
 use super::error::{CliError, Exit};
-use super::home::Home;
+use super::home::{self, Home};
 use super::progress::Progress;
 use super::render::Note;
 use crate::client::anchors::TrustStore;
@@ -167,7 +167,7 @@ impl<'c, 'e> Context<'c, 'e> {
 
     /// The file of anchors and statements.
     pub(super) fn trust(&self) -> TrustStore {
-        TrustStore::new(&self.home.trust)
+        TrustStore::new(&self.home.trust).under(home::system(self.env))
     }
 
     /// The folder of remembered states.

@@ -2,6 +2,7 @@
 //! become that here and nowhere else.
 
 use crate::client::anchors::AnchorError;
+use crate::client::documents::DocumentError;
 use crate::client::init::InitError;
 use crate::client::memory::MemoryError;
 use crate::client::signing::SignError;
@@ -325,6 +326,13 @@ impl From<AnchorError> for CliError {
                     .reason(reason)
                     .next("nothing was added: get the pack from its distributor again")
             }
+            AnchorError::Addition { ref path, ref reason } => Self::new(
+                Exit::No,
+                "trust.conflict",
+                format!("{} says something else already", path.display()),
+            )
+            .reason(reason)
+            .next("nothing was added: decide which of the two holds, and remove the other"),
             AnchorError::Packs { ref path, .. } => Self::new(
                 Exit::No,
                 "trust.pack",
@@ -356,6 +364,18 @@ impl From<AnchorError> for CliError {
             }
             AnchorError::State(e) => e.into(),
             AnchorError::Place(e) => e.into(),
+        }
+    }
+}
+
+impl From<DocumentError> for CliError {
+    fn from(e: DocumentError) -> Self {
+        match e {
+            DocumentError::File(e) => e.into(),
+            DocumentError::Scope => Self::usage("--scope is for a trust policy").reason(e),
+            e => Self::new(Exit::No, "trust.document", "nothing was taken over")
+                .reason(e)
+                .next("mend the document, or write what it means into trust.json by hand"),
         }
     }
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::context::Env;
 use super::error::CliError;
+use crate::client::anchors::SystemFile;
 
+/// The system's file of anchors and statements.
+const SYSTEM: &str = "/etc/bulla/trust.json";
 /// The log of what was verified or copied.
 const INSTALLED: &str = "installed.jsonl";
 
@@ -19,6 +22,11 @@ pub(super) struct Home {
     pub(super) memory: PathBuf,
     /// What was verified or copied here.
     pub(super) installed: PathBuf,
+}
+
+/// Where the system's file is: `BULLA_SYSTEM_TRUST` names another, which does not count where the fixed one is locked.
+pub(super) fn system(env: &Env<'_>) -> SystemFile {
+    SystemFile { fixed: SYSTEM.into(), instead: env.var("BULLA_SYSTEM_TRUST").map(PathBuf::from) }
 }
 
 impl Home {

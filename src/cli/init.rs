@@ -298,7 +298,7 @@ impl Outcome for Proposed {
 /// The roots that are trusted here for the collection, which gives them up.
 fn old_roots(args: &Args, cx: &Context<'_, '_>) -> Result<Vec<PinnedRoot>, CliError> {
     let file = cx.trust().load()?;
-    let ours = file.anchors.iter().filter(|a| a.collection == args.name);
+    let ours = file.all_anchors().filter(|a| a.collection == args.name);
     let roots: Vec<PinnedRoot> = ours.map(|a| a.root.clone()).collect();
     if roots.is_empty() {
         return Err(CliError::new(Exit::Usage, "anchor.none", format!("{} is not anchored here", args.name))

@@ -97,7 +97,7 @@ impl SigningArgs {
 
 /// The anchors of a collection, whatever they cover.
 pub(super) fn anchors_of(trust: &TrustStore, collection: &CollectionName) -> Result<Vec<Anchor>, CliError> {
-    Ok(trust.load()?.anchors.into_iter().filter(|a| a.collection == *collection).collect())
+    Ok(trust.load()?.all_anchors().filter(|a| a.collection == *collection).cloned().collect())
 }
 
 /// The keys `given` on the command line, and those of the key folder.
@@ -134,14 +134,14 @@ pub(super) fn anchor(
     };
     // An organisation's anchor says who its members are, not whose place this is.
     let fits = |a: &&Anchor| !a.organisation && covers(a) && named.is_none_or(|n| a.collection == *n);
-    let found: Vec<&Anchor> = file.anchors.iter().filter(fits).collect();
+    let found: Vec<&Anchor> = file.all_anchors().filter(fits).collect();
     let mut collections: Vec<String> = found.iter().map(|a| a.collection.to_string()).collect();
     collections.sort();
     collections.dedup();
     match (found.first(), collections.len()) {
         (Some(anchor), 1) => Ok((*anchor).clone()),
         (None, _) => {
-            let anchored: Vec<String> = file.anchors.iter().map(|a| a.scope.to_string()).collect();
+            let anchored: Vec<String> = file.all_anchors().map(|a| a.scope.to_string()).collect();
             let anchored = if anchored.is_empty() { "none".to_owned() } else { anchored.join(", ") };
             let scope = match place {
                 Reference::Registry(r) => r.repository.to_string(),

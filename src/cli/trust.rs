@@ -1,8 +1,12 @@
 //! `bulla trust`: anchors, and the file they are in.
 
 mod add;
+mod check;
+mod import;
+mod list;
 mod replace;
 mod show;
+mod signer;
 mod source;
 
 use std::fs::File;
@@ -11,23 +15,22 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use self::add::root_invalid;
 pub(super) use self::add::{Root, bring_root};
-use self::add::{Whose, add, keep, prefix, repository, root_invalid};
+use self::list::Listed;
 use self::show::{Acknowledged, Anchors, Exported, Fingerprint};
-use self::source::TypedSource;
 use super::context::Context;
 use super::error::{CliError, Exit};
-use super::registry::RegistryArgs;
 use super::render::Outcome;
-use crate::client::anchors::{read_packs, read_root, root_facts};
+use crate::client::anchors::{read_root, root_facts};
 use crate::oci::Reference;
-use crate::trust::Anchor;
+use crate::trust::{Anchor, AnchorId, Scope, SignerAnchor, Subject, TrustFile};
 use crate::tuf::CollectionName;
 
 /// Say whom to trust for which references
 ///
-/// Anchors are the roots of collections, each for one repository. Nothing is trusted on first use. Policy statements are
-/// written into trust.json by hand.
+/// Anchors are the roots of collections, each for one repository, and whose signatures count, for scopes of any width. Nothing is
+/// trusted on first use. Policy statements are written into trust.json by hand, or imported.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -36,39 +39,24 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Trust a collection's root for one repository
+    /// Trust a collection's root, a CA, a certificate, a key or an identity, for a scope
     #[command(
-        after_long_help = "Examples:\n  bulla trust add registry.example.com/team/app --root 1.root.json\n  bulla trust add mirror.example.net/team/app --root sha256:… --collection example.com/team/app\n  bulla trust add example.com/team/app --root 1.root.json --min 2 --source example.com/team/app --source example.com/team/app,role=targets/security"
+        after_long_help = "Examples:\n  bulla trust add registry.example.com/team/app --root 1.root.json\n  bulla trust add mirror.example.net/team/app --root sha256:… --collection example.com/team/app\n  bulla trust add example.com/team/app --root 1.root.json --min 2 --source example.com/team/app --source example.com/team/app,role=targets/security\n  bulla trust add registry.example.com --ca ca.pem --subject 'C=US,ST=WA,O=Example'\n  bulla trust add 'ghcr.io/acme/*' --keyless trusted_root.json --identity https://… --issuer https://…"
     )]
-    Add {
-        /// The repository for which the root may speak; of an organisation registry/org/*
-        scope: String,
-        /// The root: a file, or its fingerprint sha256:HEX to fetch it and compare
-        #[arg(long, value_name = "FILE|sha256:HEX")]
-        root: Root,
-        /// The collection's name, when it is not SCOPE
-        #[arg(long, value_name = "NAME")]
-        collection: Option<CollectionName>,
-        /// A further place of the collection's state (can be repeated)
-        #[arg(long, value_name = "REPO")]
-        state_at: Vec<Reference>,
-        /// One who must agree: NAME[,role=ROLE][,key=KEY]...[,threshold=N][,root=FILE|sha256:HEX][,at=REPO][,state-at=REPO]... (can be
-        /// repeated)
-        #[arg(long, value_name = "SOURCE")]
-        source: Vec<TypedSource>,
-        /// How many of the sources must agree (default: all of them)
-        #[arg(long, value_name = "N", requires = "source")]
-        min: Option<u32>,
-        /// The root is that of the organisation NAME: its members speak for what lies below SCOPE
-        #[arg(long, value_name = "NAME", conflicts_with_all = ["collection", "source"])]
-        organisation: Option<CollectionName>,
-        #[command(flatten)]
-        registry: RegistryArgs,
-    },
-    /// Trust the roots that a directory of root packs holds
-    Import {
-        /// The directory, such as /usr/share/bulla/roots.d
-        dir: PathBuf,
+    Add(Box<add::Args>),
+    /// Take over root packs, a trust policy or store, notation's, or a SPIFFE bundle
+    #[command(
+        after_long_help = "Examples:\n  bulla trust import /usr/share/bulla/roots.d\n  bulla trust import trustpolicy.json\n  bulla trust import notation ~/.config/notation\n  bulla trust import spiffe bundle.json --trust-domain example.org --scope 'registry.example.com/ci/*'"
+    )]
+    Import(import::Args),
+    /// Say which anchors and which statement apply to REF and what they need, and what is wrong with the file
+    Check {
+        /// A repository or tag; without it the whole file is looked through
+        #[arg(value_name = "REF")]
+        reference: Option<Reference>,
+        /// The name that stands in for an oci: reference
+        #[arg(long = "as", value_name = "NAME[:TAG]", requires = "reference")]
+        named: Option<Subject>,
     },
     /// Show anchors and statements
     List,
@@ -99,23 +87,12 @@ enum Action {
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     match args.action {
-        Action::Import { dir } => {
-            let anchors = read_packs(&dir)?;
-            keep(cx, anchors)
-        }
-        Action::Add { scope, root, state_at, organisation: Some(name), registry, .. } => {
-            let whose = Whose::Organisation(prefix(&scope)?, name);
-            add(cx, whose, &root, state_at, (&[], None), &registry)
-        }
-        Action::Add { scope, root, collection, state_at, source, min, registry, organisation: None } => {
-            let scope = repository(&scope)?;
-            let collection = collection.unwrap_or_else(|| scope.clone().into());
-            let whose = Whose::Collection(scope, collection);
-            add(cx, whose, &root, state_at, (&source, min), &registry)
-        }
+        Action::Import(args) => import::run(args, cx),
+        Action::Add(args) => add::run(*args, cx),
+        Action::Check { reference, named } => check::run(reference, named, cx),
         Action::List => {
             let file = cx.trust().load()?;
-            Ok(Box::new(Anchors { verb: None, anchors: file.anchors.clone(), file, changed: false }))
+            Ok(Box::new(Listed { file }))
         }
         Action::Replace(args) => replace::run(args, cx),
         Action::Remove { id } => remove(cx, &id),
@@ -131,19 +108,27 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
 
 fn remove(cx: &Context<'_, '_>, id: &str) -> Result<Box<dyn Outcome>, CliError> {
     let store = cx.trust();
-    let file = store.load()?;
-    let named: Vec<&Anchor> =
-        file.anchors.iter().filter(|a| a.id.as_str() == id || a.scope.to_string() == id).collect();
+    let file = store.own()?;
+    let fits = |a: &AnchorId, scope: &Scope| a.as_str() == id || scope.to_string() == id;
+    let anchors: Vec<Anchor> = file.anchors.iter().filter(|a| fits(&a.id, &a.scope)).cloned().collect();
+    let signers: Vec<SignerAnchor> = file.signers.iter().filter(|a| fits(&a.id, &a.scope)).cloned().collect();
+    let tuf = file.anchors.iter().map(|a| (&a.id, &a.scope));
+    let known: Vec<_> = tuf.chain(file.signers.iter().map(|a| (&a.id, &a.scope))).collect();
     let absent = |message: String| CliError::new(Exit::Usage, "trust.absent", message);
+    let named: Vec<&AnchorId> = anchors.iter().map(|a| &a.id).chain(signers.iter().map(|a| &a.id)).collect();
     match named[..] {
-        [anchor] => {
-            let changed = store.remove(anchor.id.as_str())?;
-            let anchors = vec![anchor.clone()];
-            Ok(Box::new(Anchors { verb: Some("removed"), anchors, file: store.load()?, changed }))
+        [only] => {
+            let needed = signers_that_need(&file, &anchors);
+            if let Some(signer) = needed {
+                return Err(CliError::usage(format!("the anchor {} is still needed", only.as_str()))
+                    .reason(format!("the rescissions of {signer} come from its collection"))
+                    .next(format!("bulla trust remove {signer} first")));
+            }
+            let changed = store.remove(only.as_str())?;
+            Ok(Box::new(Anchors { verb: "removed", anchors, signers, file: store.own()?, changed }))
         }
         [] => {
-            let known: Vec<String> =
-                file.anchors.iter().map(|a| format!("{} ({})", a.id.as_str(), a.scope)).collect();
+            let known: Vec<String> = known.iter().map(|(id, s)| format!("{} ({s})", id.as_str())).collect();
             let error = absent(format!("no anchor has the ID or SCOPE {id}"));
             Err(if known.is_empty() {
                 error.reason("there are no anchors")
@@ -152,11 +137,20 @@ fn remove(cx: &Context<'_, '_>, id: &str) -> Result<Box<dyn Outcome>, CliError> 
             })
         }
         _ => {
-            let ids: Vec<&str> = named.iter().map(|a| a.id.as_str()).collect();
+            let ids: Vec<&str> = named.iter().map(|a| a.as_str()).collect();
             Err(absent(format!("{} anchors have the SCOPE {id}", ids.len()))
                 .next(format!("name one by its ID: {}", ids.join(", "))))
         }
     }
+}
+
+/// An anchor of signatures whose rescissions would never come without these.
+fn signers_that_need(file: &TrustFile, gone: &[Anchor]) -> Option<String> {
+    let stays = |a: &&Anchor| !gone.iter().any(|g| g.id == a.id);
+    let left: Vec<&CollectionName> = file.anchors.iter().filter(stays).map(|a| &a.collection).collect();
+    let lost = |name: &CollectionName| gone.iter().any(|g| g.collection == *name) && !left.contains(&name);
+    let mut needing = file.signers.iter().filter(|s| s.rescissions().collection().is_some_and(lost));
+    needing.next().map(|s| s.id.as_str().to_owned())
 }
 
 fn acknowledge(cx: &Context<'_, '_>, id: String) -> Result<Box<dyn Outcome>, CliError> {
@@ -169,7 +163,7 @@ fn acknowledge(cx: &Context<'_, '_>, id: String) -> Result<Box<dyn Outcome>, Cli
 }
 
 fn export(cx: &mut Context<'_, '_>, output: Option<PathBuf>) -> Result<Box<dyn Outcome>, CliError> {
-    let mut file = cx.trust().load()?;
+    let mut file = cx.trust().own()?;
     // Nobody there has read them.
     file.acknowledged.clear();
     let mut dropped = 0;

@@ -15,15 +15,25 @@ use crate::sig::KeyId;
 use crate::store::StoreError;
 use crate::time::UnixTime;
 use crate::trust::{
-    Anchor, MAX_PACK_BYTES, MAX_PACKS, MAX_TRUST_BYTES, PACK_SUFFIX, PackError, RootPack, TrustError,
-    TrustFile,
+    Addition, AdditionError, Anchor, Level, MAX_PACK_BYTES, MAX_PACKS, MAX_TRUST_BYTES, PACK_SUFFIX,
+    PackError, RootPack, TrustError, TrustFile,
 };
 use crate::tuf::{CollectionName, Limits, RoleName, RootWalk, TufError, Version};
 
-/// `trust.json` of an installation. It need not exist.
+/// `trust.json` of an installation, and the system's above it. Neither need exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustStore {
     path: PathBuf,
+    system: Option<SystemFile>,
+}
+
+/// Where the system's file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemFile {
+    /// The place that nobody but the administrator may write to.
+    pub fixed: PathBuf,
+    /// Another one that counts instead, unless the one at the fixed place is locked.
+    pub instead: Option<PathBuf>,
 }
 
 /// What a root file says, of one that is signed by its own threshold. Its expiry is not judged.
@@ -81,6 +91,14 @@ pub enum AnchorError {
         path: PathBuf,
         /// How many.
         found: usize,
+    },
+    /// The file says something else already.
+    #[error("{}: {reason}", path.display())]
+    Addition {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        reason: AdditionError,
     },
     /// The file is larger than is read.
     #[error("{} is larger than {limit} bytes", path.display())]
@@ -211,7 +229,13 @@ fn read_pack(dir: &Path, path: &Path) -> Result<Anchor, AnchorError> {
 impl TrustStore {
     /// The store in this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), system: None }
+    }
+
+    /// The same under a system's file.
+    #[must_use]
+    pub fn under(self, system: SystemFile) -> Self {
+        Self { system: Some(system), ..self }
     }
 
     /// The file.
@@ -219,16 +243,42 @@ impl TrustStore {
         &self.path
     }
 
-    /// Its content; empty when there is no file.
+    /// What counts: its content, empty when there is no file, under the system's.
+    ///
+    /// # Errors
+    /// Unreadable or malformed, or it contradicts the system's.
+    pub fn load(&self) -> Result<TrustFile, AnchorError> {
+        let own = self.own()?;
+        let invalid = |reason| AnchorError::Invalid { path: self.path.clone(), reason };
+        match self.system.as_ref().map(SystemFile::load).transpose()?.flatten() {
+            None => own.whole().map_err(invalid),
+            Some(system) => own.under(system).and_then(TrustFile::whole).map_err(invalid),
+        }
+    }
+
+    /// Its content alone; empty when there is no file.
     ///
     /// # Errors
     /// Unreadable or malformed.
-    pub fn load(&self) -> Result<TrustFile, AnchorError> {
-        let bytes = match read(&self.path, MAX_TRUST_BYTES) {
-            Err(AnchorError::Io { kind: io::ErrorKind::NotFound, .. }) => return Ok(TrustFile::default()),
-            read => read?,
-        };
-        TrustFile::parse(&bytes).map_err(|reason| AnchorError::Invalid { path: self.path.clone(), reason })
+    pub fn own(&self) -> Result<TrustFile, AnchorError> {
+        let file = parsed(&self.path)?.unwrap_or_default();
+        if file.locked {
+            return Err(AnchorError::Invalid { path: self.path.clone(), reason: TrustError::Locked });
+        }
+        Ok(file.named(&self.path.display().to_string(), Level::User))
+    }
+
+    /// Add what was read of another form, all or nothing. `false` when all of it is there.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or says something else already: nothing is added then.
+    pub fn import(&self, addition: &Addition) -> Result<bool, AnchorError> {
+        let mut refused = None;
+        let changed = self.edit(|file| refused = file.add(addition).err())?;
+        match refused {
+            Some(reason) => Err(AnchorError::Addition { path: self.path.clone(), reason }),
+            None => Ok(changed),
+        }
     }
 
     /// Add an anchor. `false` when the same one is there.
@@ -264,7 +314,10 @@ impl TrustStore {
     /// # Errors
     /// The file cannot be read or written.
     pub fn remove(&self, id: &str) -> Result<bool, AnchorError> {
-        self.edit(|file| file.anchors.retain(|a| a.id.as_str() != id))
+        self.edit(|file| {
+            file.anchors.retain(|a| a.id.as_str() != id);
+            file.signers.retain(|a| a.id.as_str() != id);
+        })
     }
 
     /// Give every anchor that rests on `collection` this root, itself or in its sources; each with what it was before. Whatever else
@@ -327,12 +380,18 @@ impl TrustStore {
         lock.push(".lck");
         let lock = PathBuf::from(lock);
         let _lock = lock::exclusive(&lock, lock::PATIENCE).map_err(|e| self::failed("lock", &lock, &e))?;
-        let before = self.load()?;
+        let before = self.own()?;
         let mut after = before.clone();
         change(&mut after);
         if after == before {
             return Ok(false);
         }
+        let invalid = |reason| AnchorError::Invalid { path: self.path.clone(), reason };
+        match self.system.as_ref().map(SystemFile::load).transpose()?.flatten() {
+            None => after.clone().whole(),
+            Some(system) => after.clone().under(system).and_then(TrustFile::whole),
+        }
+        .map_err(invalid)?;
         let mut temp = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
         temp.write_all(&after.to_bytes()).map_err(failed)?;
         temp.as_file().sync_all().map_err(failed)?;
@@ -342,7 +401,36 @@ impl TrustStore {
     }
 }
 
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, AnchorError> {
+impl SystemFile {
+    /// The one that counts, where there is one.
+    fn load(&self) -> Result<Option<TrustFile>, AnchorError> {
+        let system = |path: &Path, file: TrustFile| {
+            file.named(&path.display().to_string(), Level::System { locked: false })
+        };
+        let fixed = parsed(&self.fixed)?.map(|file| system(&self.fixed, file));
+        let Some(instead) = self.instead.as_ref().filter(|_| !fixed.as_ref().is_some_and(|f| f.locked))
+        else {
+            return Ok(fixed);
+        };
+        match parsed(instead)? {
+            Some(file) => Ok(Some(system(instead, file))),
+            // Who names a file means it.
+            None => Err(failed("read", instead, &io::ErrorKind::NotFound.into())),
+        }
+    }
+}
+
+/// A file of anchors and statements; `None` when there is none.
+fn parsed(path: &Path) -> Result<Option<TrustFile>, AnchorError> {
+    let bytes = match read(path, MAX_TRUST_BYTES) {
+        Err(AnchorError::Io { kind: io::ErrorKind::NotFound, .. }) => return Ok(None),
+        read => read?,
+    };
+    let file = TrustFile::parse(&bytes);
+    file.map(Some).map_err(|reason| AnchorError::Invalid { path: path.to_owned(), reason })
+}
+
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, AnchorError> {
     let failed = |e: io::Error| failed("read", path, &e);
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -352,7 +440,7 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, AnchorError> {
     Ok(bytes)
 }
 
-fn failed(what: &'static str, path: &Path, e: &io::Error) -> AnchorError {
+pub(super) fn failed(what: &'static str, path: &Path, e: &io::Error) -> AnchorError {
     AnchorError::Io { what, path: path.to_owned(), kind: e.kind(), reason: e.to_string() }
 }
 
@@ -366,7 +454,7 @@ mod tests {
     fn added_once_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let store = TrustStore::new(dir.path().join("deep/trust.json"));
-        assert_eq!(store.load(), Ok(TrustFile::default()));
+        assert_eq!(store.load().map(|file| file.anchors), Ok(vec![]));
         let sim = Sim::new();
         let anchor = |at: &[&str]| {
             let places = at.iter().map(|p| p.parse().unwrap()).collect();
@@ -433,5 +521,30 @@ mod tests {
         let forged = Bytes::from(text.replace("\"version\":1", "\"version\":2"));
         assert_ne!(forged, sim.roots[0]);
         assert!(root_facts(&forged, None).is_err());
+    }
+
+    /// `BULLA_SYSTEM_TRUST` names another file, and can take nothing from a locked one.
+    #[test]
+    fn another_system_file_counts_unless_the_fixed_one_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let system = SystemFile { fixed: at("fixed.json"), instead: Some(at("instead.json")) };
+        let store = TrustStore::new(at("trust.json")).under(system);
+        assert!(matches!(store.load(), Err(AnchorError::Io { kind: io::ErrorKind::NotFound, .. })));
+        let write = |name: &str, locked: bool| {
+            fs::write(at(name), format!(r#"{{"schemaVersion":2,"locked":{locked}}}"#)).unwrap();
+        };
+        write("instead.json", false);
+        let counts = || store.load().unwrap().system().unwrap().origin().file.clone();
+        assert!(counts().ends_with("instead.json"));
+        write("fixed.json", false);
+        assert!(counts().ends_with("instead.json"));
+        write("fixed.json", true);
+        assert!(counts().ends_with("fixed.json"));
+        fs::write(at("fixed.json"), "{").unwrap();
+        assert!(matches!(store.load(), Err(AnchorError::Invalid { .. })), "never as if it were absent");
+        fs::remove_file(at("fixed.json")).unwrap();
+        write("trust.json", true);
+        assert!(matches!(store.load(), Err(AnchorError::Invalid { reason: TrustError::Locked, .. })));
     }
 }

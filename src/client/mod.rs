@@ -6,6 +6,7 @@ pub mod ceremony;
 pub mod commit;
 pub mod copy;
 pub mod delegation;
+pub mod documents;
 pub mod duties;
 pub mod export;
 #[cfg(test)]

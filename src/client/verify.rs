@@ -122,7 +122,10 @@ impl Verifier<'_> {
         let selector =
             reference.selector().ok_or_else(|| VerifyError::NoSelector(reference.clone()))?.clone();
         let subject = self.subject(reference, &selector, named)?;
-        let mut rule = self.trust.rule(&subject);
+        let mut rule = match selector.digest() {
+            Some(_) => self.trust.rule_by_digest(&subject),
+            None => self.trust.rule(&subject),
+        };
         rule.tuf = rule.tuf.into_iter().map(at_one_spelling).collect();
         let mut memories = Vec::new();
         let mut notes: Vec<Check> = Vec::new();

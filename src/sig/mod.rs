@@ -4,6 +4,7 @@ pub mod canonical;
 mod der;
 pub mod dsse;
 pub mod json;
+mod jwk;
 mod key;
 pub mod lenient;
 mod rsa;

@@ -80,7 +80,7 @@ fn verify_with(raw: &[u8], digest: &Digest, signature: &[u8], salt: u16) -> bool
 }
 
 /// DER: tag, length, content.
-fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(super) fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let length = &length[length.iter().take_while(|b| **b == 0).count()..];
     match *length {

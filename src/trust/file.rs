@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::level::{Level, Origin};
-use super::policy::Checked;
+use super::policy::{AskedSignatures, Checked};
 use super::source::MAX_SOURCES;
 use super::{Anchor, AnchorId, Listing, PinnedRoot, Scope, SignerAnchor, Statement, Subject};
 use crate::sig::json;
@@ -94,6 +94,22 @@ pub enum TrustError {
         /// How many different anchors it names.
         from: usize,
     },
+    /// No signature, and no TUF either.
+    #[error(
+        "statement for \"{0}\": \"signatures\": false stands without \"tuf\": true: nothing would be required"
+    )]
+    NothingRequired(Scope),
+    /// Rescissions that would never come.
+    #[error("anchor {id}: its rescissions come from {collection}, for which there is no TUF anchor")]
+    Rescissions {
+        /// The anchor.
+        id: String,
+        /// The collection.
+        collection: CollectionName,
+    },
+    /// What only the system's file has.
+    #[error("\"locked\" is for the system's file")]
+    Locked,
     /// A listing without reason.
     #[error("an entry of \"{0}\" needs a reason")]
     ListingReason(&'static str),
@@ -254,16 +270,34 @@ impl TrustFile {
         let theirs: BTreeSet<&AnchorId> = ids.collect();
         // What the system says as well it says for both.
         self.anchors.retain(|a| !system.anchors.contains(a));
-        let same = |a: &SignerAnchor, b: &SignerAnchor| {
-            (&a.id, &a.scope, &a.trusts, &a.rescissions) == (&b.id, &b.scope, &b.trusts, &b.rescissions)
-        };
-        self.signers.retain(|a| !system.signers.iter().any(|b| same(a, b)));
+        self.signers.retain(|a| !system.signers.iter().any(|b| a.says_the_same(b)));
         let mut own = self.anchors.iter().map(|a| &a.id).chain(self.signers.iter().map(|a| &a.id));
         if let Some(id) = own.find(|id| theirs.contains(id)) {
             return Err(TrustError::SystemAnchor(id.as_str().to_owned()));
         }
         self.system = Some(Box::new(system));
         Ok(self)
+    }
+
+    /// What can be told only of all files together: rescissions come from a collection that is anchored.
+    ///
+    /// # Errors
+    /// The first anchor whose rescissions would never come.
+    pub fn whole(self) -> Result<Self, TrustError> {
+        let files = || std::iter::once(&self).chain(self.system.as_deref());
+        for anchor in files().flat_map(|f| &f.signers) {
+            let Some(collection) = anchor.rescissions.collection() else { continue };
+            if !files().flat_map(|f| &f.anchors).any(|a| a.collection == *collection) {
+                let (id, collection) = (anchor.id.as_str().to_owned(), collection.clone());
+                return Err(TrustError::Rescissions { id, collection });
+            }
+        }
+        Ok(self)
+    }
+
+    /// Every TUF anchor, the system's too.
+    pub fn all_anchors(&self) -> impl Iterator<Item = &Anchor> {
+        self.anchors.iter().chain(self.system.iter().flat_map(|s| &s.anchors))
     }
 
     /// The system's file, where there is one.
@@ -287,11 +321,13 @@ impl TrustFile {
     }
 
     /// The TUF anchors that cover a subject: those for the repository itself, which add up; where there are none, the organisations'
-    /// with the longest prefix. Where a locked system file has any, these alone.
+    /// with the longest prefix. Where a locked system file has any, or demands TUF, its own alone.
     pub fn covering<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = &'a Anchor> {
         let system = self.system.as_deref();
         let above = system.map(|s| &s.anchors[..]).unwrap_or_default();
-        let alone = system.is_some_and(|s| s.locked) && above.iter().any(|a| a.scope.covers(subject));
+        let alone = system.is_some_and(|s| {
+            s.locked && (above.iter().any(|a| a.scope.covers(subject)) || s.states_tuf(subject))
+        });
         let own = if alone { &[] } else { &self.anchors[..] };
         narrowest(above.iter().chain(own), subject)
     }
@@ -339,7 +375,11 @@ impl TrustFile {
             if let Some(waiver) = s.waivers().first().filter(|_| blank(s.reason.as_deref())) {
                 return Err(TrustError::NoReason { scope: s.scope.clone(), waiver });
             }
-            if let Some(asked) = s.require.as_ref().and_then(|r| r.signatures.as_ref()) {
+            let require = s.require.clone().unwrap_or_default();
+            if matches!(require.signatures, Some(AskedSignatures::None(_))) && require.tuf != Some(true) {
+                return Err(TrustError::NothingRequired(s.scope.clone()));
+            }
+            if let Some(AskedSignatures::Some(asked)) = &require.signatures {
                 let from: BTreeSet<&AnchorId> = asked.from.iter().collect();
                 if !asked.from.is_empty() && from.len() < asked.threshold.get() as usize {
                     let (threshold, from) = (asked.threshold.get(), from.len());

@@ -36,8 +36,8 @@ impl Listing {
         self.scope.covers(subject)
     }
 
-    /// Whether it is about this bundle.
-    pub fn is_about(&self, subject: &Subject, digest: &Digest) -> bool {
-        self.concerns(subject) && self.digest.as_ref().is_none_or(|d| d == digest)
+    /// Whether it is about this bundle, of a subject that it concerns.
+    pub(super) fn is_of(&self, digest: &Digest) -> bool {
+        self.digest.as_ref().is_none_or(|d| d == digest)
     }
 }

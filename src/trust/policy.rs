@@ -48,16 +48,45 @@ pub struct Statement {
     pub origin: Origin,
 }
 
-/// What a statement needs of a bundle.
+/// What a statement needs of a bundle. A member that is left out is taken from the next wider statement that has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Require {
-    /// Whether a TUF anchor must vouch for it; left out: where one is in scope.
+    /// Whether a TUF anchor must vouch for it; left out everywhere: where one is in scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuf: Option<bool>,
-    /// How many signers; left out: one, where TUF is not needed.
+    /// How many signers; left out everywhere: one, where TUF is not needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signatures: Option<RequireSignatures>,
+    pub signatures: Option<AskedSignatures>,
+}
+
+/// How many signers a statement needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AskedSignatures {
+    /// So many.
+    Some(RequireSignatures),
+    /// `false`: none, since `"tuf": true` stands beside it.
+    None(False),
+}
+
+/// `false` and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "bool", into = "bool")]
+pub struct False;
+
+impl TryFrom<bool> for False {
+    type Error = &'static str;
+
+    fn try_from(is: bool) -> Result<Self, Self::Error> {
+        if is { Err("a number of signatures, or false") } else { Ok(Self) }
+    }
+}
+
+impl From<False> for bool {
+    fn from(_: False) -> Self {
+        false
+    }
 }
 
 /// So many signers.
@@ -78,9 +107,12 @@ pub struct Checked {
     /// Whether signatures are checked at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<bool>,
-    /// Whether expired ones fail.
+    /// Whether those fail that have expired by their own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry: Option<bool>,
+    /// Whether those fail whose certificates are not valid now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expiry: Option<bool>,
     /// Whether withdrawn ones fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rescinded: Option<bool>,
@@ -115,6 +147,7 @@ impl Statement {
             (off(self.require.as_ref().and_then(|r| r.tuf)), "\"tuf\": false"),
             (off(self.checks.signature), "\"signature\": false"),
             (off(self.checks.expiry), "\"expiry\": false"),
+            (off(self.checks.certificate_expiry), "\"certificateExpiry\": false"),
             (off(self.checks.rescinded), "\"rescinded\": false"),
         ]
         .into_iter()

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use super::level::{Level, Origin};
 use super::listing::Listing;
+use super::policy::{AskedSignatures, RequireSignatures};
 use super::{Anchor, AnchorId, Scope, SignerAnchor, Statement, Subject, TrustFile};
 use crate::oci::Digest;
 
@@ -62,8 +63,10 @@ pub struct Signatures {
 pub struct Checks {
     /// Whether they are checked at all. Where they are not, the answer is "not checked, by FILE" and never "trusted".
     pub signature: Waivable,
-    /// Whether an expired signature or certificate fails.
+    /// Whether a signature fails that has expired by its own word.
     pub expiry: Waivable,
+    /// Whether one fails whose certificates are not valid now.
+    pub certificate_expiry: Waivable,
     /// Whether a withdrawn signature, certificate or key fails.
     pub rescinded: Waivable,
 }
@@ -96,14 +99,35 @@ pub struct By {
 impl Rule {
     /// The first denial of this digest.
     pub fn denied(&self, digest: &Digest) -> Option<&Listing> {
-        self.deny.iter().find(|l| l.is_about(&self.subject, digest))
+        self.deny.iter().find(|l| l.is_of(digest))
     }
 
     /// An entry of an allow list for this digest; one that stands in for signatures goes first. It never stands in for TUF, nor for
     /// the absence of a revocation.
     pub fn allowed(&self, digest: &Digest) -> Option<&Listing> {
-        let all = || self.allow.iter().filter(|l| l.is_about(&self.subject, digest));
+        let all = || self.allow.iter().filter(|l| l.is_of(digest));
         all().find(|l| l.unsigned).or_else(|| all().next())
+    }
+
+    /// Demand what another rule demands besides.
+    fn also_demand(&mut self, other: Self) {
+        if other.required.tuf {
+            (self.required.tuf, self.required.tuf_waived) = (true, None);
+            // Where a locked file demands it of the tag, only its own anchors answer.
+            self.tuf.retain(|a| other.tuf.contains(a));
+        }
+        let stated = other.required.signatures.into_iter().filter(|line| line.stated_for.is_some());
+        for mut line in stated.filter(|line| !self.required.signatures.contains(line)).collect::<Vec<_>>() {
+            line.from.retain(|id| self.signer(id).is_some());
+            self.required.signatures.push(line);
+        }
+        if let Some(statement) = other.statement.filter(|s| s.require_current_tag) {
+            let own = self.statement.get_or_insert_with(|| Statement {
+                origin: statement.origin.clone(),
+                ..Statement::of(statement.scope.clone())
+            });
+            own.require_current_tag = true;
+        }
     }
 
     /// The anchor of signatures with this id.
@@ -129,12 +153,13 @@ impl Waivable {
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { signature: Waivable::Kept, expiry: Waivable::Kept, rescinded: Waivable::Kept }
+        let kept = || Waivable::Kept;
+        Self { signature: kept(), expiry: kept(), certificate_expiry: kept(), rescinded: kept() }
     }
 }
 
 impl TrustFile {
-    /// What the files say of `subject`.
+    /// What the files say of `subject`, of which a tag was asked for, or nothing but the repository.
     pub fn rule(&self, subject: &Subject) -> Rule {
         match &self.system {
             Some(system) if system.locked && system.speaks_of(subject) => {
@@ -147,6 +172,20 @@ impl TrustFile {
         }
     }
 
+    /// The same where a digest was asked for. The tag beside it was chosen by whoever wrote the reference, and need not name the
+    /// digest: what is said of it can refuse and demand more, and brings neither an anchor nor a waiver nor an entry of an allow list.
+    pub fn rule_by_digest(&self, subject: &Subject) -> Rule {
+        let untagged = Subject { tag: None, ..subject.clone() };
+        let mut rule = self.rule(&untagged);
+        rule.subject = subject.clone();
+        let files = std::iter::once(self).chain(self.system.as_deref());
+        rule.deny = listed(files.flat_map(|f| &f.deny), subject);
+        if subject.tag.is_some() {
+            rule.also_demand(self.rule(subject));
+        }
+        rule
+    }
+
     /// Whether an anchor or statement of this file covers it.
     pub(super) fn speaks_of(&self, subject: &Subject) -> bool {
         self.anchors.iter().any(|a| a.scope.covers(subject))
@@ -154,45 +193,52 @@ impl TrustFile {
             || self.statements.iter().any(|s| s.scope.covers(subject))
     }
 
+    /// Whether a statement of this file demands TUF there.
+    pub(super) fn states_tuf(&self, subject: &Subject) -> bool {
+        let statements = by_specificity(&[self], subject);
+        member(&statements, |s| s.require.as_ref()?.tuf.as_ref()).is_some_and(|(_, tuf)| *tuf)
+    }
+
     /// By these files alone, the first of them before the others where both have a statement for the same scope.
     fn rule_of(&self, files: &[&Self], subject: &Subject) -> Rule {
         let tuf: Vec<Anchor> = self.covering(subject).cloned().collect();
         let signers: Vec<SignerAnchor> = files.iter().flat_map(|f| f.signers_for(subject)).cloned().collect();
-        let statements = files.iter().flat_map(|f| &f.statements).filter(|s| s.scope.covers(subject));
-        // Of two of one scope the last wins in `max_by_key`, so that they go backwards.
-        let statements: Vec<&Statement> = statements.collect();
-        let statement = statements.into_iter().rev().max_by_key(|s| s.scope.specificity()).cloned();
+        let statements = by_specificity(files, subject);
         let origin = files.iter().find(|f| f.speaks_of(subject)).map(|f| f.origin.clone());
-        let required = required(&tuf, &signers, statement.as_ref(), origin.unwrap_or_default());
+        let required = required(&tuf, &signers, &statements, origin.unwrap_or_default());
         Rule {
             subject: subject.clone(),
-            checks: checks(statement.as_ref()),
+            checks: checks(statements.first().copied()),
             deny: listed(files.iter().flat_map(|f| &f.deny), subject),
             allow: listed(files.iter().flat_map(|f| &f.allow), subject),
             tuf,
             signers,
-            statement,
+            statement: statements.first().map(|s| (*s).clone()),
             required,
         }
     }
 
     /// Add what the user's file says to a rule of a locked system file: it can only become stricter.
     fn add_to(&self, rule: &mut Rule, subject: &Subject) {
-        if rule.tuf.is_empty() {
+        // What a locked file asks of its own anchors, the user's do not answer.
+        if !rule.required.tuf && rule.tuf.is_empty() {
             rule.tuf = self.own_covering(subject).cloned().collect();
-            rule.required.tuf |= !rule.tuf.is_empty();
+            rule.required.tuf = !rule.tuf.is_empty();
         }
         rule.signers.extend(self.signers_for(subject).cloned());
         rule.deny.extend(listed(self.deny.iter(), subject));
-        let Some(own) = Statement::choose(&self.statements, subject) else { return };
-        let asked = own.require.as_ref();
-        if asked.is_some_and(|r| r.tuf == Some(true)) {
+        let statements = by_specificity(&[self], subject);
+        let Some(own) = statements.first() else { return };
+        if self.states_tuf(subject) {
             (rule.required.tuf, rule.required.tuf_waived) = (true, None);
         }
-        rule.required.signatures.extend(asked_signatures(&rule.signers, own));
+        if let Some((by, AskedSignatures::Some(asked))) = stated_signatures(&statements) {
+            rule.required.signatures.push(line(&rule.signers, by, asked));
+        }
         for (check, kept) in [
             (&mut rule.checks.signature, own.checks.signature),
             (&mut rule.checks.expiry, own.checks.expiry),
+            (&mut rule.checks.certificate_expiry, own.checks.certificate_expiry),
             (&mut rule.checks.rescinded, own.checks.rescinded),
         ] {
             if kept == Some(true) {
@@ -200,7 +246,7 @@ impl TrustFile {
             }
         }
         rule.statement = Some(match rule.statement.take() {
-            None => Statement { max_staleness: None, ..own.clone() },
+            None => Statement { max_staleness: None, ..(*own).clone() },
             Some(system) => Statement {
                 // The user's alone could grant some, and lowers what the system's grants.
                 max_staleness: system.max_staleness.map(|s| own.max_staleness.map_or(s, |o| o.min(s))),
@@ -215,46 +261,60 @@ impl TrustFile {
     }
 }
 
+/// The statements that cover it, the most specific first; of two for one scope that of the first file.
+fn by_specificity<'a>(files: &[&'a TrustFile], subject: &Subject) -> Vec<&'a Statement> {
+    let all = files.iter().flat_map(|f| &f.statements);
+    let mut all: Vec<&Statement> = all.filter(|s| s.scope.covers(subject)).collect();
+    all.sort_by_key(|s| std::cmp::Reverse(s.scope.specificity()));
+    all
+}
+
+/// A member, from the most specific statement that has it.
+fn member<'a, T>(
+    statements: &[&'a Statement],
+    of: impl Fn(&'a Statement) -> Option<&'a T>,
+) -> Option<(&'a Statement, &'a T)> {
+    statements.iter().find_map(|s| of(s).map(|member| (*s, member)))
+}
+
+fn stated_signatures<'a>(statements: &[&'a Statement]) -> Option<(&'a Statement, &'a AskedSignatures)> {
+    member(statements, |s| s.require.as_ref()?.signatures.as_ref())
+}
+
 fn listed<'a>(all: impl Iterator<Item = &'a Listing>, subject: &Subject) -> Vec<Listing> {
     all.filter(|l| l.concerns(subject)).cloned().collect()
 }
 
-/// What is needed: what the statement says, and where it says nothing, what the anchors in scope stand for.
-fn required(
-    tuf: &[Anchor],
-    signers: &[SignerAnchor],
-    statement: Option<&Statement>,
-    origin: Origin,
-) -> Required {
-    let asked = statement.and_then(|s| s.require.as_ref());
-    let stated = asked.and_then(|r| r.tuf);
-    let needs_tuf = stated.unwrap_or(!tuf.is_empty());
-    let tuf_waived = statement.filter(|_| stated == Some(false) && !tuf.is_empty()).map(By::of);
-    let mut signatures: Vec<Signatures> =
-        statement.into_iter().filter_map(|s| asked_signatures(signers, s)).collect();
-    if signatures.is_empty() && !needs_tuf {
-        signatures.push(Signatures {
+/// What is needed: what the statements say, and where none says anything, what the anchors in scope stand for.
+fn required(tuf: &[Anchor], signers: &[SignerAnchor], statements: &[&Statement], origin: Origin) -> Required {
+    let stated = member(statements, |s| s.require.as_ref()?.tuf.as_ref());
+    let needs_tuf = stated.map_or(!tuf.is_empty(), |(_, tuf)| *tuf);
+    let waives = stated.filter(|(_, needed)| !**needed && !tuf.is_empty());
+    let mut signatures = Vec::new();
+    match stated_signatures(statements) {
+        Some((by, AskedSignatures::Some(asked))) => signatures.push(line(signers, by, asked)),
+        _ if needs_tuf => {}
+        _ => signatures.push(Signatures {
             threshold: NonZeroU32::MIN,
             from: signers.iter().map(|a| a.id.clone()).collect(),
-            by: statement.map_or(origin, |s| s.origin.clone()),
-            stated_for: statement.map(|s| s.scope.clone()),
-        });
+            by: stated.map_or(origin, |(by, _)| by.origin.clone()),
+            stated_for: None,
+        }),
     }
-    Required { tuf: needs_tuf, tuf_waived, signatures }
+    Required { tuf: needs_tuf, tuf_waived: waives.map(|(by, _)| By::of(by)), signatures }
 }
 
-/// What the statement itself asks for, with those in scope who count.
-fn asked_signatures(signers: &[SignerAnchor], statement: &Statement) -> Option<Signatures> {
-    let asked = statement.require.as_ref()?.signatures.as_ref()?;
+/// What a statement itself asks for, with those in scope who count.
+fn line(signers: &[SignerAnchor], by: &Statement, asked: &RequireSignatures) -> Signatures {
     // What a locked file asks of its own anchors, the user's do not answer.
-    let theirs = |a: &SignerAnchor| statement.origin.level != LOCKED || a.origin.level == LOCKED;
+    let theirs = |a: &SignerAnchor| by.origin.level != LOCKED || a.origin.level == LOCKED;
     let counts = |a: &&SignerAnchor| theirs(a) && (asked.from.is_empty() || asked.from.contains(&a.id));
-    Some(Signatures {
+    Signatures {
         threshold: asked.threshold,
         from: signers.iter().filter(counts).map(|a| a.id.clone()).collect(),
-        by: statement.origin.clone(),
-        stated_for: Some(statement.scope.clone()),
-    })
+        by: by.origin.clone(),
+        stated_for: Some(by.scope.clone()),
+    }
 }
 
 fn checks(statement: Option<&Statement>) -> Checks {
@@ -265,6 +325,7 @@ fn checks(statement: Option<&Statement>) -> Checks {
     Checks {
         signature: check(|s| s.checks.signature),
         expiry: check(|s| s.checks.expiry),
+        certificate_expiry: check(|s| s.checks.certificate_expiry),
         rescinded: check(|s| s.checks.rescinded),
     }
 }

@@ -73,6 +73,29 @@ impl Scope {
         }
     }
 
+    /// A subject that it covers, and that as few other scopes cover as can be.
+    pub(super) fn example(&self) -> Option<Subject> {
+        let name = match self {
+            Self::Any => "any.invalid/any".to_owned(),
+            Self::Registry(host) => format!("{host}/any"),
+            Self::Prefix(prefix) => format!("{prefix}/any"),
+            Self::Repository(repository) => {
+                return Some(Subject { repository: repository.clone(), tag: None });
+            }
+            Self::Tag(repository, tag) => {
+                return Some(Subject { repository: repository.clone(), tag: Some(tag.clone()) });
+            }
+        };
+        // The name of a prefix can be so long that none fits below it.
+        name.parse().ok()
+    }
+
+    /// Whether something is covered by both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let covers = |one: &Self, other: &Self| other.example().is_some_and(|s| one.covers(&s));
+        covers(self, other) || covers(other, self)
+    }
+
     /// Order of narrowness: of several scopes that cover a subject, the greatest is the most specific.
     pub fn specificity(&self) -> (u8, usize) {
         match self {

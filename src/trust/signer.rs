@@ -64,14 +64,16 @@ pub enum Trusts {
 }
 
 /// Where withdrawals come from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Rescissions {
     /// Nowhere: nothing that this anchor vouches for can be taken back through it.
     #[default]
     Nowhere,
     /// The revocation list of a collection, for which there must be a TUF anchor.
     Tuf(CollectionName),
+    /// The servers that certificates name (OCSP, CRLs), of which none is asked: a chain in which one below the root names any cannot
+    /// be decided while rescissions are checked, and one that names none has nothing to ask.
+    Servers,
 }
 
 /// Why an anchor of signatures cannot be used.
@@ -119,12 +121,19 @@ impl SignerAnchor {
     pub fn new(scope: Scope, trusts: Trusts, rescissions: Rescissions) -> Result<Self, SignerError> {
         trusts.check()?;
         let mut name = format!("{}\n{scope}\n{}", trusts.kind(), trusts.material());
-        for part in trusts.narrowed_to().iter().chain(&rescissions.collection().map(ToString::to_string)) {
+        let from = Some(&rescissions).filter(|r| **r != Rescissions::Nowhere).map(ToString::to_string);
+        for part in trusts.narrowed_to().iter().chain(&from) {
             name.push('\n');
             name.push_str(part);
         }
         let id = AnchorId::of(&name);
         Ok(Self { id, scope, trusts, rescissions, origin: Origin::default() })
+    }
+
+    /// Whether another one trusts the same for the same, whichever file it is in.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        (&self.id, &self.scope, &self.trusts, &self.rescissions)
+            == (&other.id, &other.scope, &other.trusts, &other.rescissions)
     }
 
     /// The public key that it rests on; a keyless identity has none of its own.
@@ -179,7 +188,10 @@ impl SignerAnchor {
             Trusts::Ca { subjects, .. } if subjects.is_empty() => {
                 out.push("whoever this CA certifies is trusted: name subjects to narrow it");
             }
-            Trusts::Certificate(_) => {
+            Trusts::Certificate(certificate) => {
+                if !certificate.may_sign() {
+                    out.push("that certificate is not for signing (key usage): a Notary signature with it is refused");
+                }
                 out.push("one signer's certificate: its rotation will break verification; a CA outlives it");
             }
             Trusts::Key(_) => {
@@ -198,6 +210,11 @@ impl Trusts {
     /// A CA's certificate, for these subjects.
     pub fn ca(certificate: Certificate, subjects: Vec<SubjectPattern>) -> Self {
         Self::Ca { certificate, subjects }
+    }
+
+    /// A certificate of whichever sort: a CA's for these subjects, a signer's for itself.
+    pub fn of(certificate: Certificate, subjects: Vec<SubjectPattern>) -> Self {
+        if certificate.is_ca() { Self::Ca { certificate, subjects } } else { Self::Certificate(certificate) }
     }
 
     /// The kind, as the file writes it.
@@ -273,7 +290,7 @@ impl Rescissions {
     pub fn collection(&self) -> Option<&CollectionName> {
         match self {
             Self::Tuf(collection) => Some(collection),
-            Self::Nowhere => None,
+            Self::Nowhere | Self::Servers => None,
         }
     }
 }
@@ -283,6 +300,7 @@ impl fmt::Display for Rescissions {
         match self {
             Self::Tuf(collection) => write!(f, "the revocation list of {collection}"),
             Self::Nowhere => f.write_str("nowhere"),
+            Self::Servers => f.write_str("the servers that its certificates name"),
         }
     }
 }
@@ -334,9 +352,29 @@ struct RawKey {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRescissions {
-    tuf: CollectionName,
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum RawRescissions {
+    Tuf(CollectionName),
+    Servers(True),
+}
+
+/// `true` and nothing else.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "bool", into = "bool")]
+struct True;
+
+impl TryFrom<bool> for True {
+    type Error = &'static str;
+
+    fn try_from(is: bool) -> Result<Self, Self::Error> {
+        if is { Ok(Self) } else { Err("servers is true, or left out") }
+    }
+}
+
+impl From<True> for bool {
+    fn from(_: True) -> Self {
+        true
+    }
 }
 
 impl Pinned {
@@ -408,7 +446,11 @@ impl TryFrom<RawSigner> for SignerAnchor {
             }
         }
         trusts.check()?;
-        let rescissions = raw.rescissions.map_or(Rescissions::Nowhere, |r| Rescissions::Tuf(r.tuf));
+        let rescissions = match raw.rescissions {
+            None => Rescissions::Nowhere,
+            Some(RawRescissions::Tuf(collection)) => Rescissions::Tuf(collection),
+            Some(RawRescissions::Servers(_)) => Rescissions::Servers,
+        };
         Ok(Self { id: raw.id, scope: raw.scope, trusts, rescissions, origin: Origin::default() })
     }
 }
@@ -425,7 +467,11 @@ impl From<SignerAnchor> for RawSigner {
             trusted_root: None,
             identity: None,
             issuer: None,
-            rescissions: anchor.rescissions.collection().map(|c| RawRescissions { tuf: c.clone() }),
+            rescissions: match anchor.rescissions {
+                Rescissions::Nowhere => None,
+                Rescissions::Tuf(collection) => Some(RawRescissions::Tuf(collection)),
+                Rescissions::Servers => Some(RawRescissions::Servers(True)),
+            },
         };
         match anchor.trusts {
             Trusts::Ca { certificate, subjects } => {

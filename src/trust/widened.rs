@@ -17,6 +17,11 @@ pub enum Widened {
         /// The repository.
         scope: Scope,
     },
+    /// No signature is demanded there any more.
+    Signatures {
+        /// What for.
+        scope: Scope,
+    },
     /// An organisation no longer speaks for this.
     Organisation {
         /// The organisation.
@@ -36,6 +41,10 @@ impl fmt::Display for Widened {
                     "{id} asks {min} sources to agree for {scope}; from now on the new anchor alone suffices"
                 )
             }
+            Self::Signatures { scope } => write!(
+                f,
+                "a signature was demanded for {scope}, and TUF is from now on; write a statement with both to keep it"
+            ),
             Self::Organisation { organisation, scope } => write!(
                 f,
                 "the organisation {organisation} no longer speaks for {scope}: neither what it lists nor what it takes out or revokes counts there"
@@ -63,6 +72,13 @@ impl TrustFile {
                 around.map(|a| Widened::Organisation { organisation: a.collection.clone(), scope: scope() }),
             );
         }
+        if let Some(subject) = new.scope.example() {
+            let required = self.rule(&subject).required;
+            let implied = |l: &super::Signatures| l.stated_for.is_none() && !l.from.is_empty();
+            if !required.tuf && required.tuf_waived.is_none() && required.signatures.iter().any(implied) {
+                out.push(Widened::Signatures { scope: scope() });
+            }
+        }
         out
     }
 }
@@ -72,7 +88,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::trust::SourceSpec;
+    use crate::sig::SubjectKey;
+    use crate::trust::{Rescissions, SignerAnchor, SourceSpec, Trusts};
 
     fn anchor(scope: &str, name: &str) -> Anchor {
         Anchor::tuf(scope.parse().unwrap(), name.parse().unwrap(), Bytes::from_static(b"{}"), vec![])
@@ -96,5 +113,16 @@ mod tests {
         let lost = file.widened_by(&own);
         assert_eq!(lost, [Widened::Agreement { anchor: panel.id.clone(), min: 2, scope: own.scope.clone() }]);
         assert_eq!(file.widened_by(&panel), [], "it is there");
+        let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/signatures/sigstore/p256.pub");
+        let key = SubjectKey::from_pem(&std::fs::read_to_string(pem).unwrap()).unwrap();
+        let everywhere = SignerAnchor::new(Scope::Any, Trusts::Key(key), Rescissions::Nowhere).unwrap();
+        let mut file = TrustFile { signers: vec![everywhere], ..TrustFile::default() };
+        assert_eq!(file.widened_by(&own), [Widened::Signatures { scope: own.scope.clone() }]);
+        file.anchors.push(panel);
+        assert_eq!(
+            file.widened_by(&anchor("ex.com/org/app", "ex.com/x")).len(),
+            1,
+            "it was demanded no more"
+        );
     }
 }

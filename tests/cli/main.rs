@@ -39,3 +39,4 @@ mod signing;
 #[path = "../thief/mod.rs"]
 mod thief;
 mod trees;
+mod trusting;

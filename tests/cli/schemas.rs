@@ -90,6 +90,11 @@ fn fits(schema: &Value, value: &Value) -> Result<(), String> {
     check(schema, schema, value, "")
 }
 
+/// Whether a document fits the schema of that name.
+pub(crate) fn fits_named(name: &str, value: &Value) -> Result<(), String> {
+    fits(&schema(name), value)
+}
+
 /// What serde names in "expected one of …".
 fn expected(error: &str) -> BTreeSet<String> {
     let (_, names) = error.split_once("expected").unwrap_or_else(|| panic!("{error}"));

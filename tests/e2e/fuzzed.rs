@@ -51,6 +51,16 @@ fn examples() -> Vec<Vec<u8>> {
         json!({"schemaVersion": 1, "scope": "example.com/*", "organisation": "example.com/org", "root": "1.root.json"}),
     ];
     out.extend(documents.iter().map(|d| d.to_string().into_bytes()));
+    out.push(include_bytes!("../../testdata/requirements/trustpolicy.json").to_vec());
+    out.push(include_bytes!("../../testdata/requirements/truststore.json").to_vec());
+    let policies = [
+        json!({"version": "1.0", "trustPolicies": [{"name": "a", "registryScopes": ["*"], "signatureVerification": {"level": "skip"}}]}),
+        json!({"keys": [{"use": "jwt-svid", "kid": "a", "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}], "spiffe_sequence": 1}),
+        json!({"schemaVersion": 2, "locked": true, "anchors": [{"id": "a", "kind": "key", "scope": "*", "key": {"spki": base64(&key.to_spki())}}],
+               "statements": [{"scope": "*", "require": {"tuf": true, "signatures": false}, "checks": {"expiry": false}, "reason": "r"}],
+               "deny": [{"digest": digest, "reason": "broken"}]}),
+    ];
+    out.extend(policies.iter().map(|d| d.to_string().into_bytes()));
     let texts = [
         "example.com/a/b:v1",
         "oci:/a/b:v1",

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::list::{of_root, signer_json, whom};
 use crate::cli::render::{Outcome, clean, columns};
 use crate::client::anchors::{RootFacts, root_facts};
 use crate::sig::PublicKey;
-use crate::trust::{Anchor, OwnKeys, Source, TrustFile};
+use crate::trust::{Anchor, AskedSignatures, OwnKeys, SignerAnchor, Source, TrustFile};
 
 /// An advisory that was read.
 pub(super) struct Acknowledged {
@@ -27,10 +28,11 @@ impl Outcome for Acknowledged {
     }
 }
 
-/// Anchors that were listed, added or removed.
+/// Anchors that were added or removed.
 pub(super) struct Anchors {
-    pub(super) verb: Option<&'static str>,
+    pub(super) verb: &'static str,
     pub(super) anchors: Vec<Anchor>,
+    pub(super) signers: Vec<SignerAnchor>,
     pub(super) file: TrustFile,
     pub(super) changed: bool,
 }
@@ -47,62 +49,70 @@ pub(super) struct Exported {
 
 impl Outcome for Anchors {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        match self.verb {
-            Some(verb) => self.anchors.iter().try_for_each(|a| {
-                let id = a.id.as_str();
-                let members = if a.organisation { "the members of " } else { "" };
-                writeln!(out, "{verb:<9} {id}  {}  speaks for {members}{}", a.scope, a.collection)?;
-                writeln!(out, "          root {}  {}", a.root.fingerprint(), says(a))?;
-                sources_text(a, out)
-            }),
-            None => list(&self.anchors, &self.file, out),
+        let verb = self.verb;
+        for a in &self.anchors {
+            let id = a.id.as_str();
+            let members = if a.organisation { "the members of " } else { "" };
+            writeln!(out, "{verb:<9} {id}  {}  speaks for {members}{}", a.scope, a.collection)?;
+            writeln!(out, "          root {}  {}", a.root.fingerprint(), says(a))?;
+            sources_text(a, out)?;
+        }
+        for a in &self.signers {
+            writeln!(
+                out,
+                "{verb:<9} {}  {}  {}: {}",
+                a.id.as_str(),
+                a.scope,
+                a.trusts.kind(),
+                clean(&whom(a))
+            )?;
+            let until = a.certificate().map(|c| format!("  until {}", c.not_after())).unwrap_or_default();
+            writeln!(out, "          {}{until}  rescissions: {}", a.trusts.material(), a.rescissions())?;
+        }
+        // What was imported brought its statements along.
+        if self.anchors.is_empty() && self.verb != "removed" {
+            statements_text(&self.file, out)
+        } else {
+            Ok(())
         }
     }
 
     fn json(&self) -> Value {
+        let anchors = self.anchors.iter().map(anchor_json).chain(self.signers.iter().map(signer_json));
         json!({
-            "anchors": self.anchors.iter().map(anchor_json).collect::<Vec<_>>(),
+            "anchors": anchors.collect::<Vec<_>>(),
             "statements": self.file.statements,
             "changed": self.changed,
         })
     }
 }
 
-fn list(anchors: &[Anchor], file: &TrustFile, out: &mut dyn Write) -> io::Result<()> {
-    let mut rows = vec![["ID", "SCOPE", "COLLECTION", "ROOT", "STATE AT"].map(str::to_owned).to_vec()];
-    rows.extend(anchors.iter().map(|a| {
-        let at: Vec<String> = a.state_at.iter().map(ToString::to_string).collect();
-        let at = if at.is_empty() { "-".to_owned() } else { at.join(" ") };
-        vec![
-            a.id.as_str().to_owned(),
-            a.scope.to_string(),
-            if a.organisation { format!("members of {}", a.collection) } else { a.collection.to_string() },
-            a.root.fingerprint().to_string(),
-            at,
-        ]
-    }));
-    columns(out, &rows)?;
-    for a in anchors.iter().filter(|a| !a.sources.is_empty()) {
-        writeln!(out, "{}", a.id.as_str())?;
-        sources_text(a, out)?;
+/// What holds for which scope, a line each.
+pub(super) fn statements_text(file: &TrustFile, out: &mut dyn Write) -> io::Result<()> {
+    if file.statements.is_empty() {
+        return Ok(());
     }
-    for a in anchors {
-        if let Err(e) = root_facts(a.root.bytes(), Some(&a.collection)) {
-            writeln!(out, "unusable  {}: {}", a.id.as_str(), clean(&e.to_string()))?;
-        }
-    }
-    if !file.statements.is_empty() {
-        writeln!(out, "statements")?;
-        let rows = file.statements.iter().map(|s| {
-            let mut row = vec![format!("  {}", s.scope)];
-            row.extend(s.max_staleness.map(|d| format!("maxStaleness {d}")));
-            row.extend(s.require_current_tag.then(|| "requireCurrentTag".to_owned()));
-            row.extend(s.reason.clone());
-            row
-        });
-        columns(out, &rows.collect::<Vec<_>>())?;
-    }
-    Ok(())
+    writeln!(out, "statements")?;
+    let rows = file.statements.iter().map(|s| {
+        let mut row = vec![format!("  {}", s.scope)];
+        row.extend(s.max_staleness.map(|d| format!("maxStaleness {d}")));
+        row.extend(s.require_current_tag.then(|| "requireCurrentTag".to_owned()));
+        let require = s.require.clone().unwrap_or_default();
+        row.extend(require.tuf.map(|tuf| if tuf { "TUF".to_owned() } else { "no TUF".to_owned() }));
+        row.extend(require.signatures.map(|asked| match asked {
+            AskedSignatures::None(_) => "no signatures".to_owned(),
+            AskedSignatures::Some(asked) => {
+                let from: Vec<&str> = asked.from.iter().map(|id| id.as_str()).collect();
+                let of = if from.is_empty() { "any anchor in scope".to_owned() } else { from.join(", ") };
+                format!("{} of {of}", asked.threshold)
+            }
+        }));
+        let waived = s.waivers().into_iter().filter(|w| w.ends_with("false") && !w.contains("tuf"));
+        row.extend(waived.map(ToOwned::to_owned));
+        row.extend(s.reason.as_deref().map(|r| clean(r)));
+        row
+    });
+    columns(out, &rows.collect::<Vec<_>>())
 }
 
 impl Outcome for Fingerprint {
@@ -135,9 +145,9 @@ impl Outcome for Exported {
     }
 }
 
-fn anchor_json(a: &Anchor) -> Value {
+pub(super) fn anchor_json(a: &Anchor) -> Value {
     let facts = root_facts(a.root.bytes(), None).ok();
-    json!({
+    let mut value = json!({
         "id": a.id, "kind": "tuf", "scope": a.scope, "collection": a.collection,
         "fingerprint": a.root.fingerprint(),
         "rootVersion": facts.as_ref().map(|f| f.version),
@@ -148,7 +158,11 @@ fn anchor_json(a: &Anchor) -> Value {
         "organisation": a.organisation,
         "sources": if a.sources.is_empty() { Vec::new() } else { a.sources().iter().map(source_json).collect() },
         "min": (!a.sources.is_empty()).then(|| a.min()),
-    })
+    });
+    if let (Some(to), Some(more)) = (value.as_object_mut(), of_root(a).as_object()) {
+        to.extend(more.clone());
+    }
+    value
 }
 
 fn source_json(s: &Source) -> Value {
@@ -162,7 +176,7 @@ fn source_json(s: &Source) -> Value {
 }
 
 /// Who must agree under an anchor, a line each.
-fn sources_text(a: &Anchor, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn sources_text(a: &Anchor, out: &mut dyn Write) -> io::Result<()> {
     if a.sources.is_empty() {
         return Ok(());
     }

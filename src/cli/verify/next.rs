@@ -16,7 +16,7 @@ pub(super) fn after(because: &Check, report: &Report, trust: &TrustFile) -> Opti
         Code::AnchorNone => {
             let signers = trust.signers.iter().map(|a| &a.scope);
             let scopes: BTreeSet<String> =
-                trust.anchors.iter().map(|a| &a.scope).chain(signers).map(ToString::to_string).collect();
+                trust.all_anchors().map(|a| &a.scope).chain(signers).map(ToString::to_string).collect();
             let scopes: Vec<String> = scopes.into_iter().collect();
             let add = format!(
                 "say whom you trust for it: bulla trust add {} --root FILE --collection NAME",

@@ -88,7 +88,7 @@ impl Members<'_> {
     async fn one(&self, listed: &Listed) -> Result<Option<Renewed>, WorkError> {
         let name = &listed.member.name;
         let anchors: Vec<&Anchor> =
-            self.trust.anchors.iter().filter(|a| !a.organisation && a.collection == *name).collect();
+            self.trust.all_anchors().filter(|a| !a.organisation && a.collection == *name).collect();
         let root = match anchors.first() {
             Some(anchor) => anchor.root.bytes().clone(),
             None => listed_root(listed)?,

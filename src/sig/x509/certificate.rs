@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension};
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::signature_algorithm::{RsaSsaPssParams, SignatureAlgorithm};
 use x509_parser::x509::{AlgorithmIdentifier, X509Version};
@@ -18,6 +18,8 @@ use crate::time::UnixTime;
 
 /// Largest certificate in bytes.
 pub const MAX_CERTIFICATE: usize = 64 << 10;
+/// id-ad-ocsp (RFC 5280 4.2.2.1).
+const OCSP: &str = "1.3.6.1.5.5.7.48.1";
 /// Most certificates in one PEM text.
 const MAX_PEM: usize = 100;
 
@@ -37,6 +39,8 @@ pub struct Certificate {
     pub(super) usage: Option<KeyUsage>,
     pub(super) extended_usage: Option<Vec<String>>,
     pub(super) unknown_critical: Option<String>,
+    uris: Vec<String>,
+    names_revocation: bool,
 }
 
 /// The algorithm that a certificate names, where it is one that counts; else its object identifier.
@@ -117,6 +121,8 @@ impl Certificate {
             usage: None,
             extended_usage: None,
             unknown_critical: None,
+            uris: Vec::new(),
+            names_revocation: false,
         };
         certificate.extensions(&parsed)?;
         Ok(certificate)
@@ -133,6 +139,21 @@ impl Certificate {
                 return Err(Malformed("an extension stands in it twice"));
             }
             let critical = extension.critical;
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(names) => {
+                    let uris = names.general_names.iter().filter_map(|name| match name {
+                        GeneralName::URI(uri) => Some((*uri).to_owned()),
+                        _ => None,
+                    });
+                    self.uris = uris.collect();
+                }
+                ParsedExtension::CRLDistributionPoints(_) => self.names_revocation = true,
+                ParsedExtension::AuthorityInfoAccess(access) => {
+                    let ocsp = access.accessdescs.iter().any(|a| a.access_method.to_id_string() == OCSP);
+                    self.names_revocation |= ocsp;
+                }
+                _ => {}
+            }
             match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(c) => {
                     let (ca, path_length) = (c.ca, c.path_len_constraint);
@@ -209,6 +230,16 @@ impl Certificate {
     /// The last second at which it is valid.
     pub fn not_after(&self) -> UnixTime {
         self.not_after
+    }
+
+    /// The URIs among its subject's alternative names (RFC 5280 4.2.1.6): of an X.509-SVID its SPIFFE ID.
+    pub fn uris(&self) -> &[String] {
+        &self.uris
+    }
+
+    /// Whether it names servers that know whether it was revoked: OCSP, or a CRL.
+    pub fn names_revocation(&self) -> bool {
+        self.names_revocation
     }
 
     /// Whether it says that its key issues certificates.

@@ -217,6 +217,13 @@ fn signed_by(index: usize, certificate: &Certificate, issuer: &Certificate) -> R
     }
 }
 
+impl Certificate {
+    /// Whether its usages are a signer's, as those of a chain's leaf must be.
+    pub fn may_sign(&self) -> bool {
+        leaf(self).is_ok()
+    }
+}
+
 fn leaf(certificate: &Certificate) -> Result<(), ChainError> {
     if certificate.is_ca() {
         return Err(ChainError::LeafIsCa);

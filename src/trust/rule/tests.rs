@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::sig::SubjectKey;
 use crate::sig::x509::Certificate;
@@ -136,4 +138,203 @@ fn an_anchor_cannot_take_the_name_of_the_systems() {
     assert!(user.clone().under(system.clone()).is_err());
     user.signers = system.signers.clone();
     assert_eq!(user.under(system).unwrap().rule(&subject("ex.com/a")).signers.len(), 1);
+}
+
+/// A locked demand for TUF is not met by a root that the user made.
+#[test]
+fn a_locked_demand_for_tuf_is_not_answered_by_the_users_anchor() {
+    let system = file(
+        r#"{"schemaVersion":2,"locked":true,"statements":[{"scope":"ex.com/org/app","require":{"tuf":true}}]}"#,
+    );
+    let mut user = TrustFile::default();
+    user.anchors.push(root("ex.com/org/app"));
+    let trust = under(user, system);
+    let subject = subject("ex.com/org/app:v1");
+    let rule = trust.rule(&subject);
+    assert!(rule.required.tuf && rule.tuf.is_empty());
+    assert_eq!(trust.covering(&subject).count(), 0);
+}
+
+/// A statement about something else loses no requirement of a wider one.
+#[test]
+fn a_member_that_is_left_out_is_the_wider_statements() {
+    let mut trust = file(
+        r#"{"schemaVersion":2,"statements":[
+           {"scope":"*","require":{"signatures":{"threshold":2}}},
+           {"scope":"ex.com/org/app","requireCurrentTag":true},
+           {"scope":"ex.com/org/app:v1","require":{"tuf":true}},
+           {"scope":"ex.com/org/app:v2","require":{"tuf":true,"signatures":false}}]}"#,
+    );
+    trust.signers.push(signer("*", key("p256")));
+    trust.anchors.push(root("ex.com/org/app"));
+    let required = |s: &str| trust.rule(&subject(s)).required;
+    let lines = |s: &str| required(s).signatures.iter().map(|l| l.threshold.get()).collect::<Vec<_>>();
+    assert_eq!(lines("ex.com/org/app"), [2]);
+    assert_eq!(required("ex.com/org/app").signatures[0].stated_for, Some(Scope::Any));
+    assert_eq!(lines("ex.com/org/app:v1"), [2]);
+    assert_eq!(lines("ex.com/org/app:v2"), [0u32; 0]);
+    assert!(required("ex.com/org/app:v2").tuf);
+    let none = r#"{"schemaVersion":2,"statements":[{"scope":"*","require":{"signatures":false}}]}"#;
+    assert!(TrustFile::parse(none.as_bytes()).is_err(), "nothing would be required");
+    let yes = r#"{"schemaVersion":2,"statements":[{"scope":"*","require":{"tuf":true,"signatures":true}}]}"#;
+    assert!(TrustFile::parse(yes.as_bytes()).is_err());
+}
+
+/// Whoever writes `app:legacy@sha256:...` chooses the tag, and with it nothing that is weaker.
+#[test]
+fn a_tag_beside_a_digest_chooses_nothing_but_denials() {
+    let trust = file(
+        r#"{"schemaVersion":2,"statements":[
+           {"scope":"ex.com/org/app","require":{"signatures":{"threshold":2}}},
+           {"scope":"ex.com/org/app:legacy","checks":{"expiry":false},"require":{"signatures":{"threshold":1}},"reason":"old"}],
+           "allow":[{"scope":"ex.com/org/app:legacy","unsigned":true,"reason":"old"}],
+           "deny":[{"scope":"ex.com/org/app:legacy","reason":"broken"}]}"#,
+    );
+    let mut trust = trust;
+    trust.signers.push(signer("ex.com/org/app:legacy", key("p256")));
+    let subject = subject("ex.com/org/app:legacy");
+    let digest = Digest::sha256(b"x");
+    let tagged = trust.rule(&subject);
+    assert_eq!((tagged.required.signatures[0].threshold.get(), tagged.signers.len()), (1, 1));
+    assert!(tagged.allowed(&digest).is_some() && tagged.denied(&digest).is_some());
+    let pinned = trust.rule_by_digest(&subject);
+    assert_eq!((pinned.required.signatures[0].threshold.get(), pinned.signers.len()), (2, 0));
+    assert_eq!(pinned.subject, subject, "it is still what was asked about");
+    assert!(pinned.checks.expiry.is_kept() && pinned.allowed(&digest).is_none());
+    assert!(pinned.denied(&digest).is_some());
+}
+
+/// What is said of the tag may demand more.
+#[test]
+fn a_tag_beside_a_digest_can_demand_more() {
+    let mut trust = file(
+        r#"{"schemaVersion":2,"statements":[
+           {"scope":"ex.com/org/app:prod","requireCurrentTag":true,"require":{"tuf":true,"signatures":{"threshold":2}}}]}"#,
+    );
+    trust.signers.push(signer("ex.com", key("p256")));
+    trust.signers.push(signer("ex.com/org/app:prod", key("p384")));
+    let rule = trust.rule_by_digest(&subject("ex.com/org/app:prod"));
+    assert!(rule.required.tuf && rule.statement.as_ref().unwrap().require_current_tag);
+    let lines: Vec<_> = rule.required.signatures.iter().map(|l| (l.threshold.get(), l.from.len())).collect();
+    assert_eq!(lines, [(1, 1), (2, 1)], "the tag's own anchor does not count");
+    assert_eq!(trust.rule_by_digest(&subject("ex.com/org/app")).required.signatures.len(), 1);
+}
+
+/// What a user's file says, in a few ways: anchors, statements and lists for scopes that meet those of the system.
+fn users() -> impl Strategy<Value = TrustFile> {
+    let scope = || {
+        prop::sample::select(vec![
+            "*",
+            "ex.com",
+            "ex.com/*",
+            "ex.com/org/*",
+            "ex.com/org/app",
+            "ex.com/org/app:v1",
+            "b.example/x",
+        ])
+    };
+    let off = || prop::option::of(any::<bool>());
+    let require = (off(), prop::option::of(1u32..3)).prop_map(|(tuf, threshold)| {
+        let signatures = threshold.map(|n| {
+            AskedSignatures::Some(RequireSignatures { threshold: NonZeroU32::new(n).unwrap(), from: vec![] })
+        });
+        crate::trust::Require { tuf, signatures }
+    });
+    let statement = (scope(), require, off(), off(), off(), off(), any::<bool>(), prop::option::of(1i64..60))
+        .prop_map(
+            |(
+                scope,
+                require,
+                signature,
+                expiry,
+                certificate_expiry,
+                rescinded,
+                require_current_tag,
+                days,
+            )| Statement {
+                require: Some(require),
+                checks: crate::trust::Checked { signature, expiry, certificate_expiry, rescinded },
+                require_current_tag,
+                max_staleness: days.filter(|_| scope != "*").map(crate::trust::Duration::days),
+                reason: Some("r".into()),
+                ..Statement::of(scope.parse().unwrap())
+            },
+        );
+    let statements = prop::collection::vec(statement, 0..4);
+    let signers = prop::collection::vec((scope(), prop::sample::select(vec!["p256", "p384", "p521"])), 0..3);
+    let roots =
+        prop::collection::vec(prop::sample::select(vec!["ex.com/org/app", "ex.com/org/*", "ex.com/*"]), 0..3);
+    let unsigned = prop::option::of(Just("ex.com/org/app:v1"));
+    (statements, signers, roots, unsigned).prop_map(|(statements, signers, roots, unsigned)| {
+        let mut file = TrustFile::default();
+        for s in statements {
+            if !file.statements.iter().any(|o| o.scope == s.scope) {
+                file.statements.push(s);
+            }
+        }
+        for (scope, name) in signers {
+            let anchor = signer(scope, key(name));
+            if !file.signers.contains(&anchor) {
+                file.signers.push(anchor);
+            }
+        }
+        for scope in roots {
+            let anchor = root(scope);
+            file.anchors.push(if scope.ends_with('*') { anchor.of_organisation() } else { anchor });
+        }
+        file.allow.extend(unsigned.map(|tag| Listing {
+            digest: None,
+            scope: tag.parse().unwrap(),
+            unsigned: true,
+            reason: "r".into(),
+            origin: Origin::default(),
+        }));
+        file
+    })
+}
+
+proptest! {
+    /// Whatever a user's file says: where a locked system file speaks, its rule stands, and at most becomes stricter.
+    #[test]
+    fn no_users_file_weakens_a_locked_one(
+        user in users(), mut system in users(), at in prop::sample::select(vec!["ex.com/org/app:v1", "ex.com/org/app", "ex.com/org/other", "ex.com/a"]),
+    ) {
+        system.locked = true;
+        let system = system.named("/etc/bulla/trust.json", Level::System { locked: true });
+        let alone = system.rule(&subject(at));
+        let speaks = system.speaks_of(&subject(at));
+        let Ok(both) = user.named("trust.json", Level::User).under(system.clone()) else { return Ok(()) };
+        prop_assume!(speaks);
+        let untagged = Subject { tag: None, ..subject(at) };
+        let pairs = [
+            Some((both.rule(&subject(at)), alone)),
+            system.speaks_of(&untagged).then(|| (both.rule_by_digest(&subject(at)), system.rule_by_digest(&subject(at)))),
+        ];
+        for (both, alone) in pairs.into_iter().flatten() {
+            prop_assert!(both.required.tuf >= alone.required.tuf);
+            if alone.required.tuf {
+                prop_assert_eq!(&both.tuf, &alone.tuf, "its own anchors alone answer");
+                prop_assert!(both.required.tuf_waived.is_none());
+            }
+            // Every line of its own is there as it was: nobody else counts for it.
+            for line in &alone.required.signatures {
+                prop_assert!(both.required.signatures.contains(line));
+            }
+            prop_assert!(alone.signers.iter().all(|a| both.signers.contains(a)));
+            for (strict, now) in [
+                (&alone.checks.signature, &both.checks.signature),
+                (&alone.checks.expiry, &both.checks.expiry),
+                (&alone.checks.certificate_expiry, &both.checks.certificate_expiry),
+                (&alone.checks.rescinded, &both.checks.rescinded),
+            ] {
+                prop_assert!(now.is_kept() >= strict.is_kept());
+            }
+            let staleness = |r: &Rule| r.statement.as_ref().and_then(|s| s.max_staleness);
+            prop_assert!(staleness(&both) <= staleness(&alone));
+            let current = |r: &Rule| r.statement.as_ref().is_some_and(|s| s.require_current_tag);
+            prop_assert!(current(&both) >= current(&alone));
+            prop_assert_eq!(&both.allow, &alone.allow);
+            prop_assert!(alone.deny.iter().all(|d| both.deny.contains(d)));
+        }
+    }
 }

@@ -265,7 +265,7 @@ impl Bench<'_> {
         for anchor in self.signers {
             match &anchor.trusts {
                 Trusts::Ca { certificate, subjects } if issuers.contains(certificate) => {
-                    if subjects.is_empty() || subjects.iter().any(|s| s.matches(leaf.subject())) {
+                    if subjects.is_empty() || subjects.iter().any(|s| s.matches(leaf)) {
                         ids.push(anchor.id.clone());
                     } else {
                         other_subject = Some(anchor);
