@@ -3,6 +3,8 @@
 mod beside;
 mod candidates;
 mod installs;
+mod mean;
+mod past;
 mod recovered;
 mod remembered;
 mod rivals;
@@ -10,11 +12,9 @@ mod thieves;
 mod travelling;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, StreamExt as _};
 use serde_json::json;
 
 use super::*;
@@ -23,14 +23,16 @@ use crate::client::publish::PublishError;
 use crate::client::renew::Status;
 use crate::client::state::{Kind, pack};
 use crate::client::submission::fetch;
-use crate::oci::{Descriptor, Repository, Selector};
+use crate::oci::Selector;
 use crate::sig::KeyId;
+use crate::store::Manage;
 use crate::store::memory::MemoryStore;
-use crate::store::{BlobReader, BlobSource, Manage, Store};
 use crate::trust::Verdict;
 use crate::tuf::lineage::{Change, RoleFile, View, next};
 use crate::tuf::proposal::Seat;
 use crate::tuf::{Draft, Extra, FileName, FilePin, Heading, Signers};
+
+use mean::Mean;
 
 async fn world() -> World {
     World::new(Arc::new(MemoryStore::new(name().as_repository().clone()))).await
@@ -75,76 +77,6 @@ async fn revoke(world: &World, digest: &Digest) {
     files.put_target(path.clone(), list);
     submit(world, &RoleName::revocations(), &[Change::Set { path, value }], files).await;
     assert_eq!(world.renew(&world.owner, &[]).await.unwrap().admitted.len(), 1);
-}
-
-/// A registry that deletes manifests and no tags, as distribution does, and damages the next blob on demand.
-struct ByDigest(MemoryStore, AtomicBool);
-
-impl ByDigest {
-    fn new() -> Self {
-        Self(MemoryStore::new(name().as_repository().clone()), AtomicBool::new(false))
-    }
-}
-
-#[async_trait]
-impl Store for ByDigest {
-    fn place(&self) -> Reference {
-        self.0.place()
-    }
-
-    async fn resolve(&self, selector: &Selector) -> Result<Option<Content>, StoreError> {
-        self.0.resolve(selector).await
-    }
-
-    async fn fetch(&self, blob: &Descriptor, offset: u64) -> Result<BlobReader, StoreError> {
-        if self.1.swap(false, Ordering::SeqCst) {
-            let junk = Bytes::from(vec![b'x'; blob.size as usize]);
-            return Ok(stream::once(async move { Ok(junk) }).boxed());
-        }
-        self.0.fetch(blob, offset).await
-    }
-
-    async fn exists(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
-        self.0.exists(descriptor).await
-    }
-
-    async fn push_blob(&self, blob: &Descriptor, source: &dyn BlobSource) -> Result<(), StoreError> {
-        self.0.push_blob(blob, source).await
-    }
-
-    async fn push_manifest(&self, manifest: &Content, tag: Option<&Tag>) -> Result<(), StoreError> {
-        self.0.push_manifest(manifest, tag).await
-    }
-
-    async fn index_referrers(&self, subject: &Descriptor, referrers: &[Content]) -> Result<(), StoreError> {
-        self.0.index_referrers(subject, referrers).await
-    }
-
-    async fn referrers(&self, subject: &Digest, kind: Option<&str>) -> Result<Vec<Descriptor>, StoreError> {
-        self.0.referrers(subject, kind).await
-    }
-
-    async fn tags(&self, after: Option<&str>) -> Result<Vec<Tag>, StoreError> {
-        self.0.tags(after).await
-    }
-}
-
-#[async_trait]
-impl Manage for ByDigest {
-    async fn delete(&self, what: &Selector) -> Result<bool, StoreError> {
-        match what {
-            Selector::Tag(_) => Ok(false),
-            _ => self.0.delete(what).await,
-        }
-    }
-
-    async fn mount(&self, blob: &Descriptor, from: &Repository) -> Result<bool, StoreError> {
-        self.0.mount(blob, from).await
-    }
-
-    async fn flush(&self) -> Result<(), StoreError> {
-        self.0.flush().await
-    }
 }
 
 fn refused(e: &PublishError) -> Option<&Refusal> {
@@ -328,7 +260,7 @@ async fn what_only_looks_like_a_seal_is_none() {
 
 #[tokio::test]
 async fn a_bundle_at_the_tag_of_a_submission_is_not_deleted_with_it() {
-    let world = World::new(Arc::new(ByDigest::new())).await;
+    let world = World::new(Arc::new(Mean::new())).await;
     let bundle = image(&*world.store, "a").await;
     let what = bundle.digest().to_string();
     let done = world.publish(&world.owner, &[(&what, &["v1"])]).await.unwrap();
@@ -467,7 +399,7 @@ async fn spread(world: &World, lost: Option<&str>) {
 
 #[tokio::test]
 async fn a_damaged_state_is_not_replaced_by_an_older_memory() {
-    let world = World::new(Arc::new(ByDigest::new())).await;
+    let world = World::new(Arc::new(Mean::new())).await;
     let bundle = image(&*world.store, "a").await;
     world.publish(&world.owner, &[(&bundle.digest().to_string(), &[])]).await.unwrap();
     let stale = world.home(&[Home::ONLINE]);
@@ -495,16 +427,16 @@ async fn a_damaged_state_is_not_replaced_by_an_older_memory() {
 
 #[tokio::test]
 async fn one_damaged_answer_is_not_taken_for_the_state() {
-    let store = Arc::new(ByDigest::new());
+    let store = Arc::new(Mean::new());
     let world = World::new(store.clone()).await;
     let stale = world.home(&[Home::ONLINE]);
     world.renew(&stale, &[]).await.unwrap();
     let bundle = image(&*world.store, "a").await;
     world.publish(&world.owner, &[(&bundle.digest().to_string(), &[])]).await.unwrap();
     spread(&world, None).await;
-    store.1.store(true, Ordering::SeqCst);
+    store.damages.store(true, Ordering::SeqCst);
     let renewed = world.renew(&stale, &[]).await.unwrap();
-    assert!(!store.1.load(Ordering::SeqCst), "it was served");
+    assert!(!store.damages.load(Ordering::SeqCst), "it was served");
     assert!(!renewed.repaired);
     assert!(world.has(bundle.digest()).await);
 }

@@ -13,7 +13,7 @@ use crate::client::whole::{RoleAt, Whole};
 use crate::oci::Digest;
 use crate::sig::KeyId;
 use crate::time::UnixTime;
-use crate::trust::is_revoked;
+use crate::trust::RevocationList;
 use crate::tuf::lineage::{Change, View};
 use crate::tuf::{About, Bundle, Claim, CollectionName, Paths, RoleName};
 
@@ -84,12 +84,17 @@ impl Intents for Releases<'_> {
         at: UnixTime,
     ) -> Result<Vec<Change>, Refusal> {
         let lists = revocation_lists(known, self.collection)?;
+        let lists: Vec<RevocationList> = lists
+            .iter()
+            .map(|list| RevocationList::parse(list))
+            .collect::<Result<_, _>>()
+            .map_err(Refusal::Revocations)?;
         let signs = self.signs();
         let mut changes = Vec::new();
         for bundle in self.bundles {
             let digest = bundle.content.digest();
             for list in &lists {
-                if is_revoked(list, digest).map_err(Refusal::Revocations)? {
+                if list.revokes(digest).is_some() {
                     return Err(Refusal::Revoked(digest.clone()));
                 }
             }

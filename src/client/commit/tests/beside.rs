@@ -6,7 +6,7 @@ use crate::tuf::proposal::{Edit, Group};
 use crate::tuf::{Draft, RoleKeys};
 use serde_json::Value;
 
-const BOB: (&str, u8) = ("bob", 31);
+pub(super) const BOB: (&str, u8) = ("bob", 31);
 const ANNA: (&str, u8) = ("anna", 32);
 
 /// `delegations` of releases to these roles, each with a key and the tags `name-*`, for 90 days.
@@ -30,11 +30,11 @@ async fn delegates(world: &World) -> Vec<String> {
     all.iter().map(|d| d.name.as_str().rsplit('/').next().unwrap().to_owned()).collect()
 }
 
-async fn grant(world: &World, roles: &[(&str, u8)]) {
+pub(super) async fn grant(world: &World, roles: &[(&str, u8)]) {
     submit(world, &RoleName::releases(), &[delegating(world, roles)], Files::new()).await;
 }
 
-fn tag_entry(tag: &str, digest: &Digest) -> Change {
+pub(super) fn tag_entry(tag: &str, digest: &Digest) -> Change {
     let value = json!({
         "length": 2, "hashes": {"sha256": digest.hex()},
         "custom": {"bulla": {"claim": "tag", "at": "2027-01-15T08:00:00Z", "by": "k", "mediaType": "application/vnd.oci.image.manifest.v1+json"}}
