@@ -1,6 +1,6 @@
 # Thin lines to cargo and scripts/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build static demo demo-ceremony test soak fuzz lint interop bench clean
+.PHONY: help build static demo demo-ceremony demo-personas test soak fuzz lint interop bench bench-verify clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -24,6 +24,10 @@ demo-ceremony: ## two-of-three root over three homes with a directory between th
 
 # One seed, so that a run says the same twice; `make soak` draws others.
 test: export PROPTEST_RNG_SEED ?= 20261121
+demo-personas: ## a release in the hands of a publisher's administrator, builder and signer, a deployer's administrator and operator, and a repository owner
+	cargo build --locked --bin bulla --example registry
+	scripts/demo-personas
+
 test: ## all tests that need nothing but Rust and a C compiler
 	cargo test --locked
 
@@ -57,6 +61,9 @@ interop: ## against other people's registries, copiers and TUF clients (Debian's
 
 bench: build ## copies against oras and skopeo on docker-registry; half an hour, on a quiet machine
 	scripts/bench-copy
+
+bench-verify: build ## signatures: verify beside cosign and notation, with and without latency; ten minutes, on a quiet machine
+	scripts/bench-verify
 
 clean: ## remove what was built
 	cargo clean

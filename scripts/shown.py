@@ -15,8 +15,24 @@ import sys
 BLOCK = re.compile(r"(<!-- shown: ([a-z-]+) -->\n```\n)(.*?)(```\n)", re.S)
 
 
+def in_order(tree: str) -> str:
+    """A tree's referrers, which stand in the order of their digests, in that of what they are."""
+    out, group = [], []
+    for line in tree.splitlines() + [""]:
+        if re.match("[├└]─ sha256:", line):
+            group.append(line[2:])
+            continue
+        group.sort(key=lambda l: l.split("  ", 1)[1])
+        out += [("└─" if n + 1 == len(group) else "├─") + l for n, l in enumerate(group)]
+        group = []
+        out.append(line)
+    return "\n".join(out)
+
+
 def steady(text: str) -> str:
     """The same text in every run: what differs is numbered in the order in which it appears."""
+    text = re.sub(r"\b\d+ (?:second|minute)s?\b(?=  )", "1 minute", text)
+    text = in_order(text)
     seen: dict[str, str] = {}
 
     def token(hexes: str) -> str:

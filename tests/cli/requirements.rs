@@ -303,6 +303,28 @@ async fn r8_the_publishers_admin_takes_signatures_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r9_the_deployers_admin_configures_the_trust_store() {
+    let shop = Shop::new().await;
+    shop.key("signer", "p256").await;
+    let reference = format!("{}@{}", shop.at(), shop.v1);
+    shop.sign("signer", &reference, "").await.ok();
+    assert_eq!(shop.verify("deployer", &reference).await, (1, "anchor.none".to_owned()));
+
+    let public = shop.path("signer/keys/release.pub");
+    let added = shop.by("deployer", format!("trust add {} --public-key {public} --format json", shop.at())).await;
+    assert_eq!(added.exit, 0, "{added:#?}");
+    assert_eq!(shop.verify("deployer", &reference).await, trusted());
+    let listed = shop.by("deployer", "trust list --format json".to_owned()).await.json();
+    let anchor = &listed["result"]["anchors"][0];
+    for member in ["publicKey", "signedIdentity", "issuer", "rescissions"] {
+        assert!(anchor.get(member).is_some(), "{member} is not in {anchor:#}");
+    }
+    let id = anchor["id"].as_str().unwrap();
+    shop.by("deployer", format!("trust remove {id}")).await.ok();
+    assert_eq!(shop.verify("deployer", &reference).await.0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r10_whom_to_trust_is_said_for_repositories_and_targets() {
     let shop = Shop::new().await;
     shop.key("dev", "p256").await;
