@@ -311,7 +311,8 @@ async fn r9_the_deployers_admin_configures_the_trust_store() {
     assert_eq!(shop.verify("deployer", &reference).await, (1, "anchor.none".to_owned()));
 
     let public = shop.path("signer/keys/release.pub");
-    let added = shop.by("deployer", format!("trust add {} --public-key {public} --format json", shop.at())).await;
+    let added =
+        shop.by("deployer", format!("trust add {} --public-key {public} --format json", shop.at())).await;
     assert_eq!(added.exit, 0, "{added:#?}");
     assert_eq!(shop.verify("deployer", &reference).await, trusted());
     let listed = shop.by("deployer", "trust list --format json".to_owned()).await.json();
