@@ -17,8 +17,8 @@ use crate::store::{Failure, Listing, Store, StoreError};
 use crate::time::UnixTime;
 use crate::trust::signatures::is_vague;
 use crate::trust::{
-    Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, Scope, SealsAnswer, Source,
-    StateAnswer, Step, Subject, TrustFile, Verification, Want, sources,
+    Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, Rule, Scope, SealsAnswer, Source,
+    StateAnswer, Step, Subject, TrustFile, Verification, Want, rescinding, sources,
 };
 use crate::tuf::{CollectionName, Files, Limits};
 
@@ -48,8 +48,11 @@ pub struct Verifier<'a> {
 #[derive(Debug, Default)]
 pub struct Looked {
     all: bool,
-    known: Mutex<HashMap<(String, CollectionName), Arc<tokio::sync::Mutex<Option<StateAnswer>>>>>,
+    known: Mutex<HashMap<(String, CollectionName), Slot>>,
 }
+
+/// What was found of one state; whoever looks holds it.
+type Slot = Arc<tokio::sync::Mutex<Option<StateAnswer>>>;
 
 impl Looked {
     /// For a run that does nothing but verify: each state is looked at once.
@@ -129,7 +132,8 @@ impl Verifier<'_> {
         rule.tuf = rule.tuf.into_iter().map(at_one_spelling).collect();
         let mut memories = Vec::new();
         let mut notes: Vec<Check> = Vec::new();
-        for source in sources(&rule.tuf) {
+        let rescinders = self.rescinders(&rule);
+        for source in sources(&rule.tuf).into_iter().chain(rescinders.iter().map(rescinding)) {
             memories.push(Memory::in_dir(self.memory, &source.collection).chains()?);
             for place in source.state_at.iter().filter(|p| !may_ask(reference, p)) {
                 let detail = format!("{place} was not asked: {reference} is offline");
@@ -143,6 +147,7 @@ impl Verifier<'_> {
             reference: reference.to_string(),
             rule,
             digest: selector.digest().cloned(),
+            rescinders,
             memories,
             acknowledged: self.trust.acknowledged.clone(),
             now: self.now,
@@ -217,6 +222,18 @@ impl Verifier<'_> {
             Scope::Any | Scope::Registry(_) | Scope::Prefix(_) => None,
         });
         tuf.map(ToString::to_string).chain(signers).collect()
+    }
+
+    /// The TUF anchors of the collections that say which signatures were taken back: the system's before the user's.
+    fn rescinders(&self, rule: &Rule) -> Vec<Anchor> {
+        let counts = |id| rule.required.signatures.iter().any(|line| line.from.contains(id));
+        let asked = rule.checks.rescinded.is_kept() && rule.checks.signature.is_kept();
+        let signers = rule.signers.iter().filter(|signer| asked && counts(&signer.id));
+        let collections: BTreeSet<&CollectionName> =
+            signers.filter_map(|signer| signer.rescissions().collection()).collect();
+        let anchors = || self.trust.system().into_iter().chain([self.trust]).flat_map(|f| &f.anchors);
+        let of = |collection: &CollectionName| anchors().find(|a| a.collection == *collection).cloned();
+        collections.into_iter().filter_map(of).map(at_one_spelling).collect()
     }
 
     async fn fetch(

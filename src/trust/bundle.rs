@@ -347,6 +347,22 @@ fn revocations(
     }
 }
 
+/// The collection's list of revocations, where it can be relied on.
+pub(super) fn list(chosen: &Candidate, court: &Court<'_>) -> Result<RevocationList, String> {
+    let role = RoleName::revocations();
+    let delegation = chosen.trusted.targets().role().delegation(&role).ok_or("it has none")?;
+    let file = chosen.trusted.load(delegation, &chosen.files).map_err(|e| e.to_string())?;
+    let file = file.ok_or_else(|| format!("the snapshot does not list {role}"))?;
+    if file.is_expired(court.now) {
+        return Err(format!("{role} version {} expired at {}", file.version(), file.expires()));
+    }
+    let path = court.collection.revocations_path();
+    let target = file.role().targets().get(&path).ok_or_else(|| format!("{role} does not list {path}"))?;
+    let bytes = chosen.files.target(&path).ok_or_else(|| format!("the file {path} is not there"))?;
+    target.check(bytes).map_err(|fault| fault.to_string())?;
+    RevocationList::parse_of_signatures(bytes)
+}
+
 /// Where top-level targets lists a layout that is not retired, provenance is required, which this version cannot check.
 fn provenance(collection: &CollectionName, chosen: &Candidate, out: &mut Vec<Check>) {
     let prefix = collection.intoto_prefix();

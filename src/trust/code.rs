@@ -162,8 +162,6 @@ codes! {
     SignatureExpired = "signature.expired" No,
     /// The CA is trusted, for other subjects.
     SignatureIdentity = "signature.identity" No,
-    /// A keyless bundle does not verify.
-    SignatureKeyless = "signature.keyless" No,
     /// A log entry in it is about another signature.
     SignatureLog = "signature.log" No,
     /// Not in the form of a signature.

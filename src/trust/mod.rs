@@ -55,7 +55,8 @@ pub use source::{MAX_SOURCES, OwnKeys, OwnKeysError, Source, SourceSpec};
 pub use spiffe::{MAX_BUNDLE, SpiffeBundle, SpiffeError};
 pub use subject_pattern::{SubjectPattern, SubjectPatternError};
 pub use verify::{
-    Answer, BundleAnswer, MAX_SEALS, Question, SealsAnswer, StateAnswer, Step, Verification, Want, sources,
+    Answer, BundleAnswer, MAX_SEALS, Question, SealsAnswer, StateAnswer, Step, Verification, Want,
+    rescinding, sources,
 };
 pub use widened::Widened;
 

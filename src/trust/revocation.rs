@@ -96,6 +96,19 @@ impl RevocationList {
     /// # Errors
     /// What is not understood could be a revocation.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let list = Self::parse_of_signatures(bytes)?;
+        // It could be a key of TUF, by which this very list was signed.
+        match list.entries.iter().find(|e| e.kind == RevocationKind::Key) {
+            Some(e) => Err(format!("entry \"{}\" revokes a key, which this version cannot judge", e.id)),
+            None => Ok(list),
+        }
+    }
+
+    /// The same for judging signatures of other tools, whose keys are named by the digest of their SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// As [`RevocationList::parse`], but for keys that are named so.
+    pub(super) fn parse_of_signatures(bytes: &[u8]) -> Result<Self, String> {
         let value = json::parse(bytes).map_err(|e| e.to_string())?;
         let doc = Document::deserialize(&value).map_err(|e| e.to_string())?;
         if doc.schema_version != 1 {
@@ -121,6 +134,16 @@ impl RevocationList {
     /// The entry that takes back `digest`, unless another one undoes it.
     pub fn revokes(&self, digest: &Digest) -> Option<&RevocationEntry> {
         self.back.get(digest).and_then(|n| self.entries.get(*n))
+    }
+
+    /// The entry that takes any of these back: a signature, a key, a certificate, or the bundle that was signed.
+    pub(super) fn takes_back<'a>(&self, any: &'a [Digest]) -> Option<(&'a Digest, &RevocationEntry)> {
+        let about = |e: &RevocationEntry| any.iter().find(|digest| e.digest.as_ref() == Some(*digest));
+        let takes = |e: &&RevocationEntry| {
+            let other = [RevocationKind::Signature, RevocationKind::Key, RevocationKind::Certificate];
+            e.is_revocation() || other.contains(&e.kind)
+        };
+        self.standing().filter(takes).find_map(|e| Some((about(e)?, e)))
     }
 
     /// The warnings of any of these bundles, and those of the whole collection.
@@ -173,13 +196,11 @@ impl RevocationEntry {
             }
             RevocationKind::Unrevoke if self.subject.is_some() => self.digest = Some(self.named()?),
             RevocationKind::Key => {
-                return Err(format!("entry \"{}\" revokes a key, which this version cannot judge", self.id));
+                let why = || format!("entry \"{}\" revokes a key, which this version cannot judge", self.id);
+                self.digest = Some(self.named().map_err(|_| why())?);
             }
-            // About signatures, which nothing here rests on.
-            RevocationKind::Signature
-            | RevocationKind::Certificate
-            | RevocationKind::Advisory
-            | RevocationKind::Unrevoke => {}
+            RevocationKind::Signature | RevocationKind::Certificate => self.digest = self.named().ok(),
+            RevocationKind::Advisory | RevocationKind::Unrevoke => {}
         }
         Ok(self)
     }

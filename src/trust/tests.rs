@@ -44,6 +44,8 @@ struct Deployer {
     statement: Option<Statement>,
     /// What else the trust file says.
     rule: Option<Box<dyn Fn(&mut Rule)>>,
+    /// The collection says which signatures were taken back, and nothing else is asked of it.
+    rescinds: bool,
     /// What hangs on the bundle, beside seals.
     hung: signatures_of_other_tools::SignaturesAnswer,
     acknowledged: BTreeSet<String>,
@@ -84,6 +86,7 @@ impl Deployer {
             others: vec![],
             statement: None,
             rule: None,
+            rescinds: false,
             hung: Default::default(),
             acknowledged: BTreeSet::new(),
             tag: Some("v1"),
@@ -134,12 +137,14 @@ impl Deployer {
         let mut memories = vec![self.memory.clone()];
         memories.extend(self.others.iter().map(|p| p.memory.clone()));
         let memories = memories.into_iter().map(|m| m.into_iter().collect()).collect();
+        let rescinders = if self.rescinds { std::mem::take(&mut anchors) } else { Vec::new() };
         let mut rule = Rule::of_tuf(subject, anchors, self.statement.clone());
         self.rule.iter().for_each(|edit| edit(&mut rule));
         let mut verification = Verification::start(Question {
             reference: "mirror.example/app".into(),
             rule,
             digest: self.digest.clone(),
+            rescinders,
             memories,
             acknowledged: self.acknowledged.clone(),
             now: self.now,

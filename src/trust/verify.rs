@@ -7,15 +7,17 @@ mod line;
 mod signed;
 mod summary;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::anchor::Anchor;
 use super::candidate::Walked;
 use super::report::AnchorReport;
+use super::revocation::RevocationList;
+use super::scope::Scope;
 use super::signatures::Tally;
-use super::source::Source;
-use crate::oci::Repository;
-use crate::tuf::{Remembered, Top};
+use super::source::{Source, SourceSpec};
+use crate::oci::{Reference, RegistryRef, Repository};
+use crate::tuf::{CollectionName, Remembered, Top};
 
 pub use asked::{Answer, BundleAnswer, MAX_SEALS, Question, SealsAnswer, StateAnswer, Step, Want};
 use summary::{not_reached, unresolved};
@@ -27,6 +29,8 @@ pub struct Verification {
     lines: Vec<Line>,
     bundle: Option<BundleAnswer>,
     seals: Option<SealsAnswer>,
+    /// What the collections that rescind have taken back, or why that is not known.
+    lists: BTreeMap<CollectionName, Result<RevocationList, String>>,
     /// The signatures that were judged so far.
     tally: Option<Tally>,
     wanted: Vec<Want>,
@@ -58,6 +62,8 @@ struct Line {
 enum Part {
     /// It judges the bundle.
     Bundle,
+    /// It says which signatures were taken back.
+    Rescissions,
     /// It says which member speaks for the bundle, which it calls so.
     Organisation(Option<Repository>),
     /// It judges the bundle, once the line before it has said who it is.
@@ -65,6 +71,20 @@ enum Part {
         /// Whether it has.
         named: bool,
     },
+}
+
+/// Who is asked for the revocation list that signatures are judged by: a collection, at its own repository, wherever the bundle lies.
+pub fn rescinding(anchor: &Anchor) -> Source {
+    let mut source = match anchor.organisation {
+        true => return anchor.sources().remove(0),
+        false => SourceSpec::default().of(anchor),
+    };
+    if let Scope::Repository(repository) = &anchor.scope {
+        let own = RegistryRef { repository: repository.clone(), selector: None };
+        source.state_at.insert(0, Reference::Registry(own));
+    }
+    source.own_place_last = true;
+    source
 }
 
 /// The sources of all anchors, in order, that are known before anything is fetched.
@@ -78,6 +98,8 @@ enum Flow {
     SaveRoots(Remembered),
     Reread,
     Finished(AnchorReport, Option<Remembered>),
+    /// A collection's list, by which signatures are judged.
+    List(RevocationList, Option<Remembered>),
     /// An organisation named its member.
     Named(AnchorReport, Option<Remembered>, Box<Source>),
 }
@@ -93,7 +115,7 @@ impl Verification {
     /// Start on a question.
     pub fn start(question: Question) -> Self {
         let mut memories = question.memories.iter().cloned();
-        let mut lines = Vec::new();
+        let mut lines: Vec<Line> = Vec::new();
         for (anchor, stated) in question.rule.tuf.iter().enumerate() {
             for source in stated.sources() {
                 let memory = memories.next().unwrap_or_default();
@@ -106,9 +128,18 @@ impl Verification {
                 }
             }
         }
+        // These come first: what they take back counts for nothing from the start.
+        let rescinders = question.rescinders.iter().enumerate();
+        let first = rescinders.map(|(anchor, rescinder)| {
+            let memory = memories.next().unwrap_or_default();
+            Line::new(anchor, Part::Rescissions, rescinding(rescinder), memory)
+        });
+        let first: Vec<Line> = first.collect();
+        lines.splice(..0, first);
         Self {
             question,
             lines,
+            lists: BTreeMap::new(),
             bundle: None,
             seals: None,
             tally: None,
@@ -206,6 +237,20 @@ impl Verification {
                         (line.needs_seals, line.state) = (false, None);
                     }
                     self.reports.clear();
+                    self.lists.clear();
+                }
+                Flow::List(list, remembered) => {
+                    self.saves.extend(remembered.map(|r| (i, r)));
+                    self.lists.insert(self.lines[i].source.collection.clone(), Ok(list));
+                    self.reports.push(None);
+                }
+                Flow::Finished(report, remembered) if self.lines[i].part == Part::Rescissions => {
+                    self.saves.extend(remembered.map(|r| (i, r)));
+                    let failed = report.checks.iter().find(|check| check.is_fail());
+                    let why =
+                        failed.map_or_else(|| "it cannot be relied on".to_owned(), |c| c.detail.clone());
+                    self.lists.insert(report.collection, Err(why));
+                    self.reports.push(None);
                 }
                 Flow::Finished(mut report, remembered) => {
                     report.checks.extend(not_reached(&report.checks, &self.question));

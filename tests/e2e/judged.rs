@@ -27,6 +27,7 @@ pub(crate) fn judge(
             None,
         ),
         digest: by_digest.then(|| bundle.digest.clone()),
+        rescinders: vec![],
         memories: vec![memory.cloned().into_iter().collect()],
         acknowledged: std::collections::BTreeSet::new(),
         now: UnixTime::from_secs(now),

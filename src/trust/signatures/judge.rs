@@ -1,6 +1,8 @@
 //! Judging one signature: whose it is, whether it is about the bundle, and whether it counts now. Every constraint is asked of this
 //! one signature; nothing is put together from several.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -18,7 +20,8 @@ use crate::sig::{KeyKind, SubjectKey};
 use crate::time::UnixTime;
 use crate::trust::code::Code;
 use crate::trust::report::Check;
-use crate::trust::{SignerAnchor, Trusts};
+use crate::trust::{Rescissions, RevocationList, SignerAnchor, Trusts};
+use crate::tuf::CollectionName;
 
 /// Longest detail of a fault, in characters.
 const MAX_DETAIL: usize = 300;
@@ -33,24 +36,41 @@ pub(in crate::trust) struct Bench<'a> {
     pub(in crate::trust) artifact: Option<&'a Bytes>,
     /// Whose signatures count.
     pub(in crate::trust) signers: &'a [SignerAnchor],
+    /// What each collection whose list the anchors go by takes back, or why that is not known.
+    pub(in crate::trust) lists: &'a BTreeMap<CollectionName, Result<RevocationList, String>>,
     /// Now.
     pub(in crate::trust) now: UnixTime,
 }
 
-/// A signature by whom an anchor trusts, about the bundle. Whether it has expired is among `faults`, which may be waived.
+/// A signature by whom an anchor trusts, about the bundle. Whether it, or a certificate, has expired and whether it was taken back is
+/// asked of it; each of these may be waived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::trust) struct Sound {
     pub(in crate::trust) voice: Voice,
     /// The manifest that carries it.
     pub(in crate::trust) manifest: Digest,
-    /// The signature's own bytes, by which it can be taken back too.
-    pub(in crate::trust) content: Digest,
+    /// A certificate of its chain that is not valid now.
+    pub(in crate::trust) lapsed: Option<Fault>,
+    /// By which it can be taken back: manifest and bytes, the bundle, the key, the certificates and their keys.
+    materials: Vec<Digest>,
+    /// Whether a certificate below the root names servers that may know more.
+    names_revocation: bool,
     pub(in crate::trust) form: Form,
     pub(in crate::trust) signed_at: Option<UnixTime>,
     pub(in crate::trust) expires: Option<UnixTime>,
     /// What was signed about it.
     pub(in crate::trust) media_type: Option<String>,
     pub(in crate::trust) size: Option<u64>,
+}
+
+/// Whether a sound signature was taken back.
+pub(in crate::trust) enum Standing {
+    /// It stands.
+    Stands(Voice),
+    /// A list that an anchor of it goes by takes it back.
+    Rescinded(Fault),
+    /// None of its anchors says: why.
+    Unknown(String),
 }
 
 /// Why a signature does not count.
@@ -97,19 +117,24 @@ impl Bench<'_> {
         })
     }
 
-    /// The voice of a key that is trusted by itself. A certificate that pins it must be valid; a bare key has no such bound.
-    fn voice_of(&self, key: &SubjectKey) -> Result<Voice, Fault> {
+    /// A signature by a key that is trusted by itself. A certificate that pins it must be valid; a bare key has no such bound.
+    fn by_key(&self, found: &Found, key: &SubjectKey) -> Sound {
         let named = || self.keys().filter(|(k, ..)| *k == key);
         let valid = |c: &Certificate| c.not_before() <= self.now && self.now <= c.not_after();
-        let counts: Vec<_> = named().filter(|(_, c, _)| c.is_none_or(valid)).collect();
-        let (Some((_, certificate, _)), false) = (named().next(), counts.is_empty()) else {
+        let mut counts: Vec<_> = named().filter(|(_, c, _)| c.is_none_or(valid)).collect();
+        let mut lapsed = None;
+        if counts.is_empty() {
             let until = named().find_map(|(_, c, _)| c).map(|c| c.not_after().to_string());
             let detail = format!("the trusted certificate was valid until {}", until.unwrap_or_default());
-            return Err(Fault::new(Code::SignatureCertificateExpired, detail));
-        };
-        let who = certificate.map(|c| c.subject().to_string()).filter(|s| !s.is_empty());
+            lapsed = Some(Fault::new(Code::SignatureCertificateExpired, detail));
+            counts = named().collect();
+        }
+        let certificates = || counts.iter().filter_map(|(_, certificate, _)| *certificate);
+        let who = certificates().next().map(|c| c.subject().to_string()).filter(|s| !s.is_empty());
         let ids = counts.iter().map(|(.., anchor)| anchor.id.clone()).collect();
-        Ok(Voice::of_key(key, who, ids))
+        let materials = certificates().map(Certificate::thumbprint).chain([key.fingerprint()]).collect();
+        let names_revocation = certificates().any(Certificate::names_revocation);
+        Sound { lapsed, names_revocation, ..self.sound(found, Voice::of_key(key, who, ids), materials) }
     }
 
     fn bundle(&self, found: &Found) -> Result<Sound, Fault> {
@@ -122,7 +147,7 @@ impl Bench<'_> {
             match self.signed_bundle(&bundle, key) {
                 Err(BundleError::Dsse(DsseError::NotSigned) | BundleError::NotSigned) => {}
                 Err(e) => return Err(of_bundle(&e)),
-                Ok(()) => return Ok(self.sound(found, self.voice_of(key)?)),
+                Ok(()) => return Ok(self.by_key(found, key)),
             }
         }
         let Material::Certificates(certificates) = bundle.material() else {
@@ -141,7 +166,7 @@ impl Bench<'_> {
                 "the signature is not that of the certificate in the bundle",
             )),
             Err(e) => Err(of_bundle(&e)),
-            Ok(()) => Ok(self.sound(found, self.voice_of_chain(&chain)?)),
+            Ok(()) => self.by_chain(found, &chain),
         }
     }
 
@@ -180,7 +205,7 @@ impl Bench<'_> {
         };
         for key in keys {
             if read(key)? {
-                return Ok(self.sound(found, self.voice_of(key)?));
+                return Ok(self.by_key(found, key));
             }
         }
         let Some(pem) = &found.certificates else {
@@ -192,7 +217,7 @@ impl Bench<'_> {
         let certificates = Certificate::from_pem(pem).map_err(|e| malformed(&e.to_string()))?;
         let chain = self.rooted(certificates)?;
         match read(chain.leaf().key())? {
-            true => Ok(self.sound(found, self.voice_of_chain(&chain)?)),
+            true => self.by_chain(found, &chain),
             false => Err(Fault::new(
                 Code::SignatureWrong,
                 "the signature is not that of the certificate beside it",
@@ -202,12 +227,7 @@ impl Bench<'_> {
 
     fn notary(&self, found: &Found, read: Result<notary::Verified, NotaryError>) -> Result<Sound, Fault> {
         let read = read.map_err(|e| of_notary(&e))?;
-        let voice = self.voice_of_chain(read.chain());
-        // An untrusted one says nothing worth telling first.
-        let voice = match voice {
-            Err(fault) if fault.code != Code::SignatureCertificateExpired => return Err(fault),
-            voice => voice,
-        };
+        let mut sound = self.by_chain(found, read.chain())?;
         if read.scheme() == SigningScheme::SigningAuthority {
             return Err(Fault::new(
                 Code::SignatureScheme,
@@ -225,7 +245,6 @@ impl Bench<'_> {
             );
             return Err(Fault::new(Code::SignatureArtifact, detail));
         }
-        let mut sound = self.sound(found, voice?);
         (sound.signed_at, sound.expires) = (Some(read.signed_at()), read.expires());
         (sound.media_type, sound.size) = (Some(artifact.media_type.clone()), Some(artifact.size));
         Ok(sound)
@@ -253,8 +272,9 @@ impl Bench<'_> {
         Err(fault.unwrap_or_else(|| untrusted_certificate(certificates.first())))
     }
 
-    /// The voice of a chain: by a CA in it, or by the leaf itself. Which CA the anchor names makes no difference to who it is.
-    fn voice_of_chain(&self, chain: &Chain) -> Result<Voice, Fault> {
+    /// A signature by the leaf of a chain: by a CA in it that is trusted, or by the leaf itself. Which CA the anchor names makes no
+    /// difference to who it is.
+    fn by_chain(&self, found: &Found, chain: &Chain) -> Result<Sound, Fault> {
         let leaf = chain.leaf();
         let issuers = match chain.certificates() {
             [alone] => std::slice::from_ref(alone),
@@ -281,21 +301,66 @@ impl Bench<'_> {
                 format!("signed by {}, for whom the anchor {} is not", leaf.subject(), anchor.id.as_str());
             return Err(Fault::new(Code::SignatureIdentity, detail));
         }
-        // What the signer says of the time saves no certificate.
-        chain.valid_at(self.now).map_err(|e| Fault::new(Code::SignatureCertificateExpired, e))?;
-        Ok(Voice::of_chain(chain, ids))
+        let below_the_root = chain.certificates().iter().rev().skip(1);
+        let of = |c: &Certificate| [c.thumbprint(), c.key().fingerprint()];
+        let materials = chain.certificates().iter().flat_map(of).collect();
+        Ok(Sound {
+            // What the signer says of the time saves no certificate.
+            lapsed: chain.valid_at(self.now).err().map(|e| Fault::new(Code::SignatureCertificateExpired, e)),
+            names_revocation: below_the_root.into_iter().any(Certificate::names_revocation),
+            ..self.sound(found, Voice::of_chain(chain, ids), materials)
+        })
     }
 
-    fn sound(&self, found: &Found, voice: Voice) -> Sound {
+    fn sound(&self, found: &Found, voice: Voice, mut materials: Vec<Digest>) -> Sound {
+        materials.extend([found.manifest.clone(), Digest::sha256(&found.bytes), self.digest.clone()]);
         Sound {
             voice,
             manifest: found.manifest.clone(),
-            content: Digest::sha256(&found.bytes),
             form: found.form,
+            lapsed: None,
+            materials,
+            names_revocation: false,
             signed_at: None,
             expires: None,
             media_type: None,
             size: None,
+        }
+    }
+}
+
+impl Bench<'_> {
+    /// Whether a signature was taken back, by the lists that its anchors go by. An anchor whose list is not known does not count it.
+    pub(in crate::trust) fn standing(&self, sound: &Sound) -> Standing {
+        let (mut voice, mut unknown) = (sound.voice.clone(), None);
+        for anchor in self.signers.iter().filter(|a| sound.voice.anchors().contains(a.id.as_str())) {
+            let why = match anchor.rescissions() {
+                Rescissions::Nowhere => continue,
+                Rescissions::Servers if !sound.names_revocation => continue,
+                Rescissions::Servers => {
+                    "its certificates name servers that may have taken them back, and none is asked"
+                        .to_owned()
+                }
+                Rescissions::Tuf(collection) => match self.lists.get(collection) {
+                    Some(Ok(list)) => match list.takes_back(&sound.materials) {
+                        None => continue,
+                        Some((digest, entry)) => {
+                            let why = entry.reason.as_deref().unwrap_or("no reason given");
+                            let detail =
+                                format!("{digest} was taken back by {collection} at {}: {why}", entry.at);
+                            return Standing::Rescinded(Fault::new(Code::SignatureRescinded, detail));
+                        }
+                    },
+                    Some(Err(why)) => format!("the revocation list of {collection}: {why}"),
+                    None => format!("no TUF anchor is for {collection}, whose revocation list counts"),
+                },
+            };
+            voice.leave(&anchor.id);
+            unknown = Some(format!("{}: {why}", sound.voice.who()));
+        }
+        match unknown.filter(|_| voice.anchors().is_empty()) {
+            Some(why) => Standing::Unknown(why),
+            None => Standing::Stands(voice),
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::judge::{Bench, Fault, Sound};
+use super::judge::{Bench, Fault, Sound, Standing};
 use super::voice::{Voice, distinct};
-use super::{Form, Rest, SignaturesAnswer};
+use super::{Form, Found, Rest, SignaturesAnswer};
 use crate::oci::Digest;
 use crate::time::UnixTime;
 use crate::trust::code::{Code, Says};
 use crate::trust::report::{Check, Outcome, Verdict};
-use crate::trust::rule::{By, Checks, Signatures};
+use crate::trust::rule::{By, Checks, Signatures, Waivable};
 
 /// Most signatures that do not count, and most that do, of which each is told.
 const TOLD: usize = 16;
@@ -68,6 +68,19 @@ pub(in crate::trust) struct Terms<'a> {
     pub(in crate::trust) now: UnixTime,
 }
 
+impl Terms<'_> {
+    /// The signature, unless it or a certificate has expired and that decides.
+    fn in_time(&self, sound: Sound) -> Result<Sound, Fault> {
+        if let Some(lapsed) = sound.lapsed.clone().filter(|_| self.checks.certificate_expiry.is_kept()) {
+            return Err(lapsed);
+        }
+        match sound.expired_at(self.now).filter(|_| self.checks.expiry.is_kept()) {
+            Some(expired) => Err(expired),
+            None => Ok(sound),
+        }
+    }
+}
+
 impl Tally {
     pub(in crate::trust) fn new(digest: Digest) -> Self {
         Self {
@@ -91,13 +104,8 @@ impl Tally {
         for found in &answer.found {
             self.seen += 1;
             let of = || Some((found.manifest.clone(), found.form));
-            match bench.judge(found) {
-                Ok(sound) => match sound.expired_at(terms.now).filter(|_| terms.checks.expiry.is_kept()) {
-                    Some(expired) => self.fault(of(), expired),
-                    // One signer once: anybody may hang up copies of what he signed.
-                    None if self.sound.iter().any(|s| s.voice == sound.voice) => self.not_kept += 1,
-                    None => self.sound.push(sound),
-                },
+            match bench.judge(found).and_then(|sound| terms.in_time(sound)) {
+                Ok(sound) => self.stands(sound, found, bench, terms),
                 Err(fault) => self.fault(of(), fault),
             }
         }
@@ -109,6 +117,28 @@ impl Tally {
             Rest::More => {}
             Rest::End => self.ended = true,
             Rest::Cut(why) => (self.cut, self.ended) = (Some(why.clone()), true),
+        }
+    }
+
+    fn stands(&mut self, mut sound: Sound, found: &Found, bench: &Bench<'_>, terms: &Terms<'_>) {
+        if terms.checks.rescinded.is_kept() {
+            match bench.standing(&sound) {
+                Standing::Stands(voice) => sound.voice = voice,
+                Standing::Rescinded(fault) => {
+                    return self.fault(Some((found.manifest.clone(), found.form)), fault);
+                }
+                Standing::Unknown(why) => {
+                    if self.unread.len() < KEPT {
+                        self.unread.push(why);
+                    }
+                    return;
+                }
+            }
+        }
+        // One signer once: anybody may hang up copies of what he signed.
+        match self.sound.iter().any(|s| s.voice == sound.voice) {
+            true => self.not_kept += 1,
+            false => self.sound.push(sound),
         }
     }
 
@@ -242,11 +272,13 @@ fn counted(sound: &Sound, terms: &Terms<'_>) -> Vec<Check> {
     let check = about(Check::pass(Code::SignatureCounted, detail)).with("anchors", anchors);
     let check = check.with("signedAt", sound.signed_at.map(|at| at.to_string()));
     let check = check.with("expires", sound.expires.map(|at| at.to_string()));
-    let waived = sound.expired_at(terms.now).and_then(|fault| {
-        let by = terms.checks.expiry.waived_by()?;
+    let waived = |fault: Option<Fault>, by: &Waivable| {
+        let (fault, by) = (fault?, by.waived_by()?);
         Some(Check { outcome: Outcome::Waived(reason(by)), ..fault.check(&sound.manifest, sound.form) })
-    });
-    std::iter::once(check).chain(waived).collect()
+    };
+    let expired = waived(sound.expired_at(terms.now), &terms.checks.expiry);
+    let lapsed = waived(sound.lapsed.clone(), &terms.checks.certificate_expiry);
+    std::iter::once(check).chain(expired).chain(lapsed).collect()
 }
 
 /// Who waives something, and why.
@@ -302,7 +334,7 @@ fn place<'a>(
 
 /// How near a fault is to counting; the nearest explains best.
 fn nearness(code: Code) -> u8 {
-    const ORDER: [Code; 16] = [
+    const ORDER: [Code; 15] = [
         Code::SignatureRescinded,
         Code::SignatureExpired,
         Code::SignatureCertificateExpired,
@@ -317,7 +349,6 @@ fn nearness(code: Code) -> u8 {
         Code::SignatureChain,
         Code::SignatureDsse,
         Code::SignatureWrong,
-        Code::SignatureKeyless,
         Code::SignatureUntrusted,
     ];
     ORDER.iter().position(|c| *c == code).map_or(u8::MAX, |i| i as u8)

@@ -25,7 +25,7 @@ impl Pair {
         Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
     }
 
-    fn key(&self) -> SubjectKey {
+    pub(in crate::trust) fn key(&self) -> SubjectKey {
         let der: PublicKeyX509Der<'_> = self.0.public_key().as_der().unwrap();
         SubjectKey::from_spki(der.as_ref()).unwrap()
     }
@@ -78,6 +78,7 @@ fn judged(rule: Rule, by_digest: bool, rounds: Vec<SignaturesAnswer>) -> (Report
         reference: "registry.example.com/team/app:v1".into(),
         rule,
         digest: by_digest.then(|| subject().digest),
+        rescinders: vec![],
         memories: vec![],
         acknowledged: Default::default(),
         now: UnixTime::from_secs(1_800_000_000),

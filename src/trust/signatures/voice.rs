@@ -40,6 +40,11 @@ impl Voice {
         }
     }
 
+    /// Not by this anchor after all.
+    pub(super) fn leave(&mut self, anchor: &AnchorId) {
+        self.anchors.remove(anchor.as_str());
+    }
+
     /// For people.
     pub(in crate::trust) fn who(&self) -> &str {
         &self.who

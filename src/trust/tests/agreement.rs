@@ -80,6 +80,7 @@ impl Panel {
                 self.d.statement.clone(),
             ),
             digest: None,
+            rescinders: vec![],
             memories: self.memories.iter().map(|m| m.iter().cloned().collect()).collect(),
             acknowledged: self.d.acknowledged.clone(),
             now: self.d.now,

@@ -102,6 +102,7 @@ impl World {
             reference: reference.into(),
             rule: Rule::of_tuf(subject, anchors, None),
             digest: None,
+            rescinders: vec![],
             memories,
             now: NOW,
             clock_override: false,

@@ -3,6 +3,7 @@
 use super::*;
 use crate::trust::rule::Waivable;
 use crate::trust::signatures::tests::{Pair, by, end, line};
+use crate::tuf::CollectionName;
 
 /// A collection that lists the bundle, and a signature that the scope needs too.
 fn both(signed: bool) -> Deployer {
@@ -126,4 +127,97 @@ fn not_checked_is_never_trusted_where_signatures_are_needed() {
     let mut d = Deployer::new();
     d.rule = Some(Box::new(|rule| rule.checks.signature = Waivable::Waived { by: by("later") }));
     assert_eq!(says(&mut d), "trusted");
+}
+
+/// A signature by an anchor whose rescissions come from the collection, which says nothing else here.
+fn rescindable() -> (Deployer, Pair) {
+    let mut d = Deployer::new();
+    let pair = Pair::new();
+    d.hung = end(vec![pair.sign(&d.bundle.digest)]);
+    let trusts = Trusts::Key(pair.key());
+    let anchor = SignerAnchor::new(Scope::Any, trusts, Rescissions::Tuf(Sim::name())).unwrap();
+    d.rescinds = true;
+    d.rule = Some(Box::new(move |rule| {
+        rule.required.tuf = false;
+        rule.signers.push(anchor.clone());
+        rule.required.signatures.push(line(1, std::slice::from_ref(&anchor)));
+    }));
+    (d, pair)
+}
+
+fn entry(kind: &str, subject: &Digest) -> Vec<u8> {
+    serde_json::to_vec(&serde_json::json!({"schemaVersion": 1, "entries": [{
+        "id": "a1", "kind": kind, "subject": subject, "at": NOW.to_string(), "by": "security", "reason": "stolen"
+    }]}))
+    .unwrap()
+}
+
+#[test]
+fn a_collection_takes_signatures_back() {
+    for by_digest in [false, true] {
+        let fresh = || {
+            let (mut d, pair) = rescindable();
+            if by_digest {
+                (d.tag, d.digest) = (None, Some(d.bundle.digest.clone()));
+            }
+            (d, pair)
+        };
+        assert_eq!(says(&mut fresh().0), "trusted");
+        let with = |list: &dyn Fn(&Deployer, &Pair) -> Vec<u8>| {
+            let (mut d, pair) = fresh();
+            d.sim.list = list(&d, &pair);
+            d.serve();
+            says(&mut d)
+        };
+        let no = "not-trusted: signature.rescinded";
+        assert_eq!(with(&|_, pair| entry("key", &pair.key().fingerprint())), no);
+        assert_eq!(with(&|d, _| entry("signature", &d.hung.found[0].manifest)), no);
+        assert_eq!(with(&|d, _| entry("bundle", &d.bundle.digest)), no);
+        assert_eq!(with(&|_, _| entry("key", &Digest::sha256(b"another"))), "trusted");
+        assert_eq!(with(&|_, _| entry("advisory", &Digest::sha256(b"another"))), "trusted");
+    }
+}
+
+/// What the list says is not known: then nothing that goes by it counts, and the answer is open.
+#[test]
+fn a_list_that_is_not_known_leaves_the_answer_open() {
+    let open = "undecided: signature.open";
+    for state in
+        [StateAnswer::Unreadable("503".into()), StateAnswer::Absent, StateAnswer::Invalid("junk".into())]
+    {
+        let (mut d, _) = rescindable();
+        d.state = state;
+        assert_eq!(says(&mut d), open);
+    }
+    let (mut d, _) = rescindable();
+    d.serve_with(|files| files.retain(|name| *name.role() != RoleName::revocations()));
+    assert_eq!(says(&mut d), open);
+    let (mut d, _) = rescindable();
+    d.now = NOW.plus(100 * DAY);
+    assert_eq!(says(&mut d), open);
+    // No TUF anchor is for the collection.
+    let (mut d, _) = rescindable();
+    let edit = d.rule.take().unwrap();
+    let other: CollectionName = "elsewhere.example/app".parse().unwrap();
+    d.rule = Some(Box::new(move |rule| {
+        edit(rule);
+        rule.signers[0].rescissions = Rescissions::Tuf(other.clone());
+    }));
+    assert_eq!(says(&mut d), open);
+}
+
+#[test]
+fn a_waived_rescission_is_told_and_counts_for_nothing() {
+    let (mut d, pair) = rescindable();
+    d.sim.list = entry("key", &pair.key().fingerprint());
+    d.serve();
+    let edit = d.rule.take().unwrap();
+    d.rule = Some(Box::new(move |rule| {
+        edit(rule);
+        rule.checks.rescinded = Waivable::Waived { by: by("not yet") };
+    }));
+    let report = d.verify();
+    assert_eq!(report.verdict(), Verdict::Trusted);
+    let told = |c: &&Check| c.code == Code::SignatureRescinded && c.outcome.as_str() == "waived";
+    assert!(report.checks.iter().any(|c| told(&c)));
 }

@@ -84,9 +84,12 @@ impl Verification {
         parts: &[Digest],
     ) -> Flow {
         let Line { anchor, source, top, memory, part, .. } = &self.lines[i];
-        let anchor = &self.question.rule.tuf[*anchor];
+        let anchor = match part {
+            Part::Rescissions => &self.question.rescinders[*anchor],
+            _ => &self.question.rule.tuf[*anchor],
+        };
         let paths = match part {
-            Part::Organisation(_) => Vec::new(),
+            Part::Organisation(_) | Part::Rescissions => Vec::new(),
             Part::Bundle | Part::Member { .. } => {
                 bundle::paths(&source.collection, &self.question, &subject.digest)
             }
@@ -167,6 +170,16 @@ impl Verification {
         let metadata = metadata::checks(&chosen, &court, self.question.rule.statement.as_ref());
         let sound = !metadata.iter().any(Check::is_fail);
         report.checks.extend(metadata);
+        if *part == Part::Rescissions {
+            let remembered = self.worth(i, sound, &court, chain, &chosen);
+            if !report.checks.iter().any(Check::is_fail) {
+                match bundle::list(&chosen, &court) {
+                    Ok(list) => return Flow::List(list, remembered),
+                    Err(why) => report.checks.push(Check::fail(Code::RevocationMissing, why)),
+                }
+            }
+            return Flow::Finished(report, remembered);
+        }
         if let Part::Organisation(name) = part {
             let remembered = self.worth(i, sound, &court, chain, &chosen);
             report.checks.extend(bundle::listed_as_revoked(subject, &chosen, &court));

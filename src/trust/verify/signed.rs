@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{BundleAnswer, Verification, Want};
+use super::{BundleAnswer, Part, Verification, Want};
 use crate::oci::Digest;
 use crate::trust::code::Code;
 use crate::trust::report::{Check, Outcome};
@@ -25,9 +25,10 @@ impl Verification {
         self.question.rule.allow.iter().any(|listing| listing.unsigned)
     }
 
-    /// What to look at next, if that could change anything.
+    /// What to look at next, if that could change anything. What was taken back must be known before.
     pub(super) fn next_signatures(&mut self, digest: &Digest) -> Option<Want> {
-        if !self.wants_signatures(digest) {
+        let lists = self.lines.iter().filter(|line| line.part == Part::Rescissions).count();
+        if !self.wants_signatures(digest) || self.reports.len() < lists {
             return None;
         }
         if self.tally.as_ref().is_none_or(|tally| tally.digest() != digest) {
@@ -67,6 +68,7 @@ impl Verification {
             served,
             artifact: answer.artifact.as_ref(),
             signers: &self.question.rule.signers,
+            lists: &self.lists,
             now: self.question.now,
         };
         tally.take(answer, &bench, &self.terms());
@@ -137,6 +139,10 @@ impl Verification {
         if moved && rule.tuf.is_empty() && statement.is_some_and(|s| s.require_current_tag) {
             let detail = "the tag must be current, and no TUF anchor says what it names";
             out.push(Check::fail(Code::BundleTagUnchecked, detail));
+        }
+        if let Some(by) = rule.checks.rescinded.waived_by().filter(|_| !rule.required.signatures.is_empty()) {
+            let detail = "what was taken back of signatures counts all the same";
+            out.push(Check::new(Code::SignatureRescinded, Outcome::Waived(reason(by)), detail));
         }
         let off = |check: &crate::trust::rule::Waivable| check.waived_by().map(reason);
         if rule.required.signatures.is_empty()

@@ -56,12 +56,12 @@ impl Verification {
     fn by_anchor(&self) -> Vec<AnchorReport> {
         let mut out = Vec::new();
         for (i, anchor) in self.question.rule.tuf.iter().enumerate() {
-            let reports = self.lines.iter().zip(&self.reports).filter(|(line, _)| line.anchor == i);
+            let lines = || self.lines.iter().zip(&self.reports).filter(|(l, _)| l.part != Part::Rescissions);
+            let reports = lines().filter(|(line, _)| line.anchor == i);
             let mut reports: Vec<AnchorReport> = reports.filter_map(|(_, report)| report.clone()).collect();
             if anchor.organisation {
                 let of = |wanted: bool| {
-                    let lines =
-                        self.lines.iter().zip(&self.reports).filter(move |(line, _)| line.anchor == i);
+                    let lines = lines().filter(move |(line, _)| line.anchor == i);
                     let lines = lines.filter(move |(l, _)| matches!(l.part, Part::Member { .. }) == wanted);
                     lines.filter_map(|(_, report)| report.clone()).collect::<Vec<_>>()
                 };

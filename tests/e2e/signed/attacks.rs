@@ -369,3 +369,31 @@ async fn a_slow_candidate_is_not_waited_for_by_the_others() {
     assert_eq!(says(&verified.expect("it does not wait for ever")), "trusted");
     drop(gate);
 }
+
+/// A signature's own expiry, and that of its certificates, are waived each by itself, and the report says so.
+#[tokio::test]
+async fn expiry_is_waived_by_statement_and_told() {
+    let checks_of = |name: &str| json!({"scope": "*", "checks": {name: false}, "reason": "until spring"});
+    let lapsed = Usual { until: 2026, ..Usual::default() };
+    let mut header = protected();
+    header["io.cncf.notary.expiry"] = "2026-11-02T00:00:00Z".into();
+    header["crit"] = json!(["io.cncf.notary.signingScheme", "io.cncf.notary.expiry"]);
+    for (usual, expires, name, code) in [
+        (Usual::default(), true, "expiry", Code::SignatureExpired),
+        (lapsed, false, "certificateExpiry", Code::SignatureCertificateExpired),
+    ] {
+        let mut stage = Stage::new(Quirks::default()).await;
+        let ca = Ca::new("root");
+        let artifact = stage.bundle.descriptor().clone();
+        let header = if expires { header.clone() } else { protected() };
+        let envelope = ca.leaf("ann", usual).jws(&header, &payload(&artifact));
+        stage.hang_notary(NOTARY, &envelope, false);
+        stage.trust(Trusts::ca(ca.certificate(), vec![]));
+        assert_eq!(stage.says().await, format!("not-trusted: {code}"));
+        stage.state(checks_of(name));
+        let report = stage.verify(&stage.at(":v1")).await;
+        assert_eq!(says(&report), "trusted", "{:#?}", checks(&report));
+        let waived = |c: &&bulla::trust::Check| c.code == code && c.outcome.as_str() == "waived";
+        assert!(checks(&report).iter().any(waived));
+    }
+}
