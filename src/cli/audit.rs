@@ -60,8 +60,10 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     let first = args.places.iter().find(|p| anchor(&cx.trust(), p, args.named.as_ref()).is_ok());
     let anchor = anchor(&cx.trust(), first.unwrap_or(&args.places[0]), args.named.as_ref())?;
     let places = args.registry.places(cx, &args.places.iter().collect::<Vec<_>>())?;
-    let Log { lines: installed, unread, torn } =
+    let Log { lines: installed, unread, dropped, torn } =
         cx.installed().load_counted().map_err(|e| CliError::io("read", cx.installed().path(), e))?;
+    // What is asked for came later than all that went: it cannot have been among it.
+    let gone = dropped.filter(|d| args.since.is_none_or(|since| d.until >= since)).map_or(0, |d| d.dropped);
     if torn {
         let path = cx.installed().path().display().to_string();
         cx.note(
@@ -85,7 +87,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             key,
             since: args.since,
             installed: &installed,
-            unread,
+            unread: unread + gone,
             now,
         };
         audit(request).await.map_err(CliError::from)
@@ -170,7 +172,7 @@ fn verdict(audited: &Audited, asked: bool) -> Option<CliError> {
             why.push("more bundles than are looked for".into());
         }
         if audited.unread > 0 {
-            why.push(format!("{} lines of the log of this installation cannot be read", audited.unread));
+            why.push(format!("{} lines of the log of this installation are gone, for there were too many, or cannot be read", audited.unread));
         }
         return Some(
             CliError::failed(

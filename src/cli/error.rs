@@ -308,6 +308,11 @@ impl From<MemoryError> for CliError {
                     .reason(reason)
                     .next("restore the file; to remove it is to forget what was seen")
             }
+            MemoryError::Contradiction { ref collection, .. } => {
+                Self::failed("memory.contradiction", format!("what is remembered of {collection} contradicts itself"))
+                    .reason(&e)
+                    .next("ask the collection's owner, by another way, which root is theirs (bulla trust fingerprint); for the first, take the other file away; for the second: bulla trust replace")
+            }
         }
     }
 }
@@ -458,6 +463,16 @@ impl From<InitError> for CliError {
             .reason(e)
             .next("give the targets role a key of its own"),
             InitError::Exists { .. } | InitError::Remembered { .. } => exists(&e),
+            InitError::Stands { .. } => Self::new(Exit::No, "init.exists", "the collection exists already")
+                .reason(e)
+                .next("see what lies there with bulla status, and put it right with bulla renew where its keys are"),
+            InitError::Retired { .. } => Self::new(
+                Exit::Usage,
+                "init.retired-key",
+                "a collection that begins anew takes no key of the root that it gives up",
+            )
+            .reason(e)
+            .next("make new keys: leave the option out, or bulla key generate NAME and name that one; move the old key files out of the key folder first"),
             InitError::TagImmutable { .. } => {
                 Self::failed("init.tag-immutable", "the state's tag could never be moved there")
                     .reason(e)

@@ -12,11 +12,15 @@ use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::Outcome;
+use super::signing::anchors_of;
 use super::tuf::proposal::{self, Source};
-use crate::client::init::{Created, Founding, InitError, Lifetimes, NextStep, Plan, check_tags, found};
+use super::tuf::recovery::worded;
+use crate::client::init::{
+    Created, Founding, InitError, Lifetimes, NextStep, Plan, Retired, check_tags, found, retired,
+};
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
-use crate::client::revoke::list_under;
+use crate::client::revoke::{Lists, list_under};
 use crate::client::signing::KeyRing as _;
 use crate::client::state;
 use crate::keys::{KeyName, KeyRef};
@@ -25,12 +29,16 @@ use crate::sig::KeyId;
 use crate::store::Manage;
 use crate::time::UnixTime;
 use crate::trust::{
-    Anchor, Duration, PinnedRoot, RevocationList, is_nearly_full, join_revocations, recovered_revocations,
+    Anchor, Duration, PinnedRoot, RevocationEntry, RevocationList, is_nearly_full, join_revocations,
+    recovered_revocations,
 };
 use crate::tuf::CollectionName;
 use crate::tuf::proposal::{Base, Difference, Incomplete, Needed, Proposal};
 
 use keys::Keys;
+
+/// Most entries that are named one by one.
+const LEFT_OUT: usize = 100;
 
 /// Create a collection: its keys, its root of trust and its first state
 ///
@@ -124,6 +132,13 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         let path = memory.path().to_owned();
         return Err(InitError::Remembered { collection: args.name, path }.into());
     }
+    if !args.replace && !anchors_of(&trust, &args.name)?.is_empty() {
+        return Err(CliError::new(Exit::No, "init.exists", "the collection exists already")
+            .reason(format!("{} is anchored here", args.name))
+            .next(
+                "publish to it, or choose another name; where its root keys were lost or stolen: --replace",
+            ));
+    }
     if args.root_file.exists() {
         return Err(CliError::failed("file.unwritable", format!("{} exists", args.root_file.display()))
             .next("name another file with --root-file"));
@@ -155,6 +170,17 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         false => None,
     };
 
+    for entry in anew.iter().flat_map(|(_, left_out)| left_out).take(LEFT_OUT) {
+        let about = "is not taken over, since whoever stole keys may have made it: what it undid counts again; enter it anew if it is right";
+        cx.note("revocation.left-out", format!("revocation {} {about}", worded(entry)));
+    }
+    let anew = anew.map(|(list, _)| list);
+    let mut given_up = Retired::new();
+    for root in &old {
+        let keys = block_on(retired(&*store, &args.name, root.bytes(), &memories, cx.now()))?;
+        given_up.extend(keys?);
+    }
+
     let mut keys = Keys::new();
     let roles = keys.all(&args, cx)?;
     let plan = Plan {
@@ -170,6 +196,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         anew: anew.map(Into::into),
         at: cx.now(),
     };
+    plan.check_anew(&given_up).map_err(|e| keys.kept(e.into()))?;
     let proposed = block_on(plan.propose(&keys.here, String::new()))?;
     let (proposal, base) = proposed.map_err(|e| keys.kept(e.into()))?;
     let group = match proposal.complete(&base) {
@@ -202,8 +229,8 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         created.anchors.extend(members);
     }
     for anchor in &created.anchors {
-        trust.add(anchor).map_err(|e| {
-            CliError::from(e).next(format!(
+        super::trust::add_noting(cx, std::slice::from_ref(anchor)).map_err(|e| {
+            e.next(format!(
                 "the collection is made, only its anchor is missing: bulla trust add {} --root {} --collection {}",
                 anchor.scope,
                 args.root_file.display(),
@@ -308,28 +335,43 @@ fn old_roots(args: &Args, cx: &Context<'_, '_>) -> Result<Vec<PinnedRoot>, CliEr
     Ok(roots)
 }
 
-/// The revocations that were signed under the old roots, live and remembered: they hold for the new one, too.
+/// The revocations that were signed under the old roots: they hold for the new one, too. Whoever stole keys of them may have signed
+/// what lies there, so that takes nothing back that is remembered; and what was left out of it.
 async fn known_revocations(
     store: &dyn Manage,
     collection: &CollectionName,
     roots: &[PinnedRoot],
     memories: &[Memory],
     now: UnixTime,
-) -> Result<Vec<u8>, String> {
-    let mut lists = Vec::new();
+) -> Result<(Vec<u8>, Vec<RevocationEntry>), String> {
+    let mut known = Lists::default();
     for root in roots {
-        lists.extend(list_under(store, collection, root.bytes(), memories, now).await?);
+        let lists = list_under(store, collection, root.bytes(), memories, now).await?;
+        known.remembered.extend(lists.remembered);
+        known.live.extend(lists.live);
     }
-    let lists: Vec<&[u8]> = lists.iter().map(|l| &l[..]).collect();
+    let live: Vec<&[u8]> = known.live.iter().map(|l| &l[..]).collect();
+    let own: Vec<&[u8]> = known.remembered.iter().map(|l| &l[..]).collect();
+    for list in own.iter().chain(&live) {
+        RevocationList::parse(list)?;
+    }
     let empty: &[u8] = br#"{"entries":[],"schemaVersion":1}"#;
-    let all: Vec<&[u8]> = std::iter::once(empty).chain(lists).collect();
-    // Whoever stole keys of the old root cannot fill the list of the new one.
-    let joined = match join_revocations(&all, &[]) {
-        Ok(joined) => joined.filter(|list| !is_nearly_full(list)),
-        Err(_) if all.iter().all(|list| RevocationList::parse(list).is_ok()) => None,
-        Err(why) => return Err(why),
+    let joined = join_revocations(&[&[empty], &own[..]].concat(), &[]);
+    // Nor can such a thief fill the list of the new root.
+    let good =
+        joined.ok().map(|list| list.unwrap_or_else(|| empty.to_vec())).filter(|list| !is_nearly_full(list));
+    let list = match &good {
+        Some(good) => recovered_revocations(Some(good), &live),
+        None => recovered_revocations(None, &[&own[..], &live[..]].concat()),
     };
-    Ok(joined.or_else(|| recovered_revocations(None, &all[1..])).unwrap_or_else(|| empty.to_vec()))
+    let list = list.or(good).unwrap_or_else(|| empty.to_vec());
+    let kept = RevocationList::parse(&list)?;
+    let mut out: Vec<RevocationEntry> = Vec::new();
+    for list in &live {
+        let all = RevocationList::parse(list)?;
+        out.extend(all.entries().iter().filter(|e| !kept.entries().contains(e)).cloned());
+    }
+    Ok((list, out))
 }
 
 /// Where the state goes: a repository or an OCI layout, without tag and digest.

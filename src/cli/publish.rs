@@ -11,7 +11,8 @@ use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
 use super::sign::{AlsoArgs, AlsoSigned, sign_published};
 use super::signing::{
-    SigningArgs, gathering_json, gathering_text, open_line, pending_json, reason, state_place,
+    SigningArgs, gathering_json, gathering_text, losers_json, losers_text, open_line, pending_json, reason,
+    state_place,
 };
 use super::tuf;
 use crate::client::places::Places as _;
@@ -221,6 +222,7 @@ impl Outcome for Done {
         for waiting in &p.pending {
             writeln!(out, "pending   {}  {}", clean(waiting.tag.as_str()), reason(waiting))?;
         }
+        losers_text(&p.losers, out)?;
         self.signed.iter().try_for_each(|signed| signed.text(out))
     }
 
@@ -249,6 +251,7 @@ impl Outcome for Done {
             "submitted": p.submitted,
             "gathering": gathering_json(p.gathering.as_ref()),
             "pending": pending_json(&p.pending),
+            "displaced": losers_json(&p.losers),
             "open": p.open.iter().map(open_line).collect::<Vec<_>>(),
             "signatures": self.signed.iter().map(AlsoSigned::json).collect::<Vec<_>>(),
         })

@@ -12,7 +12,9 @@ use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
-use super::signing::{SigningArgs, gathering_json, gathering_text, open_line, pending_json, reason};
+use super::signing::{
+    SigningArgs, gathering_json, gathering_text, losers_json, losers_text, open_line, pending_json, reason,
+};
 use super::tuf::proposal::{Source, signers_json, signers_text, write};
 use crate::client::ceremony::CeremonyError;
 use crate::client::commit::Reason;
@@ -258,6 +260,7 @@ impl Outcome for Done {
         for p in &r.pending {
             writeln!(out, "pending   {}  {}", p.tag, reason(p))?;
         }
+        losers_text(&r.losers, out)?;
         for digest in &r.finished.seals {
             writeln!(out, "finished  seal on {digest}")?;
         }
@@ -290,6 +293,7 @@ impl Outcome for Done {
             "gathering": gathering_json(r.gathering.as_ref()),
             "proposal": self.left.as_ref().map(Left::json),
             "pending": pending_json(&r.pending),
+            "displaced": losers_json(&r.losers),
             "finished": {"seals": r.finished.seals, "tags": r.finished.tags, "deleted": r.deleted, "absent": r.finished.absent},
             "open": r.finished.open.iter().map(open_line).collect::<Vec<_>>(),
             "conflicts": {"commits": r.commits, "merged": r.merged},

@@ -8,7 +8,9 @@ use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, clean};
-use super::signing::{SigningArgs, open_line, pending_json, reason as why_pending, state_place};
+use super::signing::{
+    SigningArgs, gathering_json, gathering_text, open_line, pending_json, reason as why_pending, state_place,
+};
 use crate::client::places::Places as _;
 use crate::client::revoke::{Request, RevokeError, Revoked, Status, What, revoke};
 use crate::keys::KeyRef;
@@ -189,7 +191,9 @@ impl Outcome for Done {
         if let Some(seal) = &r.seal {
             writeln!(out, "seal      {seal}")?;
         }
-        if r.status == Status::Submitted {
+        if r.gathering.is_some() {
+            gathering_text(r.gathering.as_ref(), out)?;
+        } else if r.status == Status::Submitted {
             for tag in &r.submitted {
                 writeln!(out, "          waits at {tag} for bulla renew by who holds the online key")?;
             }
@@ -218,6 +222,7 @@ impl Outcome for Done {
             "seal": r.seal,
             "signed": signed.collect::<Vec<_>>(),
             "submitted": r.submitted,
+            "gathering": gathering_json(r.gathering.as_ref()),
             "pending": pending_json(&r.pending),
             "open": r.open.iter().map(open_line).collect::<Vec<_>>(),
         })

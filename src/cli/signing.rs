@@ -1,6 +1,7 @@
 //! What `publish` and `renew` share: which collection is meant, the keys at hand, the memory that signing needs.
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,8 +23,9 @@ use crate::oci::Reference;
 use crate::sig::PublicKey;
 use crate::store::{Failure, Manage};
 use crate::trust::{Anchor, Subject};
-use crate::tuf::CollectionName;
 use crate::tuf::grant::GrantError;
+use crate::tuf::lineage::Loser;
+use crate::tuf::{CollectionName, plain};
 
 /// Flags of the commands that sign.
 #[derive(Debug, Clone, clap::Args)]
@@ -85,6 +87,14 @@ impl SigningArgs {
         let anchor = anchor(&cx.trust(), place, self.named.as_ref())?;
         let mut memories = vec![Memory::in_dir(cx.memory(), &anchor.collection)];
         memories.extend(self.lock.iter().map(|file| Memory::in_file(file, &anchor.collection)));
+        for rival in memories.iter().map(|m| m.rivals(anchor.root.bytes())) {
+            for rival in rival? {
+                cx.note(
+                    "memory.contradiction",
+                    format!("{rival}: the first is gone by; ask the collection's owner whether it is theirs, and if it is not: bulla trust replace"),
+                );
+            }
+        }
         if let Some(reason) = &self.dangerously_without_memory {
             cx.note("memory.waived", format!("signing does not need a memory: {reason}"));
         }
@@ -253,6 +263,24 @@ pub(super) fn reason(pending: &Pending) -> &'static str {
         Reason::Keys(_) => "keys",
         Reason::Online => "online",
     }
+}
+
+/// Lines on what did not stay where two stood for one path: whoever released it must know.
+pub(super) fn losers_text(losers: &[Loser], out: &mut dyn Write) -> io::Result<()> {
+    let digest = |value: &Value| match value["hashes"]["sha256"].as_str() {
+        Some(hex) => format!("sha256:{}", plain(hex)),
+        None => "another value".to_owned(),
+    };
+    for Loser { path, kept, lost } in losers {
+        let path = if path.is_empty() { "delegations".to_owned() } else { plain(path) };
+        writeln!(out, "displaced {path}: {} stays, {} does not", digest(kept), digest(lost))?;
+    }
+    Ok(())
+}
+
+pub(super) fn losers_json(losers: &[Loser]) -> Value {
+    let one = |l: &Loser| json!({"path": l.path, "kept": l.kept, "lost": l.lost});
+    losers.iter().map(one).collect()
 }
 
 /// Submissions that are not in, for machines.

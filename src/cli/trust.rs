@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use self::add::root_invalid;
-pub(super) use self::add::{Root, bring_root};
+pub(super) use self::add::{Root, add_noting, bring_root};
 use self::list::Listed;
 use self::show::{Acknowledged, Anchors, Exported, Fingerprint};
 use super::context::Context;

@@ -13,7 +13,7 @@ mod list;
 mod member;
 pub(super) mod proposal;
 mod propose;
-mod recovery;
+pub(super) mod recovery;
 mod request;
 mod requests;
 mod undelegate;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::ceremony::{CeremonyError, Desk};
 use super::commit::survey::{Standing, Survey};
-use super::commit::{Committer, Pending, Reason, WorkError};
+use super::commit::{Committer, Gathering, Pending, Reason, WorkError};
 use super::known::Known;
 use super::signing::OpenKeys;
 use super::whole::Whole;
@@ -38,6 +38,8 @@ pub struct Changed {
     pub submitted: Vec<Tag>,
     /// Submissions that are not in.
     pub pending: Vec<Pending>,
+    /// A next snapshot and timestamp that wait for more signatures.
+    pub gathering: Option<Gathering>,
     /// What must be signed elsewhere, where the keys here are not enough: nothing was submitted then.
     pub open: Option<Open>,
 }
@@ -117,8 +119,9 @@ pub async fn change(desk: &Desk<'_>, by: &RoleName, edit: Edit) -> Result<Change
     let drafted = done.proposal.drafts().get(by).map(Drafted::version);
     let Some(worked) = done.worked else {
         let open = Some(Open { proposal: done.proposal, base: done.base, needed: done.needed });
-        let (submitted, pending) = (Vec::new(), Vec::new());
-        return Ok(Changed { by: by.clone(), committed: false, version: drafted, submitted, pending, open });
+        let (submitted, pending, gathering) = (Vec::new(), Vec::new(), None);
+        let (by, version, committed) = (by.clone(), drafted, false);
+        return Ok(Changed { by, committed, version, submitted, pending, gathering, open });
     };
     let live = worked.last.role(by).map(|file| file.version());
     Ok(Changed {
@@ -127,6 +130,7 @@ pub async fn change(desk: &Desk<'_>, by: &RoleName, edit: Edit) -> Result<Change
         version: if worked.installed { live } else { drafted },
         submitted: worked.submitted.iter().filter_map(|t| t.tag(desk.collection)).collect(),
         pending: worked.pending,
+        gathering: worked.gathering,
         open: None,
     })
 }

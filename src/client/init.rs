@@ -3,6 +3,7 @@
 mod first;
 mod found;
 mod made;
+mod retired;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -26,6 +27,7 @@ use crate::tuf::{CollectionName, RoleName, TufError};
 pub use first::{Plan, is_first};
 pub use found::{Founding, found};
 pub use made::{Created, NextStep};
+pub use retired::{Retired, retired};
 
 /// What `init` needs.
 pub struct Request<'a> {
@@ -111,6 +113,24 @@ pub enum InitError {
         collection: CollectionName,
         /// Where.
         place: Reference,
+    },
+    /// It was made before from this very root, and cannot be used as it lies there.
+    #[error("{collection} lies at {place} already, and {why}")]
+    Stands {
+        /// The collection.
+        collection: CollectionName,
+        /// Where.
+        place: Reference,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A key of the root that is given up, or of a role under it.
+    #[error("{key} has signed {role} under the root that is given up")]
+    Retired {
+        /// The key.
+        key: KeyId,
+        /// What it signed.
+        role: RoleName,
     },
     /// Tags there cannot be moved, and the state's must be.
     #[error("{place}: the tag {tag} was set and could not be moved: {failure}")]

@@ -50,6 +50,16 @@ pub struct Installed {
     pub collection: Option<CollectionName>,
 }
 
+/// The first line of a log that grew too long: what went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropped {
+    /// How many lines.
+    pub dropped: usize,
+    /// The time of the last of them.
+    pub until: UnixTime,
+}
+
 /// What a log holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Log {
@@ -57,6 +67,8 @@ pub struct Log {
     pub lines: Vec<Installed>,
     /// Lines that cannot.
     pub unread: usize,
+    /// Lines that went because there were too many, all before this time.
+    pub dropped: Option<Dropped>,
     /// Whether the last line was cut off while it was written: whoever wrote it was not told that it is there.
     pub torn: bool,
 }
@@ -105,7 +117,7 @@ impl InstalledLog {
         let mut name = self.path.clone().into_os_string();
         name.push(".lck");
         let _lock = lock::exclusive(Path::new(&name), lock::PATIENCE)?;
-        let old = self.load()?;
+        let Log { lines: old, dropped: before, .. } = self.load_counted()?;
         let key = |i: &Installed| (i.done, i.reference.clone(), i.digest.clone(), i.collection.clone());
         let mut known: HashSet<_> = old.iter().map(key).collect();
         let fresh: Vec<&Installed> = new.iter().filter(|one| known.insert(key(one))).collect();
@@ -114,9 +126,15 @@ impl InstalledLog {
         }
         if old.len() + fresh.len() > MAX_LINES {
             let keep = (MAX_LINES / 2).saturating_sub(fresh.len());
-            let rest = old.iter().skip(old.len().saturating_sub(keep)).chain(fresh);
+            let (gone, rest) = old.split_at(old.len().saturating_sub(keep));
+            let until = gone.iter().map(|one| one.at).chain(before.map(|b| b.until)).max();
+            let dropped = gone.len() + before.map_or(0, |b| b.dropped);
             let mut temp = tempfile::NamedTempFile::new_in(folder)?;
-            temp.write_all(&lines(rest)?)?;
+            if let Some(until) = until {
+                temp.write_all(&serde_json::to_vec(&Dropped { dropped, until })?)?;
+                temp.write_all(b"\n")?;
+            }
+            temp.write_all(&lines(rest.iter().chain(fresh))?)?;
             temp.as_file().sync_all()?;
             temp.persist(&self.path).map_err(|e| e.error)?;
             return File::open(folder)?.sync_all();
@@ -166,9 +184,13 @@ pub fn parse(bytes: &[u8]) -> Log {
     let last = tail(bytes);
     let torn = !last.is_empty() && serde_json::from_slice::<Installed>(last).is_err();
     let whole = if torn { &bytes[..bytes.len() - last.len()] } else { bytes };
-    let all: Vec<&[u8]> = whole.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+    let mut all: Vec<&[u8]> = whole.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+    let dropped = all.first().and_then(|line| serde_json::from_slice::<Dropped>(line).ok());
+    if dropped.is_some() {
+        all.remove(0);
+    }
     let lines: Vec<Installed> = all.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    Log { unread: all.len() - lines.len(), lines, torn }
+    Log { unread: all.len() - lines.len(), lines, dropped, torn }
 }
 
 /// What follows the last end of a line.
@@ -212,7 +234,7 @@ mod tests {
         for cut in 0..whole.len() {
             fs::write(log.path(), &whole[..cut]).unwrap();
             log.add(&[one(3)]).unwrap();
-            let Log { lines: read, unread, torn } = log.load_counted().unwrap();
+            let Log { lines: read, unread, torn, dropped: _ } = log.load_counted().unwrap();
             assert_eq!((read.last(), unread, torn), (Some(&one(3)), 0, false), "cut at {cut}");
             assert!(read.len() <= 3 && read.iter().all(|i| [one(1), one(2), one(3)].contains(i)));
         }
@@ -227,7 +249,7 @@ mod tests {
         let two = lines([&one(1), &one(2)]).unwrap();
         let state = |bytes: &[u8]| {
             fs::write(log.path(), bytes).unwrap();
-            let Log { lines, unread, torn } = log.load_counted().unwrap();
+            let Log { lines, unread, torn, dropped: _ } = log.load_counted().unwrap();
             (lines.len(), unread, torn)
         };
         assert_eq!(state(&two), (2, 0, false));
@@ -251,7 +273,7 @@ mod tests {
                 bytes.push(b'\n');
             }
             bytes.extend(lines([&one(2)]).unwrap());
-            let whole = Log { lines: vec![one(1), one(2)], unread: torn.len(), torn: false };
+            let whole = Log { lines: vec![one(1), one(2)], unread: torn.len(), torn: false, dropped: None };
             proptest::prop_assert_eq!(parse(&bytes), whole);
         }
     }
@@ -265,5 +287,13 @@ mod tests {
         log.add(&[one(MAX_LINES)]).unwrap();
         let read = log.load().unwrap();
         assert_eq!((read.len(), read.last()), (MAX_LINES / 2, Some(&one(MAX_LINES))));
+        // What went is said, and not forgotten with the next that go.
+        let half = MAX_LINES / 2;
+        let counted = || log.load_counted().unwrap();
+        let gone = counted().dropped.unwrap();
+        assert_eq!((gone.dropped, gone.until, counted().unread), (half + 1, one(half).at, 0));
+        log.add(&(MAX_LINES + 1..MAX_LINES + 2 + half).map(one).collect::<Vec<_>>()).unwrap();
+        let gone = counted().dropped.unwrap();
+        assert_eq!(gone.dropped + counted().lines.len(), MAX_LINES + 2 + half);
     }
 }

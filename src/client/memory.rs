@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::lock;
 use crate::oci::Digest;
 use crate::trust::RevocationList;
-use crate::tuf::{CollectionName, Fault, FileName, Files, Limits, Remembered, RoleName, Version};
+use crate::tuf::{CollectionName, Fault, FileName, Files, Limits, Remembered, RoleName, Told, Version};
 
 /// Largest memory file that is read, bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -50,6 +50,28 @@ pub enum MemoryError {
         /// What is wrong.
         reason: String,
     },
+    /// Two memories, or what is remembered and what is to be, have two roots of one version.
+    #[error("{collection}: {rival}")]
+    Contradiction {
+        /// The collection.
+        collection: String,
+        /// Which.
+        rival: Box<Rival>,
+    },
+}
+
+/// Two roots of one version that both follow from one root: whoever holds a threshold of its keys signed two.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("two roots of version {version} follow from one root: {own}, and in {} {other}", .path.display())]
+pub struct Rival {
+    /// The memory that has the other one.
+    pub path: PathBuf,
+    /// The version.
+    pub version: Version,
+    /// Fingerprint of the one that is gone by.
+    pub own: Digest,
+    /// Fingerprint of the other one.
+    pub other: Digest,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,11 +122,16 @@ impl Memory {
     /// # Errors
     /// As [`Memory::load`].
     pub fn load_along(&self, anchor: &Bytes, offered: &[&Files]) -> Result<Option<Remembered>, MemoryError> {
-        let leading =
-            |chain: &Remembered| chain.leading_to(anchor, offered, &self.collection, &Limits::default());
-        let mut chains = self.chains()?.into_iter().filter_map(|chain| leading(&chain));
-        let Some(first) = chains.next() else { return Ok(None) };
-        chains.try_fold(first, |all, more| self.join(&all, &more)).map(Some)
+        Ok(self.told(anchor, offered)?.own)
+    }
+
+    fn told(&self, anchor: &Bytes, offered: &[&Files]) -> Result<Told, MemoryError> {
+        let limits = Limits::default();
+        let told = Told::apart(self.chains()?, anchor, offered, &self.collection, &limits, understood);
+        match told.damage {
+            Some(e) => Err(self.invalid(e.to_string())),
+            None => Ok(told),
+        }
     }
 
     /// What several memories hold of the chain of `anchor`, taken together.
@@ -137,11 +164,26 @@ impl Memory {
     ) -> Result<Vec<Remembered>, MemoryError> {
         let mut others = Vec::new();
         for memory in memories {
-            let chains = memory.chains()?.into_iter();
-            let limits = Limits::default();
-            others.extend(chains.filter(|c| !c.is_of_chain(anchor, offered, &memory.collection, &limits)));
+            others.extend(memory.told(anchor, offered)?.others);
         }
         Ok(others)
+    }
+
+    /// Chains that contradict the one of `anchor`: they go on from it, and have another root of some version.
+    ///
+    /// # Errors
+    /// As [`Memory::load`].
+    pub fn rivals(&self, anchor: &Bytes) -> Result<Vec<Rival>, MemoryError> {
+        let chains = self.chains()?;
+        let offered: Vec<&Files> = chains.iter().map(|chain| &chain.files).collect();
+        let told = self.told(anchor, &offered)?;
+        let fingerprint = |chain: &Remembered, version| chain.files.root(version).map(|b| Digest::sha256(b));
+        let rival = |(version, at): &(Version, usize)| {
+            let other = fingerprint(told.others.get(*at)?, *version)?;
+            let own = fingerprint(told.own.as_ref()?, *version)?;
+            Some(Rival { path: self.path.clone(), version: *version, own, other })
+        };
+        Ok(told.rivals.iter().filter_map(rival).collect())
     }
 
     /// Every chain of the collection that is remembered.
@@ -167,41 +209,69 @@ impl Memory {
             chain.leading_to(root, &[&new.files], &self.collection, &limits)
         };
         let roots = || new.files.metadata().iter().filter(|(name, _)| *name.role() == RoleName::root());
-        let (mut kept, mut linked, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for chain in chains {
+        // The chain of the anchor comes first, and what contradicts it is another one. Its place in the file stays.
+        let (mut kept, mut others) = (Vec::new(), BTreeMap::new());
+        for (at, chain) in chains.into_iter().enumerate() {
+            let by_itself = || chain.leading_to(anchor, &[], &self.collection, &limits);
             let linked_by = || roots().find_map(|(_, root)| leading(&chain, root));
-            match (leading(&chain, anchor), linked_by()) {
-                (Some(chain), _) => kept.push(chain),
-                (None, Some(chain)) => linked.push(chain),
-                (None, None) => others.push(chain),
+            let found = by_itself().map(|c| (0, c)).or_else(|| leading(&chain, anchor).map(|c| (1, c)));
+            match found.or_else(|| linked_by().map(|c| (2, c))) {
+                Some((rank, led)) => kept.push((rank, at, led, chain)),
+                None => drop(others.insert(at, chain)),
             }
         }
-        // The chain of the anchor comes first, and what contradicts it is another one.
-        kept.extend(linked);
+        kept.sort_by_key(|(rank, at, ..)| (*rank, *at));
+        let mut place = others.len() + kept.len();
         let mut all: Option<Remembered> = None;
-        for chain in kept {
+        let contradicts = |chain: &Remembered| {
+            let joined = new.joined(chain, &self.collection, &limits, understood);
+            joined.is_err_and(|e| matches!(e.fault, Fault::RootFork(_)))
+        };
+        for (rank, at, led, chain) in kept {
+            // Only a walk over what `new` brings leads to it, and past it to another root.
+            if rank > 0 && contradicts(&led) {
+                others.insert(at, chain);
+                continue;
+            }
             all = Some(match all {
-                None => chain,
-                Some(all) => match all.joined(&chain, &self.collection, &limits, understood) {
+                None => {
+                    place = at;
+                    led
+                }
+                Some(all) => match all.joined(&led, &self.collection, &limits, understood) {
                     Ok(joined) => joined,
                     Err(e) if matches!(e.fault, Fault::RootFork(_)) => {
-                        others.push(chain);
+                        others.insert(at, chain);
                         all
                     }
                     Err(e) => return Err(self.invalid(e.to_string())),
                 },
             });
         }
-        others.push(match all {
+        let all = match all {
             Some(all) => self.join(&all, new)?,
             None => new.clone(),
-        });
-        self.write(dir, &others)
+        };
+        others.insert(place, all);
+        self.write(dir, &others.into_values().collect::<Vec<_>>())
     }
 
     fn join(&self, old: &Remembered, new: &Remembered) -> Result<Remembered, MemoryError> {
-        old.joined(new, &self.collection, &Limits::default(), understood)
-            .map_err(|e| self.invalid(e.to_string()))
+        let fingerprint = |chain: &Remembered, v| {
+            chain.files.root(v).map(|bytes| Digest::sha256(bytes)).unwrap_or_else(|| Digest::sha256(b""))
+        };
+        old.joined(new, &self.collection, &Limits::default(), understood).map_err(|e| match e.fault {
+            Fault::RootFork(version) => MemoryError::Contradiction {
+                collection: self.collection.to_string(),
+                rival: Box::new(Rival {
+                    path: self.path.clone(),
+                    version,
+                    own: fingerprint(old, version),
+                    other: fingerprint(new, version),
+                }),
+            },
+            _ => self.invalid(e.to_string()),
+        })
     }
 
     /// Forget the chains of any of these roots; says how many there were.

@@ -20,6 +20,7 @@ pub mod installed;
 pub mod known;
 mod life;
 mod lock;
+mod lot;
 pub mod memory;
 mod metered;
 pub mod organisation;

@@ -1,6 +1,6 @@
 //! `publish`: bundles are signed into the collection, a seal is hung on each, their tags are moved last.
 
-mod proposed;
+pub(super) mod proposed;
 mod releases;
 mod role;
 
@@ -25,12 +25,16 @@ use crate::oci::{
 };
 use crate::store::{Manage, Store, StoreError};
 use crate::time::{Clock, UnixTime};
+use crate::tuf::lineage::Loser;
 use crate::tuf::{Bundle, CollectionName, EntryName, RoleName, Version};
 
 /// The annotation on the entries of a CNAB index (CNAB-Reg).
 const CNAB_TYPE: &str = "io.cnab.manifest.type";
 /// Most platform manifests of one index that are listed.
 const MAX_PARTS: usize = 256;
+
+/// Times that a file which others must sign is drafted on what was published meanwhile.
+const MAX_DRAFTED: usize = 8;
 
 /// What `publish` needs.
 pub struct Request<'a> {
@@ -88,6 +92,8 @@ pub struct Published {
     pub commits: usize,
     /// Number of forks that were merged.
     pub merged: usize,
+    /// Values that did not stay where two stood for one path.
+    pub losers: Vec<Loser>,
     /// Submissions PUT here: where an admission is awaited, these are the tags.
     pub submitted: Vec<Tag>,
     /// A next snapshot and timestamp that wait for more signatures.
@@ -220,12 +226,17 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
     };
     let none = BTreeSet::new();
     let job = Job::changes(&intents, &none);
-    let worked = match committer.work(&job).await {
-        Err(WorkError::Partly(partly)) => {
-            let proposed = propose(&request, &committer, &partly).await?;
-            return Err(PublishError::Proposed(Box::new(proposed)));
+    let mut tries = 0;
+    let worked = loop {
+        tries += 1;
+        match committer.work(&job).await {
+            Err(WorkError::Partly(partly)) => match propose(&request, &committer, &partly).await? {
+                Some(proposed) => return Err(PublishError::Proposed(Box::new(proposed))),
+                None if tries < MAX_DRAFTED => {}
+                None => return Err(WorkError::Contended(tries).into()),
+            },
+            other => break other?,
         }
-        other => other?,
     };
     let entries = entries(&worked.last, &request.collection).map_err(WorkError::from)?;
     let signs = intents.signs();
@@ -425,6 +436,7 @@ fn published(
         bundles,
         commits: worked.commits,
         merged: worked.merged,
+        losers: worked.losers,
         submitted: worked.submitted.iter().filter_map(|t| t.tag(&request.collection)).collect(),
         gathering: worked.gathering,
         pending: worked.pending,

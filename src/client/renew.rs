@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::ceremony::travel;
 pub use super::commit::Cosign;
 use super::commit::{Committer, Gathering, Job, Pending, Reason, WorkError, timestamp_due};
 use super::duties::{Finished, Moves, Tagging, Tidy, reseal};
@@ -19,6 +20,7 @@ use crate::sig::KeyId;
 use crate::store::Manage;
 use crate::time::{Clock, UnixTime};
 use crate::trust::Duration;
+use crate::tuf::lineage::Loser;
 use crate::tuf::proposal::{Base, Proposal};
 use crate::tuf::{CollectionName, RoleName, Version};
 
@@ -77,6 +79,8 @@ pub struct Renewed {
     pub commits: usize,
     /// Number of forks that were merged.
     pub merged: usize,
+    /// Values that did not stay where two stood for one path.
+    pub losers: Vec<Loser>,
     /// When which role must be signed again, the first one first.
     pub due: Vec<Due>,
     /// Whether the live state was older than the memory, or gone, and was put right.
@@ -180,6 +184,10 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         finished.absent.extend(resealed.absent);
         finished.open.extend(resealed.open);
     }
+    if worked.online && !worked.admitted.is_empty() {
+        // What is in needs no more signatures. Where its copies cannot be deleted, who reads them passes over them.
+        let _ = travel::clear_published(request.store, &request.collection, &worked.last).await;
+    }
     let tag = |t: &super::submission::SubmissionTag| t.tag(&request.collection);
     let admitted: Vec<Admitted> = worked
         .admitted
@@ -231,6 +239,7 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
         finished,
         commits: worked.commits,
         merged: worked.merged,
+        losers: worked.losers,
         due,
         repaired: worked.repaired,
     })

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::known::Known;
+use super::lot::drawn;
 use super::signing::{KeyRing, SignError, first_key};
 use super::state::Packed;
 use super::whole::Whole;
@@ -131,7 +132,7 @@ pub async fn list(
             *named.entry(hash.to_owned()).or_default() |= denied;
         }
     }
-    let more = named.len().saturating_sub(MAX_REQUESTS);
+    let (named, more) = drawn(named.into_iter().collect(), MAX_REQUESTS);
     let read = |(hash, denied): (String, bool)| async move {
         let Some(at) = tag(collection, &hash, "") else { return Ok(None) };
         let Some(document) = fetch(store, &at, media_type::BULLA_REQUEST).await? else { return Ok(None) };
@@ -148,7 +149,7 @@ pub async fn list(
         };
         Ok::<_, StoreError>(Some(Listed { tag: at, request, answer }))
     };
-    let wanted = stream::iter(named.into_iter().take(MAX_REQUESTS).map(read));
+    let wanted = stream::iter(named.into_iter().map(read));
     let read: Vec<Option<Listed>> = wanted.buffered(CONCURRENCY).try_collect().await?;
     let mut requests: Vec<Listed> = read.into_iter().flatten().collect();
     requests.sort_by_key(|l| {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::commit::{Committer, Concern, Intents, Job, Pending, Refusal, WorkError, Worked};
+use super::commit::{Committer, Concern, Gathering, Intents, Job, Pending, Refusal, WorkError, Worked};
 use super::duties::{Duty, Open, hang_seals, look};
 use super::history::History;
 use super::known::Known;
@@ -92,6 +92,8 @@ pub struct Revoked {
     pub submitted: Vec<Tag>,
     /// Submissions that are not in.
     pub pending: Vec<Pending>,
+    /// A next snapshot and timestamp that wait for more signatures: what was entered counts once they are in.
+    pub gathering: Option<Gathering>,
     /// What is still to be done.
     pub open: Vec<Open>,
     /// Whether the live state was older than the memory, or gone, and was put right.
@@ -249,6 +251,15 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
     Ok(revoked)
 }
 
+/// The revocation lists of a collection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// What was verified here.
+    pub remembered: Vec<Bytes>,
+    /// What lies there: whoever stole keys may have signed it.
+    pub live: Vec<Bytes>,
+}
+
 /// The revocation lists that were signed under a root: of the live state, and of what is remembered.
 ///
 /// # Errors
@@ -260,7 +271,7 @@ pub async fn list_under(
     root: &Bytes,
     memories: &[Memory],
     now: UnixTime,
-) -> Result<Vec<Bytes>, String> {
+) -> Result<Lists, String> {
     let place = Known::new(store);
     let live = match look(&place, collection, root, now).await {
         Ok(live) => Ok(live.map(|l| l.whole)),
@@ -271,13 +282,13 @@ pub async fn list_under(
     let known = Memory::load_all(memories, root, &offered).map_err(|e| e.to_string())?;
     let recalled = Recall::of(known.as_ref(), collection, now, &Limits::default()).state();
     let recalled = recalled.map_err(|e| format!("the remembered state: {e}"))?;
-    let mut lists = Vec::new();
+    let mut lists = Lists::default();
     // Whatever else the memory lacks, and whatever keys were rotated since.
     let remembered = match recalled.as_ref().map(|state| (state, state.revocations(collection))) {
         None => false,
         Some((_, Listing::Undelegated)) => true,
         Some((_, Listing::List(list))) => {
-            lists.push(list);
+            lists.remembered.push(list);
             true
         }
         Some((state, Listing::Missing(e))) => {
@@ -293,7 +304,7 @@ pub async fn list_under(
     match live {
         Ok(Some(live)) => {
             if list_of(&live, collection).map_err(|e| e.to_string())?.is_some() {
-                lists.extend(live.files().target(&collection.revocations_path()).cloned());
+                lists.live.extend(live.files().target(&collection.revocations_path()).cloned());
             }
         }
         Ok(None) => {}
@@ -498,6 +509,7 @@ fn outcome(
         absent: false,
         submitted: worked.submitted.iter().filter_map(|t| t.tag(collection)).collect(),
         pending: worked.pending,
+        gathering: worked.gathering,
         open: Vec::new(),
         repaired: worked.repaired,
         replaced: None,

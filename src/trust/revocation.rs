@@ -347,6 +347,9 @@ pub fn check_submitted(list: &[u8], known: &[&[u8]]) -> Result<(), String> {
         Some(joined) => count(&joined)?,
         None => before.max(count(list)?),
     };
+    if let Some(id) = borne_twice(list, &known)? {
+        return Err(format!("it gives the id {id} of another entry to a new one"));
+    }
     let added = after.saturating_sub(before);
     match added {
         0 => Ok(()),
@@ -359,6 +362,27 @@ pub fn check_submitted(list: &[u8], known: &[&[u8]]) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// An id that a new entry of `list` shares with another one: entries are undone by their ids, and where two bear one, neither is.
+fn borne_twice(list: &[u8], known: &[&[u8]]) -> Result<Option<String>, String> {
+    let read = |list: &[u8]| -> Result<Vec<Value>, String> {
+        let value = json::parse(list).map_err(|e| e.to_string())?;
+        Ok(value["entries"].as_array().cloned().unwrap_or_default())
+    };
+    let mut bearers: BTreeMap<String, BTreeSet<Vec<u8>>> = BTreeMap::new();
+    let mut there: BTreeSet<Vec<u8>> = BTreeSet::new();
+    for entry in known.iter().map(|list| read(list)).collect::<Result<Vec<_>, _>>()?.iter().flatten() {
+        let (_, id, bytes) = in_order(entry);
+        there.insert(bytes.clone());
+        bearers.entry(id).or_default().insert(bytes);
+    }
+    let new: Vec<_> =
+        read(list)?.iter().map(in_order).filter(|(_, _, bytes)| !there.contains(bytes)).collect();
+    for (_, id, bytes) in &new {
+        bearers.entry(id.clone()).or_default().insert(bytes.clone());
+    }
+    Ok(new.into_iter().map(|(_, id, _)| id).find(|id| bearers.get(id).is_some_and(|b| b.len() > 1)))
 }
 
 /// Whether a revocation list takes back `digest`: for who is about to vouch for it.
@@ -388,6 +412,11 @@ mod tests {
         // What it lacks is no reason, and neither is what is published.
         assert!(check(&list(0, 5), &list(0, 19_500)) && check(&list(0, 5), b"{}"));
         assert!(!check(b"{\"schemaVersion\":2,\"entries\":[]}", &list(0, 0)) && !check(b"junk", &list(0, 0)));
+        // An id of another entry: what is undone by it would count for neither.
+        let other = json!({"id": "1", "kind": "tombstone", "subject": Digest::sha256(b"x"), "at": "2027-01-15T08:00:00Z"});
+        let taken = json!({"schemaVersion": 1, "entries": [other]}).to_string();
+        assert!(check_submitted(taken.as_bytes(), &[&list(0, 5)[..]]).unwrap_err().contains("the id 1"));
+        assert!(check(taken.as_bytes(), &list(2, 5)) && check(taken.as_bytes(), taken.as_bytes()));
         // The two alone are small enough.
         assert!(!check(&list(9_000, 18_000), &list(0, 9_000)));
     }

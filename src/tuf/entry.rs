@@ -209,37 +209,6 @@ impl Bundle {
         custom.insert("bulla".into(), json!(self.about));
         json!({"length": self.length, "hashes": {"sha256": self.digest.hex()}, "custom": custom})
     }
-
-    /// Merge two entries of equal digest and length: union of lists, earliest claim.
-    /// `None` when they differ in what they name.
-    pub fn merged(&self, other: &Self) -> Option<Self> {
-        let same = self.digest == other.digest
-            && self.length == other.length
-            && self.about.media_type == other.about.media_type;
-        if !same {
-            return None;
-        }
-        let (first, second) = if (other.about.at, &other.about.by) < (self.about.at, &self.about.by) {
-            (other, self)
-        } else {
-            (self, other)
-        };
-        let mut out = first.clone();
-        out.about.claim = first.about.claim.or(second.about.claim);
-        out.about.tags.extend(second.about.tags.iter().cloned());
-        out.about.part_of.extend(second.about.part_of.iter().cloned());
-        out.about.previous = first.about.previous.clone().or_else(|| second.about.previous.clone());
-        out.about.platform = first.about.platform.clone().or_else(|| second.about.platform.clone());
-        for (name, value) in &second.custom {
-            out.custom.entry(name.clone()).or_insert_with(|| value.clone());
-        }
-        Some(out)
-    }
-
-    /// Whether nothing holds the entry any more: no claim of its own, part of nothing.
-    pub fn is_orphan(&self) -> bool {
-        self.about.claim.is_none() && self.about.part_of.is_empty()
-    }
 }
 
 /// All bundle entries of a targets file by path; entries that are no bundles are left out.

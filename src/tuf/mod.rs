@@ -45,7 +45,7 @@ pub use metadata::{Ancestor, Extra, Metadata, Role, RoleKeys, SignatureCount, Un
 pub use proposal::RoleAt;
 pub use recall::{Listing, Recall, Recalled, beyond};
 pub use refresh::{Floor, Refresh, Step, Top, same_online_keys};
-pub use remembered::Remembered;
+pub use remembered::{Remembered, Told};
 pub use role::{FileName, RoleName, RoleNameError, Version};
 pub use root::Root;
 pub use search::Search;

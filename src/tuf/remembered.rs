@@ -20,6 +20,62 @@ pub struct Remembered {
     pub verified_under: Option<Version>,
 }
 
+/// Chains of one name, seen from a trusted root.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// The chain to which the root belongs: every one that it is in, or that a walk joins to it, taken together.
+    pub own: Option<Remembered>,
+    /// The others, in their order.
+    pub others: Vec<Remembered>,
+    /// Those of the others that a walk joins to the root, too, and that have another root of some version: that version, and its
+    /// place among the others.
+    pub rivals: Vec<(Version, usize)>,
+    /// Why one of them cannot be taken together with the others: it, or one of those, is damaged, and then that is what `own` is.
+    pub damage: Option<TufError>,
+}
+
+impl Told {
+    /// Tell apart the chains of one name. What belongs to `root` by what is remembered goes before what does so over roots that
+    /// others offer, so that the order in which chains were saved says nothing.
+    pub fn apart(
+        chains: impl IntoIterator<Item = Remembered>,
+        root: &Bytes,
+        offered: &[&Files],
+        collection: &CollectionName,
+        limits: &Limits,
+        understood: impl Fn(&[u8]) -> bool,
+    ) -> Self {
+        let (mut first, mut then, mut out) = (Vec::new(), Vec::new(), Self::default());
+        for chain in chains {
+            let by_itself = chain.leading_to(root, &[], collection, limits);
+            match by_itself.map(Ok).or_else(|| chain.leading_to(root, offered, collection, limits).map(Err)) {
+                Some(Ok(leading)) => first.push((leading, chain)),
+                Some(Err(leading)) => then.push((leading, chain)),
+                None => out.others.push(chain),
+            }
+        }
+        for (leading, chain) in first.into_iter().chain(then) {
+            out.own = Some(match out.own.take() {
+                None => leading,
+                Some(own) => match own.joined(&leading, collection, limits, &understood) {
+                    Ok(joined) => joined,
+                    Err(TufError { fault: Fault::RootFork(version), .. }) => {
+                        out.rivals.push((version, out.others.len()));
+                        out.others.push(chain);
+                        own
+                    }
+                    Err(e) => {
+                        out.damage = Some(e);
+                        let recall = Recall::of(Some(&own), collection, UnixTime::from_secs(0), limits);
+                        if recall.is_damaged() { own } else { leading }
+                    }
+                },
+            });
+        }
+        out
+    }
+}
+
 impl Remembered {
     /// What to remember of a state that was verified: the roots as they were accepted, now and `before`, and exactly the files
     /// that the state pins, out of `files` or of what was remembered `before`.

@@ -224,6 +224,28 @@ fn a_commit_of_a_first_root_that_broke_off_before_the_push_is_run_again() {
 }
 
 #[test]
+fn a_collection_that_expired_or_went_back_is_not_taken_for_made() {
+    let f = Founders::new();
+    let first = f.path("first.json");
+    f.run("alice", &f.init_line("alice", &first)).ok();
+    f.run("bob", &f.approve_line(&first)).ok();
+    f.run("alice", &f.commit_line("alice", &first)).ok();
+    let again = f.json("alice", &f.commit_line("alice", &first));
+    assert_eq!(code(&again), (0, "none"), "{again:#}");
+    let line = format!("--format json {}", f.commit_line("alice", &first));
+    let expired = f.run_at("alice", "2026-06-01T12:00:00Z", &line).json();
+    assert_eq!(code(&expired), (1, "init.exists"), "{expired:#}");
+    assert!(expired["error"]["reason"].as_str().unwrap().contains("timestamp expired"), "{expired:#}");
+    // Somebody puts back what lay there before a renewal.
+    let index = std::fs::read(f.path("origin/index.json")).unwrap();
+    f.run_at("alice", "2026-05-05T12:00:00Z", &format!("renew {}", f.state())).ok();
+    std::fs::write(f.path("origin/index.json"), index).unwrap();
+    let older = f.run_at("alice", "2026-05-05T12:01:00Z", &line).json();
+    assert_eq!(code(&older), (1, "init.exists"), "{older:#}");
+    assert!(older["error"]["reason"].as_str().unwrap().contains("older than"), "{older:#}");
+}
+
+#[test]
 fn a_first_root_of_a_collection_that_is_remembered_is_refused() {
     let f = Founders::new();
     let (one, two) = (f.path("one.json"), f.path("two.json"));

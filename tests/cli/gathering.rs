@@ -181,6 +181,30 @@ async fn a_release_of_two_keys_is_signed_in_two_homes_and_admitted_by_the_job() 
     assert_eq!(exit(&renewed), 0, "{renewed:#}");
     assert_eq!(renewed["result"]["admitted"].as_array().unwrap().len(), 1, "{renewed:#}");
     assert_eq!(exit(&stage.doc("bob", &verify).await), 0);
+    // What is in needs no more signatures: the job takes its copies away.
+    assert_eq!(stage.proposals(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proposal_that_is_in_is_in_nobodys_way_where_its_copies_stay() {
+    let stage = Stage::on(Quirks { deletion_disabled: true, ..Quirks::default() }).await;
+    stage.init().await;
+    stage.joined_by(&["bob"]).await;
+    let propose =
+        |days: u32| format!("tuf propose {} --expires root={days}d --description yearly --push", stage.at());
+    stage.by("publisher", propose(400)).await.ok();
+    assert_eq!(exit(&stage.approve("publisher").await), 0);
+    let done = stage.doc("publisher", &format!("tuf commit {0} --at {0}", stage.at())).await;
+    assert_eq!((exit(&done), &done["result"]["status"]), (0, &"committed".into()), "{done:#}");
+    assert!(!stage.proposals().is_empty() && note_codes(&done).contains(&"proposal.left"), "{done:#}");
+    stage.by("publisher", propose(500)).await.ok();
+    let next = stage.approve("publisher").await;
+    assert_eq!(exit(&next), 0, "{next:#}");
+    assert!(note_codes(&next).contains(&"proposal.skipped"), "{next:#}");
+    // Two that both stand on what lies there are two.
+    stage.by("publisher", propose(600)).await.ok();
+    let several = stage.approve("publisher").await;
+    assert_eq!(several["error"]["code"], "proposal.several", "{several:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

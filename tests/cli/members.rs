@@ -77,6 +77,16 @@ fn a_new_organisation_is_anchored_for_itself_and_for_its_members() {
 }
 
 #[test]
+fn making_a_collection_below_an_organisation_says_that_it_no_longer_speaks_for_it() {
+    let desk = Desk::new();
+    let (state, root) = (format!("oci:{}", desk.path("app")), desk.path("app.root.json"));
+    let made = desk.json("owner", &format!("init {ORG}/app --at {state} --root-file {root}"));
+    assert_eq!(code(&made), (0, "none"), "{made:#}");
+    let notes = made["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|n| n["code"] == "trust.widened"), "{made:#}");
+}
+
+#[test]
 fn members_come_are_kept_up_to_date_and_go() {
     let desk = Desk::new();
     let (a, b) = (format!("{ORG}/a"), format!("{ORG}/b"));

@@ -197,6 +197,40 @@ async fn a_collection_begins_anew_under_another_root_and_keeps_its_revocations()
         (2, Some("anchor.none")),
         "{stranger:#?}"
     );
+    // No key of the root that is given up comes along, whatever it signed there: with the old online key users whose memory
+    // begins at a later root would refuse the new collection for ever.
+    for (option, key) in [
+        ("online", "app-online"),
+        ("releases", "app-releases"),
+        ("targets", "app-targets"),
+        ("root", "app-root"),
+    ] {
+        let line = format!("{fresh} --replace --{option}-key {key} --format json");
+        for ending in ["pem", "pub"] {
+            let (at, away) = (format!("publisher/keys/{key}.{ending}"), format!("kept.{key}.{ending}"));
+            std::fs::copy(stage.path(&at), stage.path(&away)).unwrap();
+        }
+        let all = ["app-root", "app-targets", "app-releases", "app-online"];
+        for other in all.iter().filter(|other| **other != key) {
+            for ending in ["pem", "pub"] {
+                let at = stage.path(&format!("publisher/keys/{other}.{ending}"));
+                std::fs::rename(&at, format!("{at}.away")).unwrap();
+            }
+        }
+        let refused = stage.by("publisher", line).await;
+        assert_eq!(
+            (refused.exit, refused.json()["error"]["code"].as_str()),
+            (2, Some("init.retired-key")),
+            "{refused:#?}"
+        );
+        // Keys that were made for the others are not kept for this test.
+        for other in all.iter().filter(|other| **other != key) {
+            for ending in ["pem", "pub"] {
+                let at = stage.path(&format!("publisher/keys/{other}.{ending}"));
+                std::fs::rename(format!("{at}.away"), &at).unwrap();
+            }
+        }
+    }
     for name in ["root", "targets", "releases", "online"] {
         for ending in ["pem", "pub"] {
             std::fs::rename(
@@ -239,4 +273,46 @@ async fn a_collection_begins_anew_under_another_root_and_keeps_its_revocations()
         .iter()
         .any(|i| i["installed"][0]["done"] == "verified");
     assert!(v2, "{ran:#?}");
+}
+
+/// Whoever stole root's keys holds those of the revocations, too: a list of theirs takes nothing back that is remembered here.
+#[tokio::test(flavor = "multi_thread")]
+async fn beginning_anew_takes_over_no_undoing_that_a_thief_may_have_made() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    stage.publish("v1").await.ok();
+    stage.deployer().await;
+    let at = stage.at();
+    let report = stage.by("deployer", format!("verify {at}:v1 --format json")).await.json();
+    let digest = report["result"]["bundles"][0]["digest"].as_str().unwrap().to_owned();
+    let revoked =
+        args(&stage, "publisher", words(&format!("revoke {at}@{digest} --format json"), "CVE")).await;
+    let id = revoked.json()["result"]["entry"]["id"].as_str().unwrap().to_owned();
+    // The thief has all the keys, and a home of their own.
+    std::fs::create_dir_all(stage.path("thief/keys")).unwrap();
+    for key in std::fs::read_dir(stage.path("publisher/keys")).unwrap() {
+        let key = key.unwrap();
+        std::fs::copy(key.path(), std::path::Path::new(&stage.path("thief/keys")).join(key.file_name()))
+            .unwrap();
+    }
+    let root = stage.path("1.root.json");
+    for scope in [NAME.to_owned(), at.clone()] {
+        stage.by("thief", format!("trust add {scope} --root {root} --collection {NAME}")).await.ok();
+    }
+    let line = format!("revoke {at} --undo {id} --dangerously-without-memory stolen");
+    assert_eq!(args(&stage, "thief", words(&line, "nothing")).await.exit, 0);
+    for key in std::fs::read_dir(stage.path("publisher/keys")).unwrap() {
+        std::fs::remove_file(key.unwrap().path()).unwrap();
+    }
+    let new = stage.path("new.root.json");
+    let line = format!("init {NAME} --at {at} --root-file {new} --replace --format json");
+    let made = stage.by("publisher", line).await;
+    let notes = made.json()["notes"].clone();
+    let left = notes.as_array().unwrap().iter().find(|n| n["code"] == "revocation.left-out");
+    assert!(left.is_some_and(|n| n["message"].as_str().unwrap().contains(&id)), "{made:#?}");
+    let again = stage.by("publisher", format!("publish {at}@{digest} --tag v1")).await;
+    assert_eq!(again.exit, 1, "{again:#?}");
+    stage.by("late", format!("trust add {at} --root {new} --collection {NAME}")).await.ok();
+    let judged = stage.by("late", format!("verify {at}@{digest} --format json")).await.json();
+    assert_eq!(because(&judged), "revocation.bundle", "{judged:#}");
 }

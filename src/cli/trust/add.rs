@@ -210,14 +210,20 @@ pub(super) fn add(
     keep(cx, vec![anchor])
 }
 
-/// Add anchors, and say what they take from those that are there.
-pub(super) fn keep(cx: &mut Context<'_, '_>, anchors: Vec<Anchor>) -> Result<Box<dyn Outcome>, CliError> {
+/// Add anchors, and say what they take from those that are there. Whether anything is new.
+pub(in crate::cli) fn add_noting(cx: &mut Context<'_, '_>, anchors: &[Anchor]) -> Result<bool, CliError> {
     let store = cx.trust();
     let before = store.load()?;
-    let changed = store.add_all(&anchors)?;
+    let changed = store.add_all(anchors)?;
     for lost in anchors.iter().flat_map(|anchor| before.widened_by(anchor)) {
         cx.note("trust.widened", lost);
     }
+    Ok(changed)
+}
+
+/// The same, as the end of a command.
+pub(super) fn keep(cx: &mut Context<'_, '_>, anchors: Vec<Anchor>) -> Result<Box<dyn Outcome>, CliError> {
+    let (changed, store) = (add_noting(cx, &anchors)?, cx.trust());
     let verb = if changed { "added" } else { "unchanged" };
     Ok(Box::new(Anchors { verb, anchors, signers: Vec::new(), file: store.own()?, changed }))
 }

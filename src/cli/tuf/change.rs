@@ -10,7 +10,7 @@ use super::proposal::{LeaveArgs, lacking, signers_json, write};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::render::{Outcome, clean};
-use crate::cli::signing::{pending_json, reason};
+use crate::cli::signing::{gathering_json, gathering_text, pending_json, reason};
 use crate::client::delegation::{Changed, Edit, Open, change};
 use crate::oci::Reference;
 use crate::store::Manage;
@@ -130,6 +130,7 @@ impl Outcome for Done {
         let version = c.version.map_or_else(String::new, |v| format!(" {v}"));
         match c.committed {
             true => writeln!(out, "           {}{version} says so now", c.by)?,
+            false if c.gathering.is_some() => gathering_text(c.gathering.as_ref(), out)?,
             false => {
                 for tag in &c.submitted {
                     writeln!(out, "           waits at {tag} for bulla renew by who holds the online key")?;
@@ -157,6 +158,7 @@ impl Outcome for Done {
             "paths": self.paths,
             "version": c.version,
             "submitted": c.submitted,
+            "gathering": gathering_json(c.gathering.as_ref()),
             "pending": pending_json(&c.pending),
             "proposal": open,
         })

@@ -8,13 +8,17 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::proposal::{Source, check_rules, read, settled, signers_json, signers_text, stands_on, together};
+use super::proposal::{
+    Source, check_rules, note_left, read, settled, signers_json, signers_text, stands_on, together,
+};
 use super::recovery::{Discarded, ask};
 use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::render::Outcome;
-use crate::cli::signing::{SigningArgs, pending_json, reason, state_place};
+use crate::cli::signing::{
+    SigningArgs, gathering_json, gathering_text, losers_json, losers_text, pending_json, reason, state_place,
+};
 use crate::client::ceremony::{CeremonyError, Desk, carried_by};
 use crate::client::commit::{WorkError, Worked};
 use crate::client::init::is_first;
@@ -142,13 +146,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
     desk.ring.note_warnings(cx);
     let worked = worked?;
     if worked.installed {
-        let left = block_on(ceremony.clear(&proposal))?;
-        if left > 0 {
-            cx.note(
-                "proposal.left",
-                format!("{left} copies of the proposal could not be deleted at {place}"),
-            );
-        }
+        note_left(block_on(ceremony.clear(&proposal))?, &place, cx);
     }
     Ok(Box::new(Done { proposal, needed, worked, discards }))
 }
@@ -187,7 +185,10 @@ impl Outcome for Done {
         for p in &w.pending {
             writeln!(out, "pending   {}  {}", p.tag, reason(p))?;
         }
-        if !w.installed {
+        losers_text(&w.losers, out)?;
+        if w.gathering.is_some() {
+            gathering_text(w.gathering.as_ref(), out)?;
+        } else if !w.installed {
             writeln!(out, "waits     for the online key: bulla renew where it is")?;
         }
         Ok(())
@@ -203,6 +204,8 @@ impl Outcome for Done {
             "state": {"digest": w.manifest.digest()},
             "installs": drafts.collect::<Vec<_>>(), "signed": signed.collect::<Vec<_>>(),
             "signers": signers_json(&self.needed), "pending": pending_json(&w.pending),
+            "gathering": gathering_json(w.gathering.as_ref()),
+            "displaced": losers_json(&w.losers),
             "discards": self.discards.as_ref().map(Discarded::json),
         })
     }

@@ -1,6 +1,6 @@
 //! What the commands around a proposal share: where it comes from and goes to, what it changes, and who must sign it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -20,15 +20,17 @@ use crate::client::init::is_first;
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
 use crate::client::recover::{Live, check_floors};
+use crate::client::state::{StateError, fetch_state};
 use crate::client::whole::Whole;
 use crate::oci::{Digest, Reference};
+use crate::store::{Store, StoreError};
 use crate::time::UnixTime;
 use crate::trust::Anchor;
 use crate::tuf::proposal::{
     BadSignature, Base, EditError, Incomplete, MAX_BYTES, MergeError, Needed, Proposal, SignedBy, merge,
     plain,
 };
-use crate::tuf::{Files, Limits, Recall, RoleName, TufError, Version};
+use crate::tuf::{CollectionName, Files, Limits, Recall, RoleName, TufError, Version};
 
 /// A place of proposals: a file, or where artifacts lie. The form decides, not what exists.
 #[derive(Debug, Clone)]
@@ -95,6 +97,7 @@ pub(super) fn read(
         .collect();
     let stores = registry.places(cx, &places)?;
     let mut all: Vec<(String, Proposal)> = Vec::new();
+    let mut overtaken: Vec<(String, String)> = Vec::new();
     for source in sources {
         match source {
             Source::File(path) => {
@@ -103,9 +106,14 @@ pub(super) fn read(
                 all.push((source.to_string(), proposal));
             }
             Source::Place(place) => {
-                let found = block_on(async {
+                let (found, standing) = block_on(async {
                     let store = stores.open(place).await?;
-                    travel::find(&*store, None, place.selector()).await
+                    let found = travel::find(&*store, None, place.selector()).await?;
+                    let read: Vec<Proposal> =
+                        found.copies.iter().filter_map(|c| c.proposal.clone().ok()).collect();
+                    let several = read.iter().any(|p| p.id() != read[0].id());
+                    let standing = if several { standing(&*store, &read).await? } else { Vec::new() };
+                    Ok::<_, StoreError>((found, standing))
                 })??;
                 if found.passed_over > 0 {
                     cx.note(
@@ -116,6 +124,9 @@ pub(super) fn read(
                 let alone = found.copies.len() == 1;
                 for copy in found.copies {
                     match copy.proposal {
+                        Ok(p) if !standing.is_empty() && !standing.contains(&p.id()) => {
+                            overtaken.push((format!("{place}: {}", copy.tag), p.id()));
+                        }
                         Ok(proposal) => all.push((format!("{place} {}", copy.tag), proposal)),
                         Err(why) if alone && place.selector().is_some() => return Err(invalid(source, why)),
                         Err(why) => {
@@ -125,6 +136,9 @@ pub(super) fn read(
                 }
             }
         }
+    }
+    for (at, id) in overtaken {
+        cx.note("proposal.skipped", format!("{at}: {id} does not stand on what lies there"));
     }
     let mut ids: Vec<String> = all.iter().map(|(_, p)| p.id()).collect();
     ids.sort();
@@ -140,6 +154,43 @@ pub(super) fn read(
                 .next("name one of them by its file or tag; the tag without its last part names all copies of one"))
         }
     }
+}
+
+/// Take the copies of a proposal away that is in, and say what is left of them: the next to ask there would find several.
+pub(super) fn note_left(left: Result<usize, StoreError>, place: &Reference, cx: &mut Context<'_, '_>) {
+    match left {
+        Ok(0) => {}
+        Ok(left) => {
+            cx.note("proposal.left", format!("{left} copies of the proposal could not be deleted at {place}"))
+        }
+        Err(e) => cx.note(
+            "proposal.left",
+            format!("copies of the proposal may lie at {place} still; it could not be asked: {e}"),
+        ),
+    }
+}
+
+/// Of several proposals at a place, those that stand on what lies there: what was put in, or overtaken, is in nobody's way. Nothing
+/// is verified here; whoever names a tag gets what lies there.
+async fn standing(store: &dyn Store, all: &[Proposal]) -> Result<Vec<String>, StoreError> {
+    let mut ids = Vec::new();
+    let mut states: BTreeMap<&CollectionName, Option<Files>> = BTreeMap::new();
+    for p in all {
+        if !states.contains_key(p.collection()) {
+            let files = match fetch_state(store, p.collection()).await {
+                Ok(read) => read.map(|read| read.files),
+                Err(StateError::Invalid { .. }) => None,
+                Err(StateError::Store(e)) if e.is_not_found() => None,
+                Err(StateError::Store(e)) => return Err(e),
+            };
+            states.insert(p.collection(), files);
+        }
+        let Some(Some(files)) = states.get(p.collection()) else { continue };
+        if travel::stands_on(p, files) {
+            ids.push(p.id());
+        }
+    }
+    Ok(ids)
 }
 
 fn list(sources: &[Source]) -> String {
@@ -270,6 +321,17 @@ pub(super) fn ground(
         return Err(newer());
     }
     let (chain, whole) = carried_by(proposal, &root, known, now).map_err(unverified)?;
+    if let Some(fingerprint) = fingerprint
+        && !chain.roots().iter().any(|root| root.digest() == *fingerprint)
+    {
+        return Err(CliError::new(
+            Exit::No,
+            "proposal.base",
+            "no root of the collection has that fingerprint",
+        )
+        .reason(format!("{fingerprint}; the roots were walked from the one that is trusted here"))
+        .next("sign nothing; compare the fingerprint with the collection's owner again"));
+    }
     let mut falls = discard.then_some(Live::Nothing);
     let recall = Recall::of(remembered.as_ref(), &collection, now, &Limits::default());
     let beside = Beside::new(recall, &chain, [carried], &collection, now)?;
@@ -317,13 +379,17 @@ pub(super) fn check_next_state(
 /// That it breaks no rule that what is published keeps, whatever way it was drafted.
 pub(super) fn check_rules(proposal: &Proposal, base: &Base) -> Result<(), CliError> {
     proposal.check_rules(base)?;
-    let list = base.collection().revocations_path();
-    let contents = proposal.difference(base).contents;
-    if let Some(why) = contents.into_iter().find(|c| c.path == list).and_then(|c| c.unseen) {
-        let thing = "what becomes of the revocations cannot be shown; nothing was signed";
-        return Err(CliError::new(Exit::No, "proposal.invalid", thing)
-            .reason(plain(&why))
-            .next("ask for a copy that bulla tuf propose wrote: it carries both lists"));
+    let invalid = |thing: &str, why: &str| {
+        CliError::new(Exit::No, "proposal.invalid", thing)
+            .reason(plain(why))
+            .next("sign nothing; ask for a copy that bulla tuf propose wrote: it carries the files that its drafts list, and both lists")
+    };
+    let (list, difference) = (base.collection().revocations_path(), proposal.difference(base));
+    if let Some(file) = difference.along.iter().find(|a| a.listed_by.is_empty()) {
+        return Err(invalid("a file comes along that no draft lists; nothing was signed", &file.path));
+    }
+    if let Some(why) = difference.contents.into_iter().filter(|c| c.path == list).find_map(|c| c.unseen) {
+        return Err(invalid("what becomes of the revocations cannot be shown; nothing was signed", &why));
     }
     proposal.check_apart(base).map_err(|e| {
         CliError::new(

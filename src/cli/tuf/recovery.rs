@@ -13,6 +13,7 @@ use crate::client::recover::{Entries, Fallen, Live, entries, falls_away};
 use crate::client::whole::Whole;
 use crate::oci::Reference;
 use crate::trust::{RevocationEntry, RevocationKind};
+use crate::tuf::RoleName;
 use crate::tuf::proposal::{Proposal, plain};
 
 /// Most lines of one role.
@@ -75,7 +76,11 @@ impl Discarded {
         proposal: &Proposal,
     ) -> Result<Self, CliError> {
         let collection = proposal.collection();
-        let kept = proposal.files().get(&collection.revocations_path());
+        let path = collection.revocations_path();
+        // What no draft lists says nothing of what stays.
+        let drafted = proposal.drafts().get(&RoleName::revocations()).and_then(|d| d.targets());
+        let target = drafted.and_then(|d| d.targets().get(&path));
+        let kept = proposal.files().get(&path).filter(|list| target.is_some_and(|t| t.check(list).is_ok()));
         let whole = match &live {
             Live::State(whole) | Live::Remembered(whole, _) => Some(&**whole),
             Live::Nothing | Live::Fault(_) => None,
@@ -180,7 +185,7 @@ fn fallen_text(fallen: &Fallen, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// An entry for people.
-fn worded(entry: &RevocationEntry) -> String {
+pub(in crate::cli) fn worded(entry: &RevocationEntry) -> String {
     let about = entry.digest.as_ref().map_or_else(|| "the collection".to_owned(), ToString::to_string);
     let about = match &entry.undoes {
         Some(id) => format!("entry {}, about {about}", plain(id)),

@@ -4,12 +4,14 @@
 //! Anybody who may push can put anything there: what is read is bounded, and believed by its signatures alone.
 
 use crate::client::ceremony::Desk;
+use crate::client::lot::drawn;
+use crate::client::whole::Whole;
 use crate::oci::{
     Content, Digest, EMPTY_JSON, Manifest, Packer, Selector, Tag, empty_descriptor, media_type,
 };
 use crate::store::{BytesSource, Manage, Store, StoreError, fetch_small};
-use crate::tuf::CollectionName;
 use crate::tuf::proposal::{MAX_BYTES, Proposal};
+use crate::tuf::{CollectionName, Files, RoleName};
 
 /// Most copies that are read at one place.
 const MAX_COPIES: usize = 64;
@@ -92,22 +94,27 @@ pub async fn find(
         }
     };
     let (count, mut left) = (tags.len(), MAX_COPIED);
-    for (i, (tag, selector)) in tags.into_iter().enumerate() {
-        if i >= MAX_COPIES || left == 0 {
-            out.passed_over = count - i;
+    let (copies, others): (Vec<_>, Vec<_>) = tags.into_iter().partition(|(tag, _)| is_copys(tag.as_str()));
+    let (mut tags, undrawn) = drawn(copies, MAX_COPIES);
+    let (others, more) = drawn(others, MAX_COPIES - tags.len());
+    tags.extend(others);
+    out.passed_over = undrawn + more;
+    for (i, (tag, selector)) in tags.iter().enumerate() {
+        if left == 0 {
+            out.passed_over += tags.len() - i;
             break;
         }
-        let named = selector.tag().is_some_and(|t| *t == tag);
-        let proposal = match read(store, &selector, &mut left).await {
+        let named = selector.tag().is_some_and(|t| t == tag);
+        let proposal = match read(store, selector, &mut left).await {
             // Its tag says what it is: nobody's copy takes the place of another's.
-            Ok(Ok((p, bytes))) if named && count > 1 && tag_of(&p, &bytes).as_ref() != Some(&tag) => {
+            Ok(Ok((p, bytes))) if named && count > 1 && tag_of(&p, &bytes).as_ref() != Some(tag) => {
                 Err("its tag is another copy's".to_owned())
             }
             Ok(read) => read.map(|(proposal, _)| proposal),
             Err(e) if e.is_the_items_own() || e.is_not_found() => Err(e.to_string()),
             Err(e) => return Err(e),
         };
-        out.copies.push(Copy { tag, proposal });
+        out.copies.push(Copy { tag: tag.clone(), proposal });
     }
     Ok(out)
 }
@@ -115,6 +122,12 @@ pub async fn find(
 /// Whether a tag names a proposal and none of its copies.
 fn names_copies(tag: &str) -> bool {
     tag.starts_with("bulla.") && tag.get(22..25) == Some(".p.") && tag.len() == 25 + ID_HEX
+}
+
+/// Whether a tag has the form of a copy's. Of what has not, a note says that it lies there.
+fn is_copys(tag: &str) -> bool {
+    let (of_one, copy) = tag.split_at_checked(25 + ID_HEX).unwrap_or((tag, ""));
+    names_copies(of_one) && copy.len() == 17 && copy.starts_with('.')
 }
 
 /// The tag of a copy.
@@ -154,20 +167,62 @@ async fn read(
 }
 
 /// Take the copies of a proposal away again, once it is in; how many are left.
-pub async fn clear(store: &dyn Manage, proposal: &Proposal) -> usize {
-    let Ok(found) = find(store, Some(proposal.collection()), None).await else { return 0 };
+///
+/// # Errors
+/// The place cannot be asked what lies there.
+pub async fn clear(store: &dyn Manage, proposal: &Proposal) -> Result<usize, StoreError> {
+    // Its own copies alone: those of other proposals must not use up what is read.
+    let of_it = format!("{}{}", proposal.collection().proposal_prefix(), proposal.id());
+    let selector = of_it.parse().ok().map(Selector::Tag);
+    let found = find(store, Some(proposal.collection()), selector.as_ref()).await?;
     let id = proposal.id();
-    let mut left = 0;
+    let mut left = found.passed_over;
     for copy in found.copies.iter().filter(|c| c.proposal.as_ref().is_ok_and(|p| p.id() == id)) {
         let gone = store.delete(&Selector::Tag(copy.tag.clone())).await;
         left += usize::from(!gone.unwrap_or(false));
     }
-    left
+    Ok(left)
+}
+
+/// Whether what lies there is what a proposal stands on, by its hashes alone: nothing is verified.
+pub fn stands_on(proposal: &Proposal, there: &Files) -> bool {
+    let newest = |role: &RoleName| {
+        let of_role = there.metadata().iter().filter(|(name, _)| name.role() == role);
+        of_role.max_by_key(|(name, _)| name.version())
+    };
+    proposal.drafts().keys().chain([&RoleName::root()]).all(|role| {
+        let found =
+            newest(role).map(|(name, bytes)| (name.version(), Digest::sha256(bytes).hex().to_owned()));
+        proposal.base().get(role).map(|a| (Some(a.0), a.1.clone())) == found
+    })
+}
+
+/// Take every proposal away that `whole` has put in, which nobody needs any more: its copies, as far as they are read.
+///
+/// # Errors
+/// The place cannot be asked what lies there.
+pub async fn clear_published(
+    store: &dyn Manage,
+    collection: &CollectionName,
+    whole: &Whole,
+) -> Result<(), StoreError> {
+    let base = whole.base(collection);
+    let is_in = |p: &Proposal| p.drafts().iter().all(|(role, d)| base.signed(role) == Some(d.signed()));
+    for copy in find(store, Some(collection), None).await?.copies {
+        if copy.proposal.as_ref().is_ok_and(is_in) {
+            // What cannot be deleted is passed over by who reads (`stands_on`).
+            let _ = store.delete(&Selector::Tag(copy.tag)).await;
+        }
+    }
+    Ok(())
 }
 
 impl Desk<'_> {
     /// Take the copies of a proposal away again, once it is in; how many are left.
-    pub async fn clear(&self, proposal: &Proposal) -> usize {
+    ///
+    /// # Errors
+    /// The place cannot be asked what lies there.
+    pub async fn clear(&self, proposal: &Proposal) -> Result<usize, StoreError> {
         clear(self.store, proposal).await
     }
 }

@@ -70,11 +70,15 @@ impl Committer<'_> {
         let recall = Recall::of(remembered.as_ref(), self.collection, now, &limits);
         let Beside { memory, floor, .. } = Beside::new(recall, &chain, sources, self.collection, now)?;
         let version = |w: &Whole| w.trusted().timestamp().version();
-        let newer = floor.is_some_and(|floor| floor.fallen(good.trusted()).is_some());
+        let newer = floor.as_ref().is_some_and(|floor| floor.fallen(good.trusted()).is_some());
         let memory = memory.filter(|m| newer || version(m) > version(good));
         Ok(match (judged, memory) {
             (Some(Ok(live)), Some(memory)) if version(&memory) > version(&live) => {
                 Live::remembered(memory, "what lies there is older".into())
+            }
+            // What is remembered cannot stand in, and still says that somebody served an old state.
+            (Some(Ok(live)), None) if floor.is_some_and(|floor| floor.fallen(live.trusted()).is_some()) => {
+                Live::Fault("what lies there is older than what is remembered, which lacks files or is from before a rotation of keys".into())
             }
             (Some(Ok(live)), _) => Live::State(Box::new(live)),
             (Some(Err(why)), Some(memory)) => {

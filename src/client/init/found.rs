@@ -15,7 +15,7 @@ use crate::store::Manage;
 use crate::time::UnixTime;
 use crate::trust::Duration;
 use crate::tuf::proposal::Group;
-use crate::tuf::{CollectionName, Files, Limits, Remembered, RoleName, Version};
+use crate::tuf::{CollectionName, Files, Limits, Recall, Remembered, RoleName, Version};
 
 /// Where a first state is made, and with what.
 pub struct Founding<'a> {
@@ -128,6 +128,22 @@ async fn made_before(founding: &Founding<'_>, first: &Group) -> Result<Option<Cr
     let Ok(whole) = Whole::judge(&chain, &read.files, collection, founding.now, &limits) else {
         return Ok(None);
     };
+    // It is there already; that it can be used is another question, and not to be answered with "created".
+    let stands = |why: String| InitError::Stands {
+        collection: collection.clone(),
+        place: founding.store.place(),
+        why,
+    };
+    let mut expiries = whole.trusted().expiries().into_iter();
+    if let Some((role, at)) = expiries.find(|(_, at)| *at <= founding.now) {
+        return Err(stands(format!("{role} expired at {at}")));
+    }
+    let remembered = Memory::load_all(founding.memories, &root, &[&read.files])?;
+    let recalled = Recall::of(remembered.as_ref(), collection, founding.now, &limits).state()?;
+    let floor = recalled.and_then(|state| state.floor(chain.last().role()));
+    if let Some(role) = floor.and_then(|floor| floor.fallen(whole.trusted())) {
+        return Err(stands(format!("its {role} is older than the one that is remembered here")));
+    }
     if std::fs::read(founding.root_file).ok().as_deref() != Some(&root[..]) {
         RootFile::write(founding.root_file, &root)?.keep();
     }

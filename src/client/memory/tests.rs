@@ -197,3 +197,69 @@ fn another_chain_of_the_name_begins_anew() {
     assert_eq!(at(&memory, &other.roots[1]).0, 1);
     assert_eq!(at(&memory, &sim.roots[1]).0, 6);
 }
+
+/// Two chains of one name that contradict each other, saved in either order: which one the anchor goes by is not a matter of which
+/// was saved last, and none of them stops anything.
+#[test]
+fn which_of_two_contradicting_chains_counts_does_not_depend_on_the_order_of_saving() {
+    let (mut sim, mut other) = (Sim::new(), Sim::new());
+    for seed in [11, 12] {
+        sim.rotate(|sim| sim.root_keys = vec![SimKey::new(seed), SimKey::new(seed + 10)]);
+    }
+    sim.at_version(6, NOW);
+    // Whoever stole the keys of root 2 signed another third root.
+    other.rotate(|sim| sim.root_keys = vec![SimKey::new(11), SimKey::new(21)]);
+    other.rotate(|sim| sim.root_keys = vec![SimKey::new(13), SimKey::new(23)]);
+    other.at_version(9, NOW);
+    let third = Version::new(3).unwrap();
+    let mut alone = now(&other);
+    alone.files.retain(|name| name.role().as_str() != "root");
+    alone.files.put(FileName::versioned(RoleName::root(), third), other.roots[2].clone());
+    assert_eq!(sim.roots[..2], other.roots[..2]);
+    for turned in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::in_dir(dir.path(), &Sim::name());
+        let mut saves = vec![(sim.roots[0].clone(), now(&sim)), (other.roots[2].clone(), alone.clone())];
+        if turned {
+            saves.reverse();
+        }
+        for (anchor, new) in saves.iter().chain(&saves) {
+            memory.save(anchor, new).unwrap();
+            let first = memory.chains().unwrap()[0].files.root(third).cloned();
+            assert_eq!(first.as_ref(), saves[0].1.files.root(third), "the order in the file stays");
+        }
+        // A registry offers both.
+        let offered = [&sim.files(), &other.files()];
+        let own = memory.load_along(&sim.roots[0], &offered).unwrap().unwrap();
+        assert_eq!(own.files.root(third), Some(&sim.roots[2]), "turned: {turned}");
+        let others = Memory::others(std::slice::from_ref(&memory), &sim.roots[0], &offered).unwrap();
+        assert_eq!(others.iter().map(|o| o.files.root(third)).collect::<Vec<_>>(), [Some(&other.roots[2])]);
+        let rivals = memory.rivals(&sim.roots[0]).unwrap();
+        assert_eq!(
+            rivals.iter().map(|r| (r.version, r.own.clone(), r.other.clone())).collect::<Vec<_>>(),
+            [(third, Digest::sha256(&sim.roots[2]), Digest::sha256(&other.roots[2]))]
+        );
+    }
+}
+
+#[test]
+fn two_memories_that_contradict_each_other_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sim, mut other) = (Sim::new(), Sim::new());
+    sim.rotate(|sim| sim.online_key = SimKey::new(15));
+    other.rotate(|sim| sim.online_key = SimKey::new(16));
+    let memories = [&sim, &other].map(|sim| {
+        let memory = Memory::in_file(
+            &dir.path().join(sim.roots.len().to_string() + &Digest::sha256(&sim.roots[1]).hex()[..4]),
+            &Sim::name(),
+        );
+        memory.save(&sim.roots[0], &now(sim)).unwrap();
+        memory
+    });
+    let Err(MemoryError::Contradiction { rival, .. }) = Memory::load_all(&memories, &sim.roots[0], &[])
+    else {
+        panic!("they do not go together");
+    };
+    assert_eq!((rival.version.get(), &rival.path), (2, &memories[1].path().to_owned()));
+    assert_eq!((rival.own, rival.other), (Digest::sha256(&sim.roots[1]), Digest::sha256(&other.roots[1])));
+}

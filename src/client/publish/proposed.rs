@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use super::{PublishError, Request};
 use crate::client::ceremony::{self, CeremonyError, travel};
 use crate::client::commit::{Committer, Partly, WorkError};
 use crate::oci::{Reference, Selector, Tag};
 use crate::sig::KeyId;
-use crate::tuf::proposal::{self, Needed, Proposal};
-use crate::tuf::{CollectionName, RoleName};
+use crate::tuf::proposal::{self, Base, Needed, Proposal};
+use crate::tuf::{Ancestor, CollectionName, Draft, RoleName};
 
 /// What is signed so far of a publication that more keys must sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +27,28 @@ pub struct Proposed {
     pub lacking: (usize, Vec<KeyId>),
 }
 
-/// Leave the next file of a role beside the state, for the holders of its other keys.
-pub(super) async fn propose(
+/// Whether a draft goes on from the published file of its role: otherwise somebody else's release was committed since it was made,
+/// which it would take out, and nobody could put it in.
+fn follows(draft: &Draft, role: &RoleName, base: &Base) -> bool {
+    let Some(Ancestor(version, hash)) = base.file(role) else { return true };
+    let ancestors = draft.signed()["x-bulla"]["ancestors"].as_array();
+    let named = json!([version, hash]);
+    ancestors.is_some_and(|all| all.contains(&named))
+        && draft.signed()["version"].as_u64() > Some(version.get())
+}
+
+/// Leave the next file of a role beside the state, for the holders of its other keys; none when what is published moved on since
+/// it was drafted.
+pub(in crate::client) async fn propose(
     request: &Request<'_>,
     committer: &Committer<'_>,
     partly: &Partly,
-) -> Result<Proposed, PublishError> {
+) -> Result<Option<Proposed>, PublishError> {
     let whole = committer.published().await?;
     let base = whole.base(&request.collection);
+    if !follows(&partly.draft, &partly.role, &base) {
+        return Ok(None);
+    }
     let names: Vec<String> = request
         .bundles
         .iter()
@@ -49,11 +65,11 @@ pub(super) async fn propose(
     let missing = needed.iter().flat_map(|n| n.count.missing.clone()).collect();
     let lacking = (needed.iter().map(Needed::lacking).max().unwrap_or(0), missing);
     let tag = travel::push(request.state, &proposal).await?;
-    Ok(Proposed {
+    Ok(Some(Proposed {
         collection: request.collection.clone(),
         role: partly.role.clone(),
         at: request.state.place().at(Some(Selector::Tag(tag))),
         id: proposal.id(),
         lacking,
-    })
+    }))
 }

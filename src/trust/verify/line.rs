@@ -10,7 +10,7 @@ use crate::trust::code::Code;
 use crate::trust::metadata;
 use crate::trust::organisation;
 use crate::trust::report::{AnchorReport, Check, Verdict};
-use crate::tuf::{Fault, FileName, Files, Recall, Remembered, RoleName, RootChain, TufError};
+use crate::tuf::{Fault, FileName, Files, Remembered, RoleName, RootChain, Told, TufError};
 
 impl Verification {
     /// The files that offer roots to a source.
@@ -34,33 +34,10 @@ impl Verification {
             return;
         }
         let (limits, offering) = (&self.question.limits, self.offering(i));
-        let (mut all, mut rest) = (memory.clone(), Vec::new());
-        for chain in others {
-            let Some(chain) = &chain.leading_to(source.root.bytes(), &offering, &source.collection, limits)
-            else {
-                rest.push(chain.clone());
-                continue;
-            };
-            all = Some(match all {
-                None => chain.clone(),
-                Some(all) => match all.joined(chain, &source.collection, limits, bundle::understood) {
-                    Ok(joined) => joined,
-                    Err(e) if matches!(e.fault, Fault::RootFork(_)) => {
-                        rest.push(chain.clone());
-                        all
-                    }
-                    // One of them is damaged, which is said when it is judged.
-                    Err(_)
-                        if Recall::of(Some(&all), &source.collection, self.question.now, limits)
-                            .is_damaged() =>
-                    {
-                        all
-                    }
-                    Err(_) => chain.clone(),
-                },
-            });
-        }
-        (self.lines[i].memory, self.lines[i].others) = (all, rest);
+        // One that is damaged is said to be when it is judged.
+        let (chains, root) = (memory.iter().chain(others).cloned(), source.root.bytes());
+        let told = Told::apart(chains, root, &offering, &source.collection, limits, bundle::understood);
+        (self.lines[i].memory, self.lines[i].others) = (told.own, told.others);
     }
 
     /// The walk over the roots of a source, as far as anything offers them.

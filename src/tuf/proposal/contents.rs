@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::difference::{other, shown};
 use super::leaves::leaves;
-use super::{Base, Drafted, Item, ItemKind, Proposal};
+use super::{Base, Item, ItemKind, Proposal};
 use crate::oci::{Digest, sorted_json};
 use crate::sig::json as strict;
-use crate::tuf::{Bundle, EntryName, RoleName, Target, plain};
+use crate::tuf::{Bundle, EntryName, RoleName, Target, Targets, plain};
 
 /// Most lines that are shown of one sort of changes; `--format json` has all.
 const LINES: usize = 100;
@@ -20,6 +21,8 @@ const LINES: usize = 100;
 pub struct Contents {
     /// Its path.
     pub path: String,
+    /// The role whose draft lists it, or no longer does.
+    pub role: RoleName,
     /// Every change; those that take something away first.
     pub items: Vec<Item>,
     /// Why what changes cannot be shown: what is published is not here, or what is to come is not.
@@ -30,7 +33,7 @@ impl Contents {
     /// For machines.
     pub(super) fn to_json(&self) -> Value {
         json!({
-            "path": self.path, "unseen": self.unseen,
+            "path": self.path, "role": self.role, "unseen": self.unseen,
             "items": self.items.iter().map(Item::to_json).collect::<Vec<_>>(),
         })
     }
@@ -39,7 +42,7 @@ impl Contents {
 /// For people. No sort of changes can bury another one.
 impl fmt::Display for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "inside {}", plain(&self.path))?;
+        writeln!(f, "inside {}, by {}", plain(&self.path), plain(self.role.as_str()))?;
         if let Some(why) = &self.unseen {
             return writeln!(f, "  IT CANNOT BE SHOWN: {}", plain(why));
         }
@@ -66,63 +69,56 @@ impl fmt::Display for Contents {
 }
 
 impl Proposal {
-    /// What changes inside target files of the whole collection: those that come along, and those whose entry a draft changes.
+    /// What changes inside target files of the whole collection, draft by draft: of the bytes that the draft's own entry names, and of
+    /// no others that lie in the proposal.
     pub(super) fn contents(&self, base: &Base) -> Vec<Contents> {
         let list = self.collection().revocations_path();
-        let mut paths: BTreeSet<&str> = self.files().keys().map(String::as_str).collect();
-        for (role, draft) in self.drafts() {
-            let Some(targets) = draft.targets() else { continue };
-            let before = |path: &str| base.role(role).and_then(|f| f.role().targets().get(path));
-            let held = base.held().keys().map(String::as_str).chain([list.as_str()]);
-            let changed = |path: &&str| targets.targets().get(*path).map(hash) != before(path).map(hash);
-            paths.extend(held.filter(changed));
-        }
-        paths.into_iter().filter_map(|path| self.content(base, path)).collect()
+        let along = self.files().keys().chain(base.held().keys());
+        let paths: BTreeSet<&str> = along.map(String::as_str).chain([list.as_str()]).collect();
+        let drafts = self.drafts().iter().filter_map(|(role, draft)| Some((role, draft.targets()?)));
+        drafts
+            .flat_map(|(role, draft)| {
+                paths.iter().filter_map(move |path| self.content(base, (role, draft), path))
+            })
+            .collect()
     }
 
-    fn content(&self, base: &Base, path: &str) -> Option<Contents> {
-        let lists = |(_, draft): &(&RoleName, &Drafted)| {
-            draft.targets().is_some_and(|t| t.targets().contains_key(path))
-        };
-        let was_listed = base.roles().values().any(|at| at.file.role().targets().contains_key(path));
-        let is_listed = self.drafts().iter().any(|d| lists(&d))
-            // Another role, which stays as it is, may list it.
-            || base.roles().iter().any(|(role, at)| {
-                !self.drafts().contains_key(role) && at.file.role().targets().contains_key(path)
-            });
-        let (old, along) = (base.held().get(path), self.files().get(path));
-        let same = |bytes: &[u8]| {
-            let drafted = self.drafts().iter().filter_map(|(_, d)| d.targets()?.targets().get(path));
-            let mut all = drafted.chain(base.roles().iter().filter_map(|(role, at)| {
-                let stays = !self.drafts().contains_key(role);
-                at.file.role().targets().get(path).filter(|_| stays)
-            }));
-            all.any(|t| t.check(bytes).is_ok())
-        };
-        let new = along.or_else(|| old.filter(|old| same(old)));
-        if old.is_none() && new.is_none() && !was_listed && !is_listed {
+    fn content(&self, base: &Base, (role, draft): (&RoleName, &Targets), path: &str) -> Option<Contents> {
+        let before = base.role(role).and_then(|file| file.role().targets().get(path));
+        let after = draft.targets().get(path);
+        if before.map(hash) == after.map(hash) {
             return None;
         }
-        let unseen = match (old, new) {
-            (None, _) if was_listed => Some("what is published at this path did not come along".to_owned()),
-            (_, None) if is_listed => Some("what is to stand at this path did not come along".to_owned()),
-            _ => None,
+        let (held, along) = (base.held().get(path), self.files().get(path));
+        let of = |target: &Target, files: [Option<&Bytes>; 2]| {
+            files.into_iter().flatten().find(|bytes| target.check(bytes).is_ok()).cloned()
         };
-        let (old, new) = (old.map(|b| &b[..]), new.map(|b| &b[..]));
-        if unseen.is_none() && old == new {
-            return None;
-        }
-        let mut out = Contents { path: path.to_owned(), items: Vec::new(), unseen };
+        // Of a role that did not list it yet, what others list is published at the path.
+        let listed = base.roles().values().any(|at| at.file.role().targets().contains_key(path));
+        let old = match before {
+            Some(before) => of(before, [held, None]),
+            None => held.cloned(),
+        };
+        let new = after.and_then(|after| of(after, [along, held]));
+        let unseen = if old.is_none() && (before.is_some() || listed) {
+            Some("what is published at this path did not come along".to_owned())
+        } else if new.is_none() && after.is_some() {
+            Some("the file that the draft lists did not come along".to_owned())
+        } else {
+            None
+        };
+        let mut out = Contents { path: path.to_owned(), role: role.clone(), items: Vec::new(), unseen };
         if out.unseen.is_none() {
             match path == self.collection().revocations_path() {
-                true => entries(old, new, &tags(base), &mut out),
-                false => of_any_kind(old, new, &mut out),
+                true => entries(old.as_deref(), new.as_deref(), &tags(base), &mut out),
+                false => of_any_kind(old.as_deref(), new.as_deref(), &mut out),
             }
         }
         for item in &mut out.items {
             item.text = plain(&item.text);
         }
-        Some(out)
+        let empty = old.is_none() && out.items.is_empty() && out.unseen.is_none();
+        (!empty).then_some(out)
     }
 }
 
@@ -192,7 +188,10 @@ fn entries(
     ] {
         out.items.extend(come.iter().filter(|e| undoes(e) == undoing).map(|e| item(kind, e, what)));
     }
-    out.items.extend(leaves(&members.into(), &others.into()).into_iter().map(other));
+    // A list that is new has a version, which says nothing.
+    let version = |at: &[String]| old.is_none() && at == ["schemaVersion"];
+    let rest = leaves(&members.into(), &others.into()).into_iter().filter(|leaf| !version(&leaf.at));
+    out.items.extend(rest.map(other));
 }
 
 /// An entry in words: its kind, what it is about, which one it undoes, why, by whom and when, and whatever else it says.

@@ -5,14 +5,33 @@ use serde_json::Value;
 
 use super::{Item, ItemKind};
 use crate::time::UnixTime;
-use crate::tuf::lineage::{RoleFile, View, next};
-use crate::tuf::{Extra, Metadata, Targets, plain};
+use crate::tuf::lineage::{Change, RoleFile, View, genesis, next};
+use crate::tuf::{CollectionName, Extra, Metadata, RoleName, Targets, Version, plain};
+
+/// The same of the first file of a role: it descends from what every first one does, or, in a collection in the making, from nothing.
+pub(super) fn strange_first(collection: &CollectionName, role: &RoleName, draft: &Value) -> Vec<Item> {
+    let about = &draft["x-bulla"];
+    let founding = draft["version"] == 1;
+    let claims = |name: &str| about.get(name).is_some_and(|v| *v != Value::Null);
+    let set = about.get("delegationsSet").is_none_or(|v| *v == 1);
+    if founding && set && !["ancestors", "withdrawn", "delegated"].into_iter().any(claims) {
+        return Vec::new();
+    }
+    genesis(&collection.to_string(), role).map_or_else(|_| Vec::new(), |start| strange(&start, draft))
+}
 
 /// What of a draft's `x-bulla` does not follow from the published file and the draft's own entries.
 pub(super) fn strange(old: &Metadata<Targets>, draft: &Value) -> Vec<Item> {
     let Ok(file) = RoleFile::of(old) else { return Vec::new() };
     let at = UnixTime::from_secs(0);
-    let expected = next(&View::of(&file), None, &[], "", at, at).signed()["x-bulla"].clone();
+    let version = |v: &Value| v["version"].as_u64().and_then(Version::new);
+    let (before, drafted) = (old.version(), version(draft));
+    let follows = before.next();
+    // A version that is skipped is told below; what else follows from it is judged by the draft's own.
+    let highest = drafted.filter(|v| *v > follows).and_then(|v| Version::new(v.get() - 1));
+    let delegations = draft.get("delegations").filter(|d| old.signed().get("delegations") != Some(*d));
+    let changes: Vec<Change> = delegations.cloned().map(Change::Delegate).into_iter().collect();
+    let expected = next(&View::of(&file), highest, &changes, "", at, at).signed()["x-bulla"].clone();
     let mut out = Vec::new();
     let mut say = |member: &str, old: Option<&Value>, new: Option<&Value>, text: String| {
         let at = vec![vec!["x-bulla".to_owned(), member.to_owned()]];
@@ -23,6 +42,25 @@ pub(super) fn strange(old: &Metadata<Targets>, draft: &Value) -> Vec<Item> {
     if should != is {
         let text = "it names other ancestors than the published file and that one's: what it names counts as already in";
         say("ancestors", should, is, text.into());
+    }
+    if drafted != Some(follows) {
+        let text = format!("its version does not follow the published one, {before}: the next is {follows}");
+        say("version", None, draft.get("version"), text);
+    }
+    for (member, text) in [
+        (
+            "delegationsSet",
+            "it says of another version that it set the delegations: by that they are joined with other changes",
+        ),
+        (
+            "delegated",
+            "it says of other versions, or other roles, that their delegation changed: by that it is joined with other changes",
+        ),
+    ] {
+        let (should, is) = (expected.get(member), draft["x-bulla"].get(member));
+        if should != is {
+            say(member, should, is, text.into());
+        }
     }
     let gone = |v: &Value, path: &str| -> Vec<String> {
         let ids = v.get("withdrawn").and_then(|w| w.get(path)).and_then(Value::as_object);

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::descent::strange;
+use super::descent::{strange, strange_first};
 use super::leaves::{Leaf, leaves, named};
 use super::{Base, Contents, Drafted, Proposal};
 use crate::oci::Digest;
@@ -172,7 +172,11 @@ impl Proposal {
     pub fn difference(&self, base: &Base) -> Difference {
         let one = |(role, draft): (&RoleName, &Drafted)| {
             let mut items = items(base.signed(role), draft.signed());
-            items.extend(base.role(role).into_iter().flat_map(|file| strange(file, draft.signed())));
+            items.extend(match (base.role(role), draft.targets()) {
+                (Some(file), _) => strange(file, draft.signed()),
+                (None, Some(_)) => strange_first(base.collection(), role, draft.signed()),
+                (None, None) => Vec::new(),
+            });
             FileDifference {
                 role: role.clone(),
                 old: base.file(role),

@@ -255,6 +255,7 @@ impl Proposal {
         let (drafts, files) = edit::draft(base, edits, about.at)?;
         let proposal = Self::of(base, drafts, files, about)?;
         proposal.check_rules(base)?;
+        proposal.check_apart(base)?;
         Ok(proposal)
     }
 

@@ -48,7 +48,7 @@ impl Proposal {
                 let before = old.faults(by);
                 faults.retain(|fault| !before.contains(fault));
             }
-            if let Some(fault) = faults.into_iter().next() {
+            if let Some((_, fault)) = faults.into_iter().next() {
                 return Err(fault);
             }
         }
@@ -92,8 +92,8 @@ impl<'a> Tree<'a> {
         Ok(Self { content: content.collect(), ways, demand })
     }
 
-    /// Every rule that a role's delegations break.
-    fn faults(&self, by: &RoleName) -> Vec<GrantError> {
+    /// Every rule that a role's delegations break, and which of them breaks it.
+    fn faults(&self, by: &RoleName) -> Vec<Broken> {
         let Some(content) = self.content.get(by) else { return Vec::new() };
         let mut out = Vec::new();
         for way in self.ways.get(by).into_iter().flatten() {
@@ -120,14 +120,17 @@ impl<'a> Tree<'a> {
 /// # Errors
 /// The first rule that it breaks.
 pub fn sound(by: &RoleName, seat: &Seat, content: &Targets) -> Result<(), GrantError> {
-    faults(by, seat, content).into_iter().next().map_or(Ok(()), Err)
+    faults(by, seat, content).into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
 }
 
-fn faults(by: &RoleName, seat: &Seat, content: &Targets) -> Vec<GrantError> {
+/// A rule that is broken, and the delegation that breaks it; none where the whole file does. What is published against a rule
+/// makes no room for another delegation against it.
+type Broken = (Option<RoleName>, GrantError);
+
+fn faults(by: &RoleName, seat: &Seat, content: &Targets) -> Vec<Broken> {
     let (all, mut out) = (content.delegations(), Vec::new());
     if all.len() > MAX_DELEGATIONS {
         out.push(GrantError::TooMany);
-        return out;
     }
     if !all.is_empty() && seat.terms.as_ref().is_some_and(|terms| !terms.delegates) {
         out.push(GrantError::MayNot(by.clone()));
@@ -137,16 +140,18 @@ fn faults(by: &RoleName, seat: &Seat, content: &Targets) -> Vec<GrantError> {
         let gone = needed.into_iter().filter(|role| all.iter().all(|d| d.name != *role));
         out.extend(gone.map(GrantError::Needed));
     }
+    let mut out: Vec<Broken> = out.into_iter().map(|fault| (None, fault)).collect();
     for d in all {
-        out.extend(of_delegation(by, d));
-        out.extend(own_key(by, &seat.keys, d));
+        let broken = of_delegation(by, d).into_iter().chain(own_key(by, &seat.keys, d));
+        out.extend(broken.map(|fault| (Some(d.name.clone()), fault)));
     }
     match &seat.paths {
         None => reached(all, &mut out),
         Some(paths) => {
-            out.extend(all.iter().flat_map(|d| outside(by, paths, &d.paths)));
             for (i, d) in all.iter().enumerate() {
-                out.extend(all[..i].iter().filter_map(|sibling| overlap(sibling, d)));
+                let broken = outside(by, paths, &d.paths).into_iter();
+                let broken = broken.chain(all[..i].iter().filter_map(|sibling| overlap(sibling, d)));
+                out.extend(broken.map(|fault| (Some(d.name.clone()), fault)));
             }
         }
     }
@@ -189,23 +194,25 @@ fn outside(by: &RoleName, ours: &Paths, theirs: &Paths) -> Vec<GrantError> {
 
 /// Beside `targets/releases` and `targets/revocations` stands only what no search reaches but one that names it: behind a
 /// terminating role, and wholly within what that one speaks for (docs/adr/0010).
-fn reached(all: &[Delegation], out: &mut Vec<GrantError>) {
+fn reached(all: &[Delegation], out: &mut Vec<Broken>) {
     let usual = [RoleName::revocations(), RoleName::releases()];
     let revocations = all.iter().find(|d| d.name == usual[0]);
     for (i, d) in all.iter().enumerate() {
         let apart = revocations.filter(|r| r.name != d.name).and_then(|r| overlap(r, d));
+        let broken = |fault| (Some(d.name.clone()), fault);
         if apart.is_some() || usual.contains(&d.name) {
-            out.extend(apart);
+            out.extend(apart.map(broken));
             continue;
         }
         let hidden =
             |p: &PathPattern| all[..i].iter().any(|before| before.terminating && before.paths.include(p));
         match &d.paths {
             Paths::Patterns(patterns) => {
-                out.extend(patterns.iter().filter(|p| !hidden(p)).map(|p| GrantError::Reached(p.to_string())))
+                let seen = patterns.iter().filter(|p| !hidden(p));
+                out.extend(seen.map(|p| broken(GrantError::Reached(p.to_string()))));
             }
             Paths::HashPrefixes(all) => {
-                out.extend(all.iter().map(|p| GrantError::Reached(format!("hash prefix {p}"))));
+                out.extend(all.iter().map(|p| broken(GrantError::Reached(format!("hash prefix {p}")))));
             }
         }
     }

@@ -421,6 +421,67 @@ fn a_draft_that_lies_about_its_descent_is_no_routine() {
     assert!(early.len() == 1 && early[0].contains("made before"), "{early:?}");
 }
 
+#[test]
+fn the_number_of_a_change_of_delegations_and_the_first_file_of_a_role_are_judged_too() {
+    let base = base(&Sim::new());
+    let dev: RoleName = "targets/releases/dev".parse().unwrap();
+    let new = SimKey::new(33);
+    let edits = [add(RoleName::releases(), &new)];
+    let honest = propose(&base, &edits);
+    let strange = |p: &Proposal, role: &RoleName| -> Vec<String> {
+        let difference = p.difference(&base);
+        let items = difference.files.iter().find(|f| f.role == *role).unwrap().items.iter();
+        let items = items.filter(|i| {
+            i.kind == ItemKind::Other && i.subject != "x-bulla.collection" && i.subject.starts_with("x-bulla")
+        });
+        items.map(|i| i.text.clone()).collect()
+    };
+    let with = |honest: &Proposal, role: &RoleName, edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut signed = honest.drafts()[role].signed().clone();
+        edit(&mut signed);
+        let mut p = honest.clone();
+        p.drafts.insert(role.clone(), Drafted::new(role, Draft::from_signed(signed)).unwrap());
+        strange(&p, role)
+    };
+    let targets = RoleName::targets();
+    assert_eq!(strange(&honest, &targets), Vec::<String>::new());
+    // With the old number the change would be known to the ancestor, and nobody's loss in a join.
+    let old = with(&honest, &targets, &|s| s["x-bulla"]["delegationsSet"] = json!(1));
+    assert!(old.len() == 1 && old[0].contains("set the delegations"), "{old:?}");
+    let quiet = with(&honest, &targets, &|s| s["x-bulla"]["delegated"] = json!({}));
+    assert!(quiet.len() == 1 && quiet[0].contains("their delegation changed"), "{quiet:?}");
+    let skipped = with(&honest, &targets, &|s| {
+        s["version"] = json!(40);
+        s["x-bulla"]["delegationsSet"] = json!(40);
+        s["x-bulla"]["delegated"] =
+            s["x-bulla"]["delegated"].as_object().unwrap().keys().map(|k| (k.clone(), json!(40))).collect();
+    });
+    assert!(skipped.len() == 1 && skipped[0].contains("the next is 2"), "{skipped:?}");
+
+    let paths = patterns(&["ex.com/org/app:dev-*"]);
+    let delegate = Edit::Delegate {
+        by: RoleName::releases(),
+        role: dev.clone(),
+        signers: signers(&[&SimKey::new(34)], 1),
+        paths,
+        terminating: false,
+        place: Place::Last,
+        note: None,
+    };
+    let first = propose(&base, &[delegate, Edit::Start { role: dev.clone() }]);
+    assert_eq!(strange(&first, &dev), Vec::<String>::new());
+    let named = with(&first, &dev, &|s| {
+        s["x-bulla"]["ancestors"].as_array_mut().unwrap().push(json!([1, "ab".repeat(32)]));
+    });
+    assert!(named.len() == 1 && named[0].contains("other ancestors"), "{named:?}");
+    let gone = with(&first, &dev, &|s| {
+        s["x-bulla"]["withdrawn"] = json!({"ex.com/org/app:dev-1": {"0123456789abcdef": 2}})
+    });
+    assert!(gone.iter().any(|t| t.contains("withdraws")), "{gone:?}");
+    let alone = with(&first, &dev, &|s| drop(s["x-bulla"].as_object_mut().unwrap().remove("ancestors")));
+    assert!(alone.len() == 1 && alone[0].contains("other ancestors"), "{alone:?}");
+}
+
 /// A member somewhere in a value, changed in one of several ways; its place.
 fn mutate(value: &mut serde_json::Value, pick: &mut impl FnMut(usize) -> usize) -> Vec<String> {
     let mut at = Vec::new();

@@ -5,14 +5,15 @@ use crate::cli::context::{Context, block_on};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::init::Made;
 use crate::cli::render::Outcome;
-use crate::cli::tuf::proposal::{check_rules, signers_text, together};
+use crate::cli::signing::anchors_of;
+use crate::cli::tuf::proposal::{check_rules, note_left, signers_text, together};
 use crate::client::ceremony::travel;
 use crate::client::init::{Founding, InitError, Lifetimes, check_tags, found};
 use crate::client::places::Places as _;
 use crate::client::signing::KeyRing;
 use crate::client::state;
 use crate::oci::Reference;
-use crate::sig::KeyId;
+use crate::sig::{KeyId, json};
 use crate::trust::Duration;
 use crate::tuf::RoleName;
 use crate::tuf::proposal::{Base, Needed, Proposal};
@@ -31,6 +32,15 @@ pub(super) fn run(
     check_rules(&proposal, &base)?;
     let needed = proposal.signers(&base).map_err(InitError::from)?;
     let group = proposal.complete(&base)?;
+    // Run again, it is anchored by this very root. Another one would be trusted beside it.
+    let signed = |bytes: &[u8]| json::parse(bytes).ok().map(|file| file["signed"].clone());
+    let ours = group.root.as_ref().and_then(|root| signed(root));
+    let anchors = anchors_of(&cx.trust(), &collection)?;
+    if !anchors.is_empty() && !anchors.iter().any(|a| signed(a.root.bytes()) == ours) {
+        return Err(CliError::new(Exit::No, "proposal.stale", format!("{collection} has a root already"))
+            .reason("this is the proposal of a first root, and this installation trusts another one")
+            .next("publish nothing; ask whoever sent it"));
+    }
     // Whoever signed the root has read it. Anybody else could be publishing whatever lay there.
     if !args.yes && !signed_here(&needed, &ring) {
         confirm(&proposal, &base, &needed, cx)?;
@@ -75,11 +85,9 @@ pub(super) fn run(
     });
     ring.note_warnings(cx);
     let (created, left) = created??;
-    if left > 0 {
-        cx.note("proposal.left", format!("{left} copies of the proposal could not be deleted at {place}"));
-    }
+    note_left(left, place, cx);
     for anchor in &created.anchors {
-        cx.trust().add(anchor)?;
+        crate::cli::trust::add_noting(cx, std::slice::from_ref(anchor))?;
     }
     let names = cx.keys().list().unwrap_or_default().into_iter().filter_map(|listed| {
         let public = listed.entry.ok()?.public?;

@@ -104,7 +104,8 @@ async fn a_memory_that_lacks_files_still_says_what_is_revoked() {
     let home = Home::new(&[]);
     home.memory().save(&world.root, &short).unwrap();
     let lists = async |memories: &[Memory]| {
-        list_under(&*world.store, &name(), &world.root, memories, world.clock.now()).await
+        let lists = list_under(&*world.store, &name(), &world.root, memories, world.clock.now()).await;
+        lists.map(|all| all.remembered.into_iter().chain(all.live).collect::<Vec<_>>())
     };
     let list = whole.files().target(&path).cloned();
     assert_eq!(lists(&[home.memory()]).await.unwrap().first(), list.as_ref());

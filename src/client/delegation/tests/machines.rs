@@ -159,3 +159,46 @@ async fn a_role_may_be_started_with_a_file_that_others_can_join() {
     assert_eq!((renewed.admitted.len(), renewed.pending), (1, vec![]));
     assert_eq!(world.live().await.role(&role("dev")).unwrap().role().targets().len(), 1);
 }
+
+/// Between the draft and the proposal another release was committed: the draft would take it out again, for ever stale.
+#[tokio::test]
+async fn a_release_that_others_must_sign_is_proposed_on_what_is_published_only() {
+    use crate::client::publish::proposed::propose;
+    let world = world().await;
+    let (first, _) = two_for_releases(&world).await;
+    let both = world.home(&[Home::RELEASES, Home::ONLINE, SECOND]);
+    let (a, b) = (image(&*world.store, "a").await, image(&*world.store, "b").await);
+    let request = Request {
+        collection: name(),
+        anchor: world.root.clone(),
+        state: &*world.store,
+        store: &*world.store,
+        bundles: vec![Wanted { selector: Selector::Digest(a.digest().clone()), tags: Default::default() }],
+        role: None,
+        memories: &[first.memory()],
+        without_memory: false,
+        keys: &first.keys,
+        clock: &world.clock,
+    };
+    let (collection, memories) = (name(), [first.memory()]);
+    let desk = world.desk(&first, &collection, &memories);
+    let place = Known::new(&*world.store);
+    let committer = desk.committer(&place);
+    let view = |live: &Whole| View::of(&RoleFile::of(live.role(&RoleName::releases()).unwrap()).unwrap());
+    let drafted = |live: &Whole| {
+        let (now, lacking) = (
+            world.clock.now(),
+            SignError::Missing { role: RoleName::releases(), have: 1, need: 2, missing: Vec::new() },
+        );
+        let path = name().tag_path(&"v1".parse().unwrap());
+        let change = Change::Set { path, value: entry(&a) };
+        let draft = next(&view(live), None, &[change], &name().to_string(), now, now.plus(30 * DAY));
+        crate::client::commit::Partly { role: RoleName::releases(), draft, lacking }
+    };
+    let early = drafted(&world.live().await);
+    world.publish_as(&both, None, &b, &["v2"]).await.unwrap();
+    assert_eq!(propose(&request, &committer, &early).await.unwrap(), None);
+    let late = drafted(&world.live().await);
+    let left = propose(&request, &committer, &late).await.unwrap().unwrap();
+    assert_eq!(left.lacking.0, 1);
+}

@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -131,16 +130,62 @@ fn what_did_not_come_along_is_said_to_be_unseen() {
     let (base, mut proposal) = proposed(Some(&old), Some(&new), true);
     proposal.files = BTreeMap::new();
     assert!(proposal.difference(&base).contents[0].unseen.is_some());
-    let (base, mut proposal) = proposed(Some(&old), Some(&new), true);
-    let path = Sim::name().revocations_path();
-    proposal.files = BTreeMap::from([(path, Bytes::from_static(b"[]"))]);
+    // A decoy is not what the draft lists; a list that can be read by nobody is what it lists.
+    let (base, proposal) = proposed(Some(&old), Some(&Bytes::from_static(b"[]")), true);
     assert!(proposal.difference(&base).contents[0].unseen.as_ref().unwrap().contains("cannot be read"));
+}
+
+#[test]
+fn a_decoy_that_no_draft_lists_is_not_shown_as_the_new_list() {
+    let warned = entry("advisory", b"x", "old");
+    let old = list(&[entry("tombstone", b"bad", "r")]);
+    let undo = json!({"kind": "unrevoke", "undoes": "aa", "at": "2027-01-16T08:00:00Z", "by": "cd", "reason": "r", "id": "ffffffffffffffff"});
+    let evil = list(&[entry("tombstone", b"bad", "r"), undo]);
+    let harmless = list(&[entry("tombstone", b"bad", "r"), warned]);
+    let (base, mut proposal) = proposed(Some(&old), Some(&evil), true);
+    proposal.files = BTreeMap::from([(Sim::name().revocations_path(), harmless)]);
+    let all = proposal.difference(&base);
+    assert!(all.contents[0].unseen.is_some(), "{:?}", all.contents);
+    // Listed by another draft, it is that one's, and the list that counts stays unseen.
+    let mut targets = base.role(&RoleName::targets()).unwrap().signed().clone();
+    targets["version"] = json!(99);
+    let decoy = proposal.files.values().next().unwrap().clone();
+    targets["targets"][Sim::name().revocations_path()] =
+        json!({"length": decoy.len(), "hashes": {"sha256": Digest::sha256(&decoy).hex()}});
+    let mut drafts: BTreeMap<_, _> = proposal
+        .drafts()
+        .iter()
+        .map(|(role, d)| (role.clone(), Draft::from_signed(d.signed().clone())))
+        .collect();
+    drafts.insert(RoleName::targets(), Draft::from_signed(targets));
+    let about = About { description: String::new(), by: String::new(), at: NOW.plus(DAY) };
+    let two = Proposal::of(&base, drafts, proposal.files.clone(), about).unwrap().difference(&base).contents;
+    let of = |role: RoleName| two.iter().find(|c| c.role == role).unwrap();
+    assert!(
+        of(RoleName::revocations()).unseen.is_some() && of(RoleName::targets()).unseen.is_none(),
+        "{two:?}"
+    );
+}
+
+#[test]
+fn what_another_role_lists_still_does_not_stand_in_for_the_list_that_is_drafted() {
+    let old = list(&[entry("tombstone", b"bad", "r")]);
+    let (base, mut proposal) = proposed(Some(&old), Some(&list(&[])), true);
+    // A role that stays as it is lists the old list, too; the new one is kept back.
+    let mut roles = base.roles().clone();
+    let listing = roles[&RoleName::revocations()].clone();
+    roles.insert("targets/dev".parse().unwrap(), listing);
+    let held = base.held().clone();
+    let base = Base::new(Sim::name(), base.root().unwrap().clone(), roles).holding(held);
+    proposal.files = BTreeMap::new();
+    assert!(proposal.difference(&base).contents[0].unseen.is_some());
 }
 
 #[test]
 fn other_files_are_told_by_members_or_lines() {
     let told = |old: &str, new: &str| {
-        let mut out = Contents { path: "p".into(), items: Vec::new(), unseen: None };
+        let mut out =
+            Contents { path: "p".into(), role: RoleName::targets(), items: Vec::new(), unseen: None };
         of_any_kind(Some(old.as_bytes()), Some(new.as_bytes()), &mut out);
         out
     };
@@ -152,7 +197,7 @@ fn other_files_are_told_by_members_or_lines() {
         key.items.iter().map(|i| i.kind).collect::<Vec<_>>(),
         [ItemKind::LineRemoved, ItemKind::LineAdded]
     );
-    let mut out = Contents { path: "p".into(), items: Vec::new(), unseen: None };
+    let mut out = Contents { path: "p".into(), role: RoleName::targets(), items: Vec::new(), unseen: None };
     of_any_kind(None, Some(&[0xff, 0xfe]), &mut out);
     assert!(out.unseen.is_some());
 }
@@ -172,7 +217,7 @@ proptest! {
         if turned {
             b.reverse();
         }
-        let mut out = Contents { path: "p".into(), items: Vec::new(), unseen: None };
+        let mut out = Contents { path: "p".into(), role: RoleName::targets(), items: Vec::new(), unseen: None };
         entries(Some(&list(&a)), Some(&list(&b)), &BTreeMap::new(), &mut out);
         prop_assert!(out.unseen.is_none());
         let gone: Vec<&Value> = out.items.iter().filter_map(|i| i.old.as_ref()).collect();
@@ -184,7 +229,7 @@ proptest! {
 
     #[test]
     fn damaged_lists_are_no_reason_to_panic(old in proptest::collection::vec(any::<u8>(), 0..60), new in "\\PC{0,60}") {
-        let mut out = Contents { path: "p".into(), items: Vec::new(), unseen: None };
+        let mut out = Contents { path: "p".into(), role: RoleName::targets(), items: Vec::new(), unseen: None };
         entries(Some(&old), Some(new.as_bytes()), &BTreeMap::new(), &mut out);
         of_any_kind(Some(new.as_bytes()), Some(&old), &mut out);
         let _ = (out.to_string(), out.to_json());

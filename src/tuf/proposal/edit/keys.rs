@@ -9,7 +9,7 @@ use super::apply::Work;
 use super::delegations::{prune, take_roles};
 use crate::sig::{KeyId, PublicKey};
 use crate::tuf::proposal::{Base, Proposal};
-use crate::tuf::{RoleKeys, RoleName, Root};
+use crate::tuf::{RoleKeys, RoleName, Root, Targets};
 
 impl Work<'_> {
     /// Edit keys and threshold of a role wherever it is named: in the root, or in each role that delegates to it.
@@ -115,20 +115,44 @@ pub(super) fn apart(root: &Root, published: Option<&Root>, root_too: bool) -> Re
 }
 
 impl Proposal {
-    /// That its root gives no key to roles that must not share one, whatever way it was drafted. A reason for sharing a root key
-    /// counts where it was published, or in a first root.
+    /// That it gives no key to roles that must not share one, whatever way it was drafted: in its root, and of a root key to a role
+    /// that top-level targets delegates to. A reason for sharing a root key counts where it was published, or in a first root.
     ///
     /// # Errors
     /// [`EditError::SharedKey`].
     pub fn check_apart(&self, base: &Base) -> Result<(), EditError> {
         let drafted = self.drafts().get(&RoleName::root());
-        let Some((drafted, root)) = drafted.and_then(|d| Some((d, d.root()?))) else { return Ok(()) };
         let reason = match base.root() {
             Some(published) => published.extra().is_some_and(|x| x.shared_root_key.is_some()),
-            None => drafted.signed()["x-bulla"]["sharedRootKey"].is_string(),
+            None => drafted.is_some_and(|d| d.signed()["x-bulla"]["sharedRootKey"].is_string()),
         };
-        apart(root, base.root().map(|r| r.role()), !reason)
+        let published = base.root().map(|r| r.role());
+        if let Some(root) = drafted.and_then(|d| d.root()) {
+            apart(root, published, !reason)?;
+        }
+        let Some(root) = drafted.and_then(|d| d.root()).or(published).filter(|_| !reason) else {
+            return Ok(());
+        };
+        let targets = RoleName::targets();
+        let before = base.role(&targets).map(|file| file.role());
+        let after = self.drafts().get(&targets).and_then(|d| d.targets()).or(before);
+        for d in after.map(Targets::delegations).unwrap_or_default() {
+            let was = before.and_then(|b| b.delegation(&d.name)).zip(published);
+            let was = was.map(|(d, root)| shared(root.root_keys(), &d.keys)).unwrap_or_default();
+            let (role, other) = (RoleName::root(), d.name.clone());
+            if let Some(key) = shared(root.root_keys(), &d.keys).into_iter().find(|k| !was.contains(k)) {
+                return Err(EditError::SharedKey { key: key.key_id(), role, other });
+            }
+        }
+        Ok(())
     }
+}
+
+/// Keys that two roles have in common, by their material.
+fn shared(a: &RoleKeys, b: &RoleKeys) -> BTreeSet<PublicKey> {
+    let material =
+        |keys: &RoleKeys| -> BTreeSet<PublicKey> { keys.keys.values().flatten().cloned().collect() };
+    material(a).intersection(&material(b)).cloned().collect()
 }
 
 fn apart_from(
@@ -137,15 +161,12 @@ fn apart_from(
     other: &RoleName,
     published: Option<&Root>,
 ) -> Result<(), EditError> {
-    let material =
-        |keys: &RoleKeys| -> BTreeSet<PublicKey> { keys.keys.values().flatten().cloned().collect() };
     let (Some(keys), Some(others)) = (root.keys(role), root.keys(other)) else { return Ok(()) };
     let was = match published.map(|p| (p.keys(role), p.keys(other))) {
-        Some((Some(a), Some(b))) => material(a).intersection(&material(b)).cloned().collect(),
+        Some((Some(a), Some(b))) => shared(a, b),
         _ => BTreeSet::new(),
     };
-    let shared = material(keys).intersection(&material(others)).find(|k| !was.contains(*k)).cloned();
-    match shared {
+    match shared(keys, others).into_iter().find(|k| !was.contains(k)) {
         Some(key) => {
             Err(EditError::SharedKey { key: key.key_id(), role: role.clone(), other: other.clone() })
         }

@@ -258,6 +258,67 @@ fn what_stands_against_the_rules_already_is_in_nobodys_way() {
     taken(&base, &[Edit::Undelegate { by, role: role(DEV) }]);
 }
 
+/// What is published, with another file of releases, signed past this program.
+fn with_releases(good: &Base, change: impl FnOnce(&mut serde_json::Value)) -> Base {
+    let mut releases = good.role(&RoleName::releases()).unwrap().signed().clone();
+    change(&mut releases);
+    let bytes =
+        crate::tuf::sim::signed(&crate::tuf::Draft::from_signed(releases), &[&Sim::new().releases_key]);
+    let by = RoleName::releases();
+    let file = crate::tuf::Unverified::parse(&by, &bytes, &crate::tuf::Limits::default()).unwrap();
+    let mut roles = good.roles().clone();
+    let at = RoleAt { file: std::sync::Arc::new(file.verify(&by, &[]).unwrap()), ..roles[&by].clone() };
+    roles.insert(by, at);
+    Base::new(name(), good.root().unwrap().clone(), roles)
+}
+
+#[test]
+fn above_the_most_delegations_the_other_rules_hold_on() {
+    let base = with_releases(&world(false), |releases| {
+        let like = releases["delegations"]["roles"][1].clone();
+        for n in 0..crate::tuf::grant::MAX_DELEGATIONS {
+            let mut more = like.clone();
+            more["name"] = json!(format!("targets/releases/m{n}"));
+            more["paths"] = json!([format!("{COLLECTION}:m{n}-*")]);
+            releases["delegations"]["roles"].as_array_mut().unwrap().push(more);
+        }
+    });
+    taken(&base, &[granted(wanted("targets/releases/x", 31, "x-*"))]);
+    assert!(matches!(
+        refused(&base, &[granted(wanted("targets/releases/x", 31, "dev-1"))]),
+        GrantError::Overlap { .. }
+    ));
+    let mut own = wanted("targets/releases/x", 31, "x-*");
+    own.signers = signers(&[&Sim::new().releases_key], 1);
+    assert!(matches!(refused(&base, &[granted(own)]), GrantError::OwnKey { .. }));
+}
+
+#[test]
+fn one_delegation_against_a_rule_makes_no_room_for_another() {
+    let base = with_releases(&world(false), |releases| {
+        let key = Sim::new().releases_key.public();
+        releases["delegations"]["keys"][key.key_id().as_str()] = key.to_tuf();
+        releases["delegations"]["roles"][0]["keyids"] = json!([key.key_id()]);
+    });
+    let mut own = wanted("targets/releases/x", 31, "x-*");
+    own.signers = signers(&[&Sim::new().releases_key], 1);
+    assert!(matches!(refused(&base, &[granted(own)]), GrantError::OwnKey { .. }));
+}
+
+#[test]
+fn a_root_key_becomes_no_key_of_releases() {
+    let (base, sim) = (world(false), Sim::new());
+    let key = sim.root_keys[0].public();
+    for role_name in [RoleName::releases(), RoleName::revocations()] {
+        let add = Edit::AddKey { role: role_name.clone(), key: key.clone() };
+        let e = Proposal::new(&base, &[add], about()).unwrap_err();
+        assert!(matches!(&e, EditError::SharedKey { other, .. } if *other == role_name), "{e}");
+    }
+    // The other way round: a key of releases becomes one of the root.
+    let add = Edit::AddKey { role: RoleName::root(), key: sim.releases_key.public() };
+    assert!(matches!(Proposal::new(&base, &[add], about()), Err(EditError::SharedKey { .. })));
+}
+
 #[test]
 fn a_role_that_is_taken_out_delegates_nothing_in_the_same_proposal() {
     let base = world(true);
