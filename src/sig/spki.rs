@@ -127,6 +127,11 @@ impl SubjectKey {
         &self.spki
     }
 
+    /// The SubjectPublicKeyInfo in base64.
+    pub fn to_base64(&self) -> String {
+        STANDARD.encode(&self.spki)
+    }
+
     /// SHA-256 over the SubjectPublicKeyInfo.
     pub fn fingerprint(&self) -> Digest {
         Digest::sha256(&self.spki)

@@ -37,7 +37,7 @@ pub struct TrustFile {
     /// Which file it is.
     pub(super) origin: Origin,
     /// The system's file.
-    pub(super) system: Option<Box<TrustFile>>,
+    pub(super) system: Option<Box<Self>>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -156,11 +156,11 @@ impl Document {
                 let policy: Policy =
                     serde_json::from_value(value["trustPolicy"].clone()).map_err(|e| malformed(&e))?;
                 let stores = &policy.trust_store;
-                let inline = stores.iter().filter_map(|s| match s {
+                let mut inline = stores.iter().filter_map(|s| match s {
                     StoreRef::Inline(store) => Some(store),
                     StoreRef::File(_) => None,
                 });
-                inline.map(Store::check).collect::<Result<(), _>>()?;
+                inline.try_for_each(Store::check)?;
                 if stores.len() > MAX_NAMED || policy.trusted_artifacts.len() > MAX_NAMED {
                     return Err(RequirementsError::Many("stores or artifacts"));
                 }

@@ -21,7 +21,7 @@ pub(super) struct Checked {
 pub(super) fn run(
     reference: Option<Reference>,
     named: Option<Subject>,
-    cx: &mut Context<'_, '_>,
+    cx: &Context<'_, '_>,
 ) -> Result<Box<dyn Outcome>, CliError> {
     let file = cx.trust().load()?;
     let rule = match reference {

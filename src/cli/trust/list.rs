@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::show::{anchor_json, sources_text, statements_text};
@@ -81,7 +79,7 @@ fn file_text(file: &TrustFile, out: &mut dyn Write) -> io::Result<()> {
         rows.extend(file.signers.iter().map(|a| {
             let key = a
                 .public_key()
-                .map_or("-".to_owned(), |k| format!("{} {}", k.kind(), k.fingerprint().short()));
+                .map_or_else(|| "-".to_owned(), |k| format!("{} {}", k.kind(), k.fingerprint().short()));
             vec![
                 a.id.as_str().to_owned(),
                 a.scope.to_string(),
@@ -123,7 +121,9 @@ pub(super) fn whom(a: &SignerAnchor) -> String {
 
 /// All that is known of an anchor of signatures.
 pub(super) fn signer_json(a: &SignerAnchor) -> Value {
-    let key = a.public_key().map(|k| json!({"kind": k.kind().to_string(), "fingerprint": k.fingerprint(), "spki": STANDARD.encode(k.spki())}));
+    let key = a.public_key().map(
+        |k| json!({"kind": k.kind().to_string(), "fingerprint": k.fingerprint(), "spki": k.to_base64()}),
+    );
     let subjects: Vec<String> = match &a.trusts {
         Trusts::Ca { subjects, .. } => subjects.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),

@@ -109,7 +109,7 @@ pub(super) fn statements_text(file: &TrustFile, out: &mut dyn Write) -> io::Resu
         }));
         let waived = s.waivers().into_iter().filter(|w| w.ends_with("false") && !w.contains("tuf"));
         row.extend(waived.map(ToOwned::to_owned));
-        row.extend(s.reason.as_deref().map(|r| clean(r)));
+        row.extend(s.reason.as_deref().map(clean));
         row
     });
     columns(out, &rows.collect::<Vec<_>>())
