@@ -231,6 +231,10 @@ pub fn signature(bytes: &[u8]) {
     }
     let _ = simple_signing::verify(bytes, bytes, &key);
     let _ = (notary_jws::verify(bytes), notary_cose::verify(bytes));
+    let _ = simple_signing::unverified(bytes);
+    if let Ok(file) = bulla::client::sign::Envelope::read(bytes.to_vec()) {
+        let _ = file.check_about(&bulla::oci::Descriptor::of("a/b", b""));
+    }
 }
 
 /// `trust.json`: what is read is written the same.

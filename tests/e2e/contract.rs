@@ -1,7 +1,7 @@
 //! What every store must do, whatever it is. Run over memory, OCI layouts and the registry client.
 
 use bulla::oci::{Content, Descriptor, Digest, Selector, media_type, sorted_json};
-use bulla::store::{BytesSource, Failure, Manage, checked, collect, fetch_small};
+use bulla::store::{BytesSource, Failure, Manage, Replaced, checked, collect, fetch_small};
 use serde_json::json;
 
 use super::bundles::{blob, by_digest, by_tag, cnab, image, index, noise, refer, referrer, tag, two_arch};
@@ -16,6 +16,7 @@ pub async fn all(store: &dyn Manage) {
     referrers_are_listed(store).await;
     many_referrers_in_one_call(store).await;
     nothing_there_is_no_error(store).await;
+    tags_are_replaced_only_where_they_name_what_was_seen(store).await;
     deletion(store).await;
 }
 
@@ -37,6 +38,21 @@ pub async fn blobs_go_in_and_out(store: &dyn Manage) {
     let d = blob(store, "a/b", "small").await;
     assert_eq!(&fetch_small(store, &d, 5).await.unwrap().bytes()[..], b"small");
     assert!(matches!(fetch_small(store, &d, 4).await.unwrap_err().failure, Failure::TooLarge { .. }));
+}
+
+pub async fn tags_are_replaced_only_where_they_name_what_was_seen(store: &dyn Manage) {
+    let at = tag("replaced");
+    let (one, two) = (image(store, "replace/1").await, image(store, "replace/2").await);
+    let moved = |end| matches!(end, Replaced::Moved);
+    assert!(moved(store.replace(&at, Some(one.digest()), &two).await.unwrap()), "there is none");
+    assert!(!moved(store.replace(&at, None, &one).await.unwrap()));
+    assert!(moved(store.replace(&at, None, &two).await.unwrap()), "there is one");
+    assert!(moved(store.replace(&at, Some(two.digest()), &two).await.unwrap()), "it names another");
+    store.flush().await.unwrap();
+    assert_eq!(store.resolve(&by_tag("replaced")).await.unwrap().as_ref(), Some(&one));
+    assert!(!moved(store.replace(&at, Some(one.digest()), &two).await.unwrap()));
+    store.flush().await.unwrap();
+    assert_eq!(store.resolve(&by_tag("replaced")).await.unwrap().as_ref(), Some(&two));
 }
 
 pub async fn wrong_blobs_are_refused(store: &dyn Manage) {

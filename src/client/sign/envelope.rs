@@ -18,6 +18,8 @@ use crate::time::UnixTime;
 
 /// Largest file of a signature that is read, in bytes.
 pub const MAX_FILE: u64 = 4 << 20;
+/// Largest envelope that also stands in its layer's descriptor, in bytes.
+const MAX_INLINE: usize = 16 << 10;
 /// When an artifact was made (image-spec `annotations.md`).
 const CREATED: &str = "org.opencontainers.image.created";
 
@@ -206,12 +208,17 @@ impl Envelope {
         };
         notes.insert(CREATED.to_owned(), made.to_string());
         let layer = Content::new(self.layer_type(), self.bytes.clone());
+        // Whoever verifies has it with the manifest then (image-spec `descriptor.md`, `data`): a request less for each signature.
+        let listed = match self.bytes.len() <= MAX_INLINE {
+            true => layer.descriptor().clone().with_data(&self.bytes),
+            false => layer.descriptor().clone(),
+        };
         let manifest: Value = json!({
             "schemaVersion": 2,
             "mediaType": media_type::OCI_MANIFEST,
             "artifactType": artifact_type,
             "config": config,
-            "layers": [layer.descriptor()],
+            "layers": [listed],
             "subject": artifact.bare(),
             "annotations": notes,
         });
@@ -240,5 +247,107 @@ pub(super) fn artifact_type(form: Form) -> &'static str {
         Form::Sigstore => sigstore_bundle::MEDIA_TYPE,
         Form::Notation | Form::NotationCose => notary::ARTIFACT_TYPE,
         Form::CosignTag => simple_signing::MEDIA_TYPE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::oci::Digest;
+
+    fn testdata(name: &str) -> Vec<u8> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/signatures/");
+        std::fs::read(format!("{path}{name}")).unwrap()
+    }
+
+    /// The manifest that cosign 3.1.1 writes, but for the time, the order of members and what is inline.
+    #[test]
+    fn a_bundle_hangs_as_cosign_hangs_it() {
+        let envelope = Envelope::read(testdata("sigstore/cosign3-p256.sigstore.json")).unwrap();
+        let subject = Descriptor::of(media_type::OCI_MANIFEST, &testdata("subject.json"));
+        let made = UnixTime::from_secs(1_795_305_583);
+        let packed = envelope.packed(&subject, made).unwrap();
+        let mut manifest: Value = serde_json::from_slice(packed.manifest.bytes()).unwrap();
+        let inline = manifest["layers"][0].as_object_mut().unwrap().remove("data").unwrap();
+        assert_eq!(STANDARD.decode(inline.as_str().unwrap()).unwrap(), *envelope.bytes());
+        let bundle = "application/vnd.dev.sigstore.bundle.v0.3+json";
+        let is = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.empty.v1+json",
+                "size": 2,
+                "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+                "artifactType": bundle,
+            },
+            "layers": [{"mediaType": bundle, "size": envelope.bytes().len(), "digest": Digest::sha256(envelope.bytes())}],
+            "annotations": {
+                "dev.sigstore.bundle.content": "dsse-envelope",
+                "dev.sigstore.bundle.predicateType": "https://sigstore.dev/cosign/sign/v1",
+                "org.opencontainers.image.created": made.to_string(),
+            },
+            "subject": subject,
+            "artifactType": bundle,
+        });
+        assert_eq!(manifest, is);
+    }
+
+    #[test]
+    fn a_notary_signature_hangs_in_the_new_form() {
+        for name in ["jws", "cose"] {
+            let envelope = Envelope::read(testdata(&format!("notation/notation-p256.{name}"))).unwrap();
+            let subject = Descriptor::of(media_type::OCI_MANIFEST, &testdata("subject.json"));
+            let packed = envelope.packed(&subject, UnixTime::from_secs(0)).unwrap();
+            let manifest = crate::oci::Manifest::parse(&packed.manifest).unwrap();
+            let config = manifest.config.unwrap();
+            assert!(notary::is_signature(manifest.artifact_type.as_deref(), &config.media_type));
+            assert_eq!(
+                (config.artifact_type, manifest.layers.len(), manifest.subject),
+                (None, 1, Some(subject))
+            );
+            let shown: Vec<String> =
+                serde_json::from_str(&manifest.annotations[notary::THUMBPRINTS]).unwrap();
+            let Inside::Notary(verified) = &envelope.inside else { panic!("{name}") };
+            let own = verified.chain().certificates().iter().map(|c| c.thumbprint().hex().to_owned());
+            assert_eq!(shown, own.collect::<Vec<_>>());
+            assert_eq!(manifest.annotations[CREATED], verified.signed_at().to_string());
+        }
+    }
+
+    #[test]
+    fn large_envelopes_are_not_inline() {
+        let mut value: Value = serde_json::from_slice(&testdata("notation/notation-p256.jws")).unwrap();
+        value["header"]["io.cncf.notary.signingAgent"] = "x".repeat(MAX_INLINE).into();
+        let envelope = Envelope::read(value.to_string().into_bytes()).unwrap();
+        let subject = Descriptor::of(media_type::OCI_MANIFEST, &testdata("subject.json"));
+        let packed = envelope.packed(&subject, UnixTime::from_secs(0)).unwrap();
+        assert_eq!(crate::oci::Manifest::parse(&packed.manifest).unwrap().layers[0].data, None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = Envelope::read(bytes.clone());
+            let _ = Envelope::read([&b"\xd2"[..], &bytes].concat());
+        }
+
+        #[test]
+        fn a_changed_file_is_another_or_none(at: prop::sample::Index, bit in 0u8..8) {
+            for name in ["sigstore/cosign3-p256.sigstore.json", "notation/notation-p256.jws", "notation/notation-p256.cose"] {
+                let good = testdata(name);
+                let mut changed = good.clone();
+                let at = at.index(changed.len());
+                changed[at] ^= 1 << bit;
+                let subject = Descriptor::of(media_type::OCI_MANIFEST, &testdata("subject.json"));
+                // What is taken still says that it is about the artifact, and hangs.
+                if let Ok(envelope) = Envelope::read(changed)
+                    && envelope.check_about(&subject).is_ok()
+                {
+                    prop_assert!(envelope.packed(&subject, UnixTime::from_secs(0)).is_some());
+                }
+            }
+        }
     }
 }

@@ -136,12 +136,9 @@ impl AtTag {
 }
 
 async fn read(store: &dyn Manage, tag: &Tag) -> Result<Option<AtTag>, SignError> {
-    let mut found = store.resolve(&Selector::Tag(tag.clone())).await?;
-    if found.is_none() {
-        // One wrong 404 would overwrite what others signed.
-        found = store.resolve(&Selector::Tag(tag.clone())).await?;
-    }
-    let Some(content) = found else { return Ok(None) };
+    // That nothing is there is asked again before anything is written ([`Manage::replace`]): one wrong 404 would overwrite what
+    // others signed.
+    let Some(content) = store.resolve(&Selector::Tag(tag.clone())).await? else { return Ok(None) };
     let foreign = |what: &str| SignError::Foreign { tag: tag.clone(), what: what.to_owned() };
     if !matches!(content.media_type(), media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST) {
         return Err(foreign("no image manifest"));

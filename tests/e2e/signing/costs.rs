@@ -5,7 +5,7 @@ use bulla::store::Failure;
 
 use super::{FORMS, Signatory, once};
 use crate::bundles::image;
-use crate::registry::{Config, Fault, Nth, Registry as Server};
+use crate::registry::{Config, Fault, Nth, Pin, Registry as Server};
 use crate::servers::repository;
 
 const REPO: &str = "team/app";
@@ -17,10 +17,10 @@ async fn a_first_signature_costs_what_the_page_says() {
         (Form::Sigstore, false, 6),
         (Form::Notation, false, 6),
         (Form::NotationCose, false, 6),
-        (Form::CosignTag, false, 8),
+        (Form::CosignTag, false, 7),
         (Form::Sigstore, true, 7),
         (Form::Notation, true, 7),
-        (Form::CosignTag, true, 10),
+        (Form::CosignTag, true, 9),
     ] {
         let server = Server::start(Config::default()).await;
         server.quirks(|q| q.no_single_post = two_step);
@@ -33,10 +33,10 @@ async fn a_first_signature_costs_what_the_page_says() {
         server.clear();
         assert!(!once(&store, &pen, &bundle, false).await.unwrap().was_there);
         assert_eq!(server.requests().len(), most, "{form} {two_step}\n{}", server.log());
-        // The same again: the bundle, the list, and the two of the signature that is there.
+        // The same again: the bundle, the list, and the manifest of the signature that is there, which holds it.
         server.clear();
         assert!(once(&store, &pen, &bundle, false).await.unwrap().was_there);
-        let again = if form == Form::CosignTag { 2 } else { 4 };
+        let again = if form == Form::CosignTag { 2 } else { 3 };
         assert_eq!(server.requests().len(), again, "{form}\n{}", server.log());
         assert_eq!(server.count("PUT", "*") + server.count("POST", "*"), 0);
     }
@@ -126,6 +126,26 @@ async fn a_failure_anywhere_is_said_and_the_same_command_finishes() {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// A 404 that is wrong once must not cost the others their signatures.
+#[tokio::test]
+async fn one_wrong_404_at_cosigns_tag_loses_nothing() {
+    let server = Server::start(Config::default()).await;
+    let bundle = image(&repository(&server, REPO), "app/one").await;
+    let (a, b) = (Signatory::fresh(), Signatory::fresh());
+    once(&repository(&server, REPO), &a.pen(Form::CosignTag, |_| {}), &bundle, false).await.unwrap();
+    let tag = format!("sha256-{}.sig", bundle.digest().hex());
+    for nth in [1, 2] {
+        server.pin(Pin::new(REPO, &tag, None, Nth::Only(nth)));
+        once(&repository(&server, REPO), &b.pen(Form::CosignTag, |_| {}), &bundle, true).await.unwrap();
+        server.behave();
+        for who in [&a, &b] {
+            let end =
+                once(&repository(&server, REPO), &who.pen(Form::CosignTag, |_| {}), &bundle, false).await;
+            assert!(end.unwrap().was_there, "{nth}");
         }
     }
 }
