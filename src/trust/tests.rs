@@ -24,6 +24,9 @@ use crate::time::UnixTime;
 use crate::tuf::sim::{DAY, NOW, Sim, SimKey, heading};
 use crate::tuf::{About, Bundle, Claim, FileName, Files, Limits, Remembered, RoleName, Version};
 
+/// A change to what applies.
+type Bend = Box<dyn Fn(&mut Rule)>;
+
 /// One deployer: what lies at the places, what is remembered, what policy says.
 struct Deployer {
     sim: Sim,
@@ -43,7 +46,7 @@ struct Deployer {
     others: Vec<Party>,
     statement: Option<Statement>,
     /// What else the trust file says.
-    rule: Option<Box<dyn Fn(&mut Rule)>>,
+    rule: Option<Bend>,
     /// The collection says which signatures were taken back, and nothing else is asked of it.
     rescinds: bool,
     /// What hangs on the bundle, beside seals.

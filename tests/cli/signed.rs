@@ -147,7 +147,7 @@ pub(crate) fn demand(scope: &str, threshold: u32, from: &[&str]) -> Value {
 pub(crate) fn verdict(ran: &Ran) -> (u8, String) {
     let json = ran.json();
     let first = &json["result"]["bundles"][0];
-    let code = first["because"]["code"].as_str().or(json["error"]["code"].as_str());
+    let code = first["because"]["code"].as_str().or_else(|| json["error"]["code"].as_str());
     (ran.exit, code.unwrap_or("trusted").to_owned())
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Ended {
     /// It was PUT, or the state has moved: another round follows.
     Again,
     /// More keys must sign snapshot and timestamp; and the same as a proposal, where it travels.
-    Waiting(Gathering, Option<(Proposal, Base)>),
+    Waiting(Gathering, Option<Box<(Proposal, Base)>>),
     /// Nothing was due, and nobody has begun.
     Nothing,
 }
@@ -96,7 +96,7 @@ impl Committer<'_> {
                 Gathered::Waiting(gathering, candidate) => {
                     let travels = matches!(job.cosign, Cosign::Travels);
                     let travels = travels.then(|| self.next_state(round, chosen, &candidate, now));
-                    return Ok(Ended::Waiting(gathering, travels.transpose()?));
+                    return Ok(Ended::Waiting(gathering, travels.transpose()?.map(Box::new)));
                 }
                 Gathered::Nothing => return Ok(Ended::Nothing),
             }

@@ -229,7 +229,7 @@ impl Committer<'_> {
             self.remember(&round.chain.until(round.settled_root), live)?;
         }
         let mut worked = self.finish(job, ledger, round, chosen, false)?;
-        (worked.gathering, worked.travels) = (Some(gathering), travels);
+        (worked.gathering, worked.travels) = (Some(gathering), travels.map(|travels| *travels));
         Ok(Some(worked))
     }
 

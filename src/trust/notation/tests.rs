@@ -64,7 +64,7 @@ fn a_statement_counts_its_own_stores_only() {
     };
     let (wabbit, acme) = (certificates("notation/root.pem"), certificates("x509/good-three.pem"));
     let (wabbit, acme) = (wabbit[0].subject().to_string(), acme.last().unwrap().subject().to_string());
-    assert_eq!(counted("ex.com/app:v1"), [wabbit.clone()]);
+    assert_eq!(counted("ex.com/app:v1"), std::slice::from_ref(&wabbit));
     assert_eq!(counted("ex.com/other"), [wabbit]);
     assert_eq!(counted("other.example/app"), [acme]);
 }

@@ -587,8 +587,7 @@ fn an_anchor_with_sources_is_read_back_and_an_old_one_is_unchanged() {
     let specs = vec![by_keys(SECURITY, &[21, 22], 2), at("b.example/app"), at("c.example/app")];
     let anchor = plain.clone().with_sources(specs, Some(2)).unwrap();
     assert_ne!(anchor.id, plain.id);
-    let mut trust = TrustFile::default();
-    trust.anchors = vec![plain.clone(), anchor];
+    let mut trust = TrustFile { anchors: vec![plain.clone(), anchor], ..TrustFile::default() };
     assert_eq!(TrustFile::parse(&trust.to_bytes()), Ok(trust.clone()));
     let text = String::from_utf8(trust.to_bytes()).unwrap();
     for (from, to) in

@@ -44,7 +44,7 @@ impl Verification {
             tag: rule.subject.tag.clone(),
             digest,
             media_type: found.map(|b| b.media_type.clone()).or_else(|| signed.clone().map(|s| s.0)),
-            size: found.map(|b| b.size).or(signed.map(|s| s.1)),
+            size: found.map(|b| b.size).or_else(|| signed.map(|s| s.1)),
             checks,
             anchors,
             required: rule.required.clone(),

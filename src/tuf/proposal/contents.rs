@@ -149,13 +149,13 @@ fn entries(
     tags: &BTreeMap<String, BTreeSet<String>>,
     out: &mut Contents,
 ) {
-    let read = |list: Option<&[u8]>| -> Result<(Map<String, Value>, BTreeMap<Vec<u8>, Value>), String> {
+    type Read = (Map<String, Value>, BTreeMap<Vec<u8>, Value>);
+    let read = |list: Option<&[u8]>| -> Result<Read, String> {
         let Some(list) = list else { return Ok(Default::default()) };
         let value = strict::parse(list).map_err(|e| e.to_string())?;
         let mut members = value.as_object().cloned().ok_or("it is no object")?;
-        let entries = match members.remove("entries") {
-            Some(Value::Array(entries)) => entries,
-            _ => return Err("it has no entries".into()),
+        let Some(Value::Array(entries)) = members.remove("entries") else {
+            return Err("it has no entries".into());
         };
         Ok((members, entries.into_iter().map(|e| (sorted_json(&e), e)).collect()))
     };

@@ -151,7 +151,8 @@ async fn a_next_state_that_lies_is_signed_by_nobody() {
         }
     };
     let low = live.trusted().timestamp().version().get();
-    let mut rows: Vec<(&str, Box<dyn Fn(&mut serde_json::Value)>)> = vec![
+    type Row<'a> = (&'a str, Box<dyn Fn(&mut serde_json::Value)>);
+    let mut rows: Vec<Row<'_>> = vec![
         (
             "a lower version",
             Box::new(move |d| {
