@@ -404,7 +404,7 @@ fn an_anchor_for_the_repository_itself_goes_before_the_organisation() {
     );
     let mut longer = world.anchor();
     longer.scope = "mirror.example/org/team/*".parse().unwrap();
-    let trust =
+    let mut trust =
         TrustFile { anchors: vec![world.anchor(), own.clone(), longer.clone()], ..TrustFile::default() };
     assert!(TrustFile::parse(&trust.to_bytes()).is_ok());
     let covering = |reference: &str| -> Vec<Scope> {
