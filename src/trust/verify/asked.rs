@@ -29,7 +29,7 @@ pub struct Question {
     /// TUF anchors of the collections whose revocation lists the anchors of signatures go by.
     pub rescinders: Vec<Anchor>,
     /// Every chain that is remembered of the collection of each source of the TUF anchors, in order ([`sources`]), then of each
-    /// rescinder's ([`rescinding`]); members of
+    /// rescinder's (`rescinding`); members of
     /// organisations are asked for once they are known. Which chain is the source's is found out here.
     pub memories: Vec<Vec<Remembered>>,
     /// Ids of the collections' advisories that were acknowledged here.

@@ -45,7 +45,10 @@ fn the_page_of_threats_names_tests_that_exist() {
         for test in tests {
             let (module, name) = test.rsplit_once("::").unwrap();
             let path = module.replace("::", "/");
-            let files = ["tests/e2e", "src", "tests"].map(|at| format!("{at}/{path}.rs"));
+            // Tests beside their code stand in its file.
+            let beside = path.strip_suffix("/tests").unwrap_or(&path);
+            let files = [("tests/e2e", &*path), ("src", &*path), ("tests", &*path), ("src", beside)];
+            let files = files.map(|(at, path)| format!("{at}/{path}.rs"));
             let text = files.iter().find_map(|f| std::fs::read_to_string(root.join(f)).ok());
             let text = text.unwrap_or_else(|| panic!("no module of {test}"));
             assert!(text.contains(&format!("fn {name}(")), "{test}");
