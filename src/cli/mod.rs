@@ -13,6 +13,7 @@ mod home;
 mod init;
 mod inspect;
 mod key;
+mod lines;
 mod login;
 mod logout;
 mod man;

@@ -197,7 +197,10 @@ impl SignerAnchor {
             Trusts::Key(_) => {
                 out.push("a bare key: its rotation will break verification; a CA or a TUF root outlives it");
             }
-            Trusts::Ca { .. } | Trusts::Keyless { .. } => {}
+            Trusts::Keyless { .. } => {
+                out.push("keyless signatures are not judged yet: none counts for this anchor");
+            }
+            Trusts::Ca { .. } => {}
         }
         if self.rescissions == Rescissions::Nowhere {
             out.push("nothing that it vouches for can be taken back: it has no rescissions");

@@ -1,18 +1,12 @@
 //! The list of `--from-file`: a line a bundle.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::lines::{self, Parsed, lines};
 use crate::client::copy::Onto;
 use crate::oci::Reference;
-
-/// Largest list that is read, bytes.
-const MAX_BYTES: u64 = 1024 * 1024;
-/// Most bundles in a list.
-const MAX_LINES: usize = 10_000;
 
 /// A line that names a source.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,34 +19,13 @@ pub(super) struct Line {
 
 /// Read a list; `-` is standard input.
 pub(super) fn read(path: &Path, cx: &mut Context<'_, '_>) -> Result<Vec<Line>, CliError> {
-    let mut bytes = Vec::new();
-    let failed = |e: std::io::Error| CliError::io("read", path, e);
-    match path.to_str() {
-        Some("-") => cx.stdin().take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?,
-        _ => File::open(path).and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?,
-    };
-    let bad =
-        |reason: String| CliError::usage(format!("cannot use the list {}", path.display())).reason(reason);
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(bad(format!("it is larger than {MAX_BYTES} bytes")).next("split it"));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| bad("it is not UTF-8".into()))?;
-    let lines = parse(&text).map_err(|(number, reason)| {
-        bad(format!("line {number}: {reason}")).next("write SOURCE [DESTINATION], and # before a comment")
-    })?;
-    match lines.len() {
-        0 => Err(bad("it names no source".into())),
-        n if n > MAX_LINES => Err(bad(format!("it names more than {MAX_LINES} bundles")).next("split it")),
-        _ => Ok(lines),
-    }
+    lines::read(path, cx, parse, "SOURCE [DESTINATION]", ("source", "bundles"))
 }
 
 /// Words are separated by blanks; by tabs alone in a line that has one, so that a directory's name may have blanks.
-fn parse(text: &str) -> Result<Vec<Line>, (usize, String)> {
+fn parse(text: &str) -> Parsed<Line> {
     let mut out = Vec::new();
-    for (at, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
-        let number = at + 1;
-        let line = without_comment(line).trim();
+    for (number, line) in lines(text) {
         let words: Vec<&str> = match line.contains('\t') {
             true => line.split('\t').map(str::trim).filter(|w| !w.is_empty()).collect(),
             false => line.split_whitespace().collect(),
@@ -68,14 +41,6 @@ fn parse(text: &str) -> Result<Vec<Line>, (usize, String)> {
         out.push(Line { number, source, destination });
     }
     Ok(out)
-}
-
-/// A comment begins with a `#` at the start of the line or after a blank.
-fn without_comment(line: &str) -> &str {
-    let mut before = ' ';
-    let hash =
-        line.char_indices().find(|(_, c)| std::mem::replace(&mut before, *c).is_whitespace() && *c == '#');
-    hash.map_or(line, |(at, _)| &line[..at])
 }
 
 #[cfg(test)]

@@ -27,8 +27,8 @@ use crate::client::recover::check_floors;
 use crate::keys::KeyRef;
 use crate::oci::{Reference, RegistryRef};
 use crate::trust::Duration;
-use crate::tuf::RoleName;
 use crate::tuf::proposal::{Needed, Proposal, plain};
+use crate::tuf::{CollectionName, RoleName};
 
 /// Put the signatures of all copies of a proposal together, and publish it once enough have signed
 ///
@@ -95,15 +95,7 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
             .next("nothing is asked without --discard-newer; leave it out"));
     }
     let desk = args.signing.desk(cx, &args.registry, &place, &args.with)?;
-    if desk.anchor.collection != *first.collection() {
-        return Err(CliError::new(Exit::No, "proposal.collection", "the proposal is for another collection")
-            .reason(format!(
-                "it is for {}, and {place} is anchored as {}",
-                first.collection(),
-                desk.anchor.collection
-            ))
-            .next("name the place of its state with --at"));
-    }
+    of_collection(&first, &desk.anchor.collection, &place)?;
     // Who must sign is judged by what it stands on; whether that is still published, by the commit.
     let base = settled(&mut copies, |copy| stands_on(copy, &desk.anchor, cx.now()))?;
     let first = copies.first().cloned().unwrap_or(first);
@@ -149,6 +141,17 @@ pub(in crate::cli) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dy
         note_left(block_on(ceremony.clear(&proposal))?, &place, cx);
     }
     Ok(Box::new(Done { proposal, needed, worked, discards }))
+}
+
+/// That a proposal is for the collection that is anchored at a place.
+fn of_collection(proposal: &Proposal, anchored: &CollectionName, place: &Reference) -> Result<(), CliError> {
+    let of = proposal.collection();
+    if of == anchored {
+        return Ok(());
+    }
+    Err(CliError::new(Exit::No, "proposal.collection", "the proposal is for another collection")
+        .reason(format!("it is for {of}, and {place} is anchored as {anchored}"))
+        .next("name the place of its state with --at"))
 }
 
 struct Done {

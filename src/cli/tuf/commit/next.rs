@@ -3,7 +3,7 @@
 
 use super::Args;
 use crate::cli::context::{Context, block_on};
-use crate::cli::error::{CliError, Exit};
+use crate::cli::error::CliError;
 use crate::cli::render::Outcome;
 use crate::cli::renew::Done;
 use crate::cli::signing::state_place;
@@ -28,15 +28,7 @@ pub(super) fn run(
         .next("leave --yes, --discard-newer and --expires out"));
     }
     let desk = args.signing.desk(cx, &args.registry, place, &args.with)?;
-    if desk.anchor.collection != *first.collection() {
-        return Err(CliError::new(Exit::No, "proposal.collection", "the proposal is for another collection")
-            .reason(format!(
-                "it is for {}, and {place} is anchored as {}",
-                first.collection(),
-                desk.anchor.collection
-            ))
-            .next("name the place of its state with --at"));
-    }
+    super::of_collection(first, &desk.anchor.collection, place)?;
     let base = settled(&mut copies, |copy| stands_on(copy, &desk.anchor, cx.now()))?;
     let proposal = together(&copies, &base, cx)?;
     let files = cosigned(&proposal);
