@@ -7,6 +7,7 @@
 //! | 0 | [`oci`], [`time`] | digests, descriptors, references, manifests; the clock |
 //! | 1 | [`sig`] | public keys, signatures, DSSE, certificates, strict and canonical JSON |
 //! | 2 | [`tuf`] | TUF metadata: verification as a step machine, authoring |
+//! | 2 | [`intoto`] | in-toto layouts, links, rules, and their verification |
 //! | 2 | [`envelope`] | signature envelopes of cosign and notation, read and written |
 //! | 3 | [`trust`] | anchors, policy, the order of verification, the report |
 //! | 4 | [`store`], [`keys`] | OCI layouts, registries, copy; signing keys |
@@ -16,6 +17,7 @@
 pub mod cli;
 pub mod client;
 pub mod envelope;
+pub mod intoto;
 pub mod keys;
 pub mod oci;
 pub mod sig;

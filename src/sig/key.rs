@@ -102,6 +102,11 @@ pub enum KeyError {
 }
 
 impl KeyId {
+    /// From the hash that gives a key its name: lower-case hex.
+    pub fn of_hash(digest: &Digest) -> Self {
+        Self(digest.hex().to_owned())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -280,7 +285,7 @@ impl PublicKey {
 
     /// The id that bulla writes: SHA-256 of the canonical key object, lower-case hex (TUF specification 4.2).
     pub fn key_id(&self) -> KeyId {
-        KeyId(Digest::sha256(&canonical(&self.to_tuf())).hex().to_owned())
+        KeyId::of_hash(&Digest::sha256(&canonical(&self.to_tuf())))
     }
 
     /// Whether `signature` over exactly `message` is this key's.

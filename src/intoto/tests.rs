@@ -1,0 +1,6 @@
+//! What docs/in-toto.md says, line by line: a test's name begins with the line that it shows.
+
+mod envelopes;
+mod keys;
+mod shapes;
+mod words;
