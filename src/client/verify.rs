@@ -247,10 +247,10 @@ impl Verifier<'_> {
         let At { reference, selector, store, search } = *at;
         Ok(match want {
             Want::Bundle => Answer::Bundle(bundle(store, selector).await),
-            Want::Signatures { digest, thumbprints } => {
+            Want::Signatures { digest, thumbprints, anew } => {
                 let mut search = search.lock().await;
                 let found: &mut Search = match &mut *search {
-                    Some(found) if *found.subject() == digest => found,
+                    Some(found) if !anew && *found.subject() == digest => found,
                     other => other.insert(Search::new(&digest, thumbprints)),
                 };
                 Answer::Signatures(found.next(store).await)

@@ -142,21 +142,42 @@ impl Repository {
     }
 
     /// One text for every way to spell this repository that leads to one place without asking anybody: default ports (either of
-    /// them), numbers and IPv6 addresses as hosts. For comparing only.
+    /// them), numbers and IPv6 addresses as hosts, the names of Docker Hub. For comparing only.
     pub fn spelt_alike(&self) -> String {
-        let (name, port) = match self.host.rsplit_once(':') {
-            Some((name, port)) if !port.contains(']') => (name, port),
-            _ => (self.host.as_str(), ""),
+        format!("{}/{}", host_spelt_alike(&self.host), self.name)
+    }
+
+    /// Whether both are one registry, however it is spelt.
+    pub fn is_on(&self, host: &str) -> bool {
+        self.host == host || host_spelt_alike(&self.host) == host_spelt_alike(host)
+    }
+
+    /// The rest of the name below `prefix`, `host` or `host/part/part`, however the host is spelt: whole parts, at least one.
+    pub fn below(&self, prefix: &str) -> Option<&str> {
+        let (host, parts) =
+            prefix.split_once('/').map_or((prefix, None), |(host, parts)| (host, Some(parts)));
+        let rest = match parts {
+            None => Some(self.name.as_str()),
+            Some(parts) => self.name.strip_prefix(parts).and_then(|rest| rest.strip_prefix('/')),
         };
-        let v6 = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).and_then(|n| n.parse().ok());
-        let name = match v6.map(|v6: std::net::Ipv6Addr| v6.to_canonical()) {
-            Some(address) => address.to_string(),
-            None => numeric(name).map_or_else(|| name.to_owned(), |v4| v4.to_string()),
-        };
-        match port.trim_start_matches('0') {
-            "" | "443" | "80" => format!("{name}/{}", self.name),
-            port => format!("{name}:{port}/{}", self.name),
-        }
+        rest.filter(|rest| !rest.is_empty() && self.is_on(host))
+    }
+}
+
+fn host_spelt_alike(host: &str) -> String {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (host, ""),
+    };
+    let v6 = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).and_then(|n| n.parse().ok());
+    let name = match v6.map(|v6: std::net::Ipv6Addr| v6.to_canonical()) {
+        Some(address) => address.to_string(),
+        None => numeric(name).map_or_else(|| name.to_owned(), |v4| v4.to_string()),
+    };
+    match (name.as_str(), port.trim_start_matches('0')) {
+        ("docker.io" | "index.docker.io", "" | "443" | "80") => "registry-1.docker.io".to_owned(),
+        (_, "" | "443" | "80") => name,
+        (_, port) => format!("{name}:{port}"),
     }
 }
 

@@ -59,7 +59,7 @@ impl TrustFile {
         }
         for statement in &addition.statements {
             let new = Statement { origin: self.origin.clone(), ..statement.clone() };
-            match after.statements.iter().find(|s| s.scope == new.scope) {
+            match after.statements.iter().find(|s| s.scope.is_same(&new.scope)) {
                 None => after.statements.push(new),
                 Some(old) if *old == new => {}
                 Some(old) => {

@@ -91,11 +91,8 @@ impl Anchor {
     }
 
     /// How narrow it is, of anchors that cover one subject: a repository's own before an organisation's, then the longer prefix.
-    pub(super) fn reach(&self) -> (bool, usize) {
-        match &self.scope {
-            Scope::Prefix(prefix) => (false, prefix.len()),
-            _ => (true, 0),
-        }
+    pub(super) fn reach(&self) -> (bool, (u8, usize)) {
+        (!matches!(self.scope, Scope::Prefix(_)), self.scope.specificity())
     }
 
     /// What an organisation calls a repository that its anchor covers.

@@ -124,6 +124,8 @@ codes! {
     RevocationAdvisory = "revocation.advisory" No,
     /// Listed before, and no longer in the snapshot.
     RevocationDropped = "revocation.dropped" No,
+    /// What a collection revokes that need not vouch is not known.
+    RevocationOpen = "revocation.open" Undecided,
     /// The role is expired.
     RevocationExpired = "revocation.expired" No,
     /// Delegated, but role or file is not there.

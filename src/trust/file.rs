@@ -386,7 +386,7 @@ impl TrustFile {
                     return Err(TrustError::Threshold { scope: s.scope.clone(), threshold, from });
                 }
             }
-            if self.statements[..i].iter().any(|o| o.scope == s.scope) {
+            if self.statements[..i].iter().any(|o| o.scope.is_same(&s.scope)) {
                 return Err(TrustError::TwoStatements(s.scope.clone()));
             }
         }

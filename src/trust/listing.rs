@@ -36,6 +36,11 @@ impl Listing {
         self.scope.covers(subject)
     }
 
+    /// Whether it names this digest.
+    pub(super) fn names(&self, digest: &Digest) -> bool {
+        self.digest.as_ref() == Some(digest)
+    }
+
     /// Whether it is about this bundle, of a subject that it concerns.
     pub(super) fn is_of(&self, digest: &Digest) -> bool {
         self.digest.as_ref().is_none_or(|d| d == digest)

@@ -124,9 +124,7 @@ pub(super) fn mapped(
     organisation: &CollectionName,
     repository: &Repository,
 ) -> Option<Repository> {
-    let name = repository.to_string();
-    let rest = name.strip_prefix(prefix).filter(|rest| rest.len() > 1 && rest.starts_with('/'))?;
-    format!("{organisation}{rest}").parse().ok()
+    format!("{organisation}/{}", repository.below(prefix)?).parse().ok()
 }
 
 /// The member that speaks for a name, with its root; and the checks that say why, or why there is none.

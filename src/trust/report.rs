@@ -255,6 +255,21 @@ impl AnchorReport {
         }
     }
 
+    /// Whether a state was judged whose word on what is revoked holds now; of several sources, that of one.
+    pub(super) fn says_what_is_revoked(&self) -> bool {
+        if self.evidence.is_none() && !self.sources.is_empty() {
+            return self.sources.iter().any(Self::says_what_is_revoked);
+        }
+        // That the bundle is not listed there, or that nobody there speaks for it, says nothing against the rest.
+        let beside = |check: &Check| {
+            let code = check.code.as_str();
+            code.starts_with("bundle.")
+                || code.starts_with("agreement")
+                || check.code == Code::OrganisationNone
+        };
+        self.evidence.is_some() && self.checks.iter().filter(|c| c.is_fail()).all(beside)
+    }
+
     fn revokes(&self) -> bool {
         self.all_checks().iter().any(|c| c.is_fail() && c.code == Code::RevocationBundle)
     }

@@ -121,6 +121,21 @@ impl Rule {
             line.from.retain(|id| self.signer(id).is_some());
             self.required.signatures.push(line);
         }
+        // Waived is what both waive.
+        for (check, theirs) in [
+            (&mut self.checks.signature, other.checks.signature),
+            (&mut self.checks.expiry, other.checks.expiry),
+            (&mut self.checks.certificate_expiry, other.checks.certificate_expiry),
+            (&mut self.checks.rescinded, other.checks.rescinded),
+        ] {
+            if theirs.is_kept() {
+                *check = theirs;
+            }
+        }
+        if let (Some(own), Some(theirs)) = (&mut self.statement, &other.statement) {
+            own.max_staleness =
+                own.max_staleness.zip(theirs.max_staleness).map(|(own, theirs)| own.min(theirs));
+        }
         if let Some(statement) = other.statement.filter(|s| s.require_current_tag) {
             let own = self.statement.get_or_insert_with(|| Statement {
                 origin: statement.origin.clone(),

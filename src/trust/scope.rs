@@ -44,19 +44,16 @@ pub enum ScopeError {
 }
 
 impl Scope {
-    /// Whether `subject` is covered.
+    /// Whether `subject` is covered, however its registry is spelt: whoever writes a reference must not choose, by a port that is
+    /// there unwritten, what holds for it.
     pub fn covers(&self, subject: &Subject) -> bool {
+        let is = |repository: &Repository| subject.repository.spelt_alike() == repository.spelt_alike();
         match self {
             Self::Any => true,
-            Self::Registry(host) => subject.repository.host() == host,
-            Self::Prefix(prefix) => {
-                let name = subject.repository.to_string();
-                name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
-            }
-            Self::Repository(repository) => subject.repository == *repository,
-            Self::Tag(repository, tag) => {
-                subject.repository == *repository && subject.tag.as_ref() == Some(tag)
-            }
+            Self::Registry(host) => subject.repository.is_on(host),
+            Self::Prefix(prefix) => subject.repository.below(prefix).is_some(),
+            Self::Repository(repository) => is(repository),
+            Self::Tag(repository, tag) => subject.tag.as_ref() == Some(tag) && is(repository),
         }
     }
 
@@ -66,10 +63,23 @@ impl Scope {
             (Self::Prefix(_), Self::Repository(repository)) => {
                 self.covers(&Subject { repository: repository.clone(), tag: None })
             }
-            (Self::Prefix(prefix), Self::Prefix(name)) => {
-                name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            (Self::Prefix(prefix), Self::Prefix(_)) => {
+                let below = other.example();
+                below.is_some_and(|s| s.repository.below(prefix).is_some_and(|rest| rest.contains('/')))
             }
             _ => false,
+        }
+    }
+
+    /// Whether both cover the same, however the registry is spelt.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Repository(one), Self::Repository(two)) => one.spelt_alike() == two.spelt_alike(),
+            (Self::Tag(one, a), Self::Tag(two, b)) => a == b && one.spelt_alike() == two.spelt_alike(),
+            (Self::Registry(_), Self::Registry(_)) | (Self::Prefix(_), Self::Prefix(_)) => {
+                self.specificity() == other.specificity() && self.meets(other)
+            }
+            _ => self == other,
         }
     }
 
@@ -101,7 +111,7 @@ impl Scope {
         match self {
             Self::Any => (0, 0),
             Self::Registry(_) => (1, 0),
-            Self::Prefix(prefix) => (2, prefix.len()),
+            Self::Prefix(prefix) => (2, prefix.split_once('/').map_or(0, |(_, parts)| parts.len())),
             Self::Repository(_) => (3, 0),
             Self::Tag(..) => (4, 0),
         }
@@ -202,12 +212,23 @@ mod tests {
             ("ex.com/org/app:v2", false),
             ("ex.com/or/*", false),
             ("ex.com/org/app/*", false),
-            ("ex.com:443", false),
+            ("ex.com:443", true),
+            ("ex.com:80/org/*", true),
+            ("ex.com:0443/org/app:v1", true),
+            ("ex.com:5000", false),
+            ("ex.com:444/org/app", false),
             ("ex.com/org/ap", false),
         ] {
             assert_eq!(s(scope).covers(&app), covers, "{scope}");
             assert_eq!(s(scope).to_string(), scope);
         }
+        assert!(s("ex.com:00443/*").specificity() < s("ex.com/o/*").specificity());
+        assert!(s("ex.com:443/org/*").is_same(&s("ex.com/org/*")) && s("ex.com:80").is_same(&s("ex.com")));
+        assert!(!s("ex.com/org/*").is_same(&s("ex.com/o/*")) && !s("ex.com/*").is_same(&s("ex.com")));
+        assert!(
+            s("ex.com:443/org/*").holds(&s("ex.com/org/a/*"))
+                && !s("ex.com/org/*").holds(&s("ex.com:443/org/*"))
+        );
         let order = ["*", "ex.com", "ex.com/*", "ex.com/org/*", "ex.com/org/app", "ex.com/org/app:v1"];
         assert!(order.windows(2).all(|w| s(w[0]).specificity() < s(w[1]).specificity()));
         for bad in ["", "ex", "ex.com/org/*/x", "ex.com/**", "*/app", "ex.com/a@sha256:00", "ex.com/a:v*"] {

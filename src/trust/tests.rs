@@ -195,7 +195,11 @@ impl Deployer {
             ),
             Want::State { source } => Answer::State(self.others[source - 1].state.clone()),
             Want::Memory { .. } => Answer::Memory(vec![]),
-            Want::Signatures { .. } => Answer::Signatures(self.hung.clone()),
+            Want::Signatures { anew: true, .. } => Answer::Signatures(self.hung.clone()),
+            // A search that goes on finds nothing more.
+            Want::Signatures { anew: false, .. } => {
+                Answer::Signatures(signatures_of_other_tools::tests::end(vec![]))
+            }
             Want::Seals { .. } if self.seals_refused => Answer::Seals(SealsAnswer::Unreadable("403".into())),
             Want::Seals { .. } => {
                 Answer::Seals(SealsAnswer::Read { seals: self.seals.clone(), more: self.more_seals })

@@ -177,7 +177,7 @@ impl Verification {
                         self.wanted.push(want);
                         continue;
                     }
-                    if self.has_signatures(digest) {
+                    if self.needs_no_bundle(digest) {
                         return Step::Done(Box::new(self.report(Vec::new())));
                     }
                 }

@@ -60,12 +60,12 @@ impl TrustFile {
             return Vec::new();
         }
         let scope = || new.scope.clone();
-        let same: Vec<&Anchor> = self.anchors.iter().filter(|a| a.scope == new.scope).collect();
+        let same: Vec<&Anchor> = self.anchors.iter().filter(|a| a.scope.is_same(&new.scope)).collect();
         let asks = same.iter().filter(|a| a.min() > new.min());
         let mut out: Vec<Widened> =
             asks.map(|a| Widened::Agreement { anchor: a.id.clone(), min: a.min(), scope: scope() }).collect();
         // The narrowest organisation around it is the one that spoke, unless somebody narrower did already.
-        let around = self.anchors.iter().filter(|a| a.organisation && a.scope != new.scope);
+        let around = self.anchors.iter().filter(|a| a.organisation && !a.scope.is_same(&new.scope));
         let around = around.filter(|a| a.scope.holds(&new.scope)).max_by_key(|a| a.scope.specificity());
         if same.is_empty() {
             out.extend(

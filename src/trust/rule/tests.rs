@@ -205,6 +205,49 @@ fn a_tag_beside_a_digest_chooses_nothing_but_denials() {
 }
 
 /// What is said of the tag may demand more.
+/// A port that is there unwritten chooses nothing.
+#[test]
+fn one_registry_is_one_however_it_is_spelt() {
+    let mut system = file(
+        r#"{"schemaVersion":2,"locked":true,"statements":[
+           {"scope":"ex.com/org/*","require":{"signatures":{"threshold":2}}}],
+           "deny":[{"scope":"ex.com/org/app:bad","reason":"broken"}]}"#,
+    );
+    system.signers.push(signer("ex.com", key("p256")));
+    let mut user = file(r#"{"schemaVersion":2}"#);
+    user.signers.push(signer("*", key("p384")));
+    let trust = under(user, system);
+    let plain = trust.rule(&subject("ex.com/org/app:bad"));
+    assert!(plain.deny.len() == 1 && plain.required.signatures[0].threshold.get() == 2);
+    for spelt in ["ex.com:443/org/app:bad", "ex.com:0443/org/app:bad", "EX.com:443/org/app:bad"] {
+        let other = trust.rule(&subject(spelt));
+        assert_eq!(
+            (&other.required, &other.deny, &other.signers),
+            (&plain.required, &plain.deny, &plain.signers)
+        );
+    }
+    assert_eq!(trust.rule(&subject("ex.com:5000/org/app:bad")).signers.len(), 1);
+    let twice = r#"{"schemaVersion":2,"statements":[{"scope":"ex.com/org/*","requireCurrentTag":true},
+        {"scope":"ex.com:443/org/*","requireCurrentTag":true}]}"#;
+    assert!(TrustFile::parse(twice.as_bytes()).is_err());
+}
+
+/// What the statement of the tag checks, a wider one does not waive.
+#[test]
+fn a_tag_beside_a_digest_keeps_its_checks() {
+    let trust = file(
+        r#"{"schemaVersion":2,"statements":[
+           {"scope":"ex.com/app","checks":{"expiry":false,"rescinded":false},"maxStaleness":"30d","reason":"old ones"},
+           {"scope":"ex.com/app:prod","maxStaleness":"1d","reason":"a day","checks":{"expiry":false}}]}"#,
+    );
+    let rule = trust.rule_by_digest(&subject("ex.com/app:prod"));
+    assert!(rule.checks.rescinded.is_kept() && !rule.checks.expiry.is_kept());
+    let alone = trust.rule(&subject("ex.com/app:prod")).statement.unwrap().max_staleness;
+    assert_eq!(rule.statement.unwrap().max_staleness, alone);
+    let untagged = trust.rule_by_digest(&subject("ex.com/app"));
+    assert!(!untagged.checks.rescinded.is_kept() && untagged.statement.unwrap().max_staleness > alone);
+}
+
 #[test]
 fn a_tag_beside_a_digest_can_demand_more() {
     let mut trust = file(

@@ -73,6 +73,87 @@ fn a_revocation_refuses_what_is_signed_also_where_tuf_is_waived() {
     }
 }
 
+/// Whoever withholds a state must not undo what it revokes, also where it need not vouch.
+#[test]
+fn where_tuf_is_waived_a_state_that_is_withheld_leaves_the_answer_open() {
+    let waived = |rescinded: bool| {
+        let mut d = both(true);
+        let edit = d.rule.take().unwrap();
+        d.rule = Some(Box::new(move |rule| {
+            edit(rule);
+            (rule.required.tuf, rule.required.tuf_waived) = (false, Some(by("not yet")));
+            if !rescinded {
+                rule.checks.rescinded = Waivable::Waived { by: by("not yet either") };
+            }
+        }));
+        d
+    };
+    for withheld in
+        [StateAnswer::Absent, StateAnswer::Unreadable("503".into()), StateAnswer::Invalid("junk".into())]
+    {
+        let mut d = waived(true);
+        d.state = withheld.clone();
+        assert_eq!(says(&mut d), "undecided: revocation.open", "{withheld:?}");
+        let mut d = waived(false);
+        d.state = withheld;
+        assert_eq!(says(&mut d), "trusted");
+    }
+    // Old news are none.
+    let mut d = waived(true);
+    d.now = NOW.plus(400 * crate::tuf::sim::DAY);
+    assert_eq!(says(&mut d), "undecided: revocation.open");
+}
+
+/// Who takes the whole gets its parts too.
+#[test]
+fn a_denied_part_refuses_the_whole() {
+    let mut d = both(true);
+    let part = Digest::sha256(b"part");
+    d.parts = vec![part.clone()];
+    let edit = d.rule.take().unwrap();
+    let denied = format!(r#"{{"schemaVersion":2,"deny":[{{"digest":"{part}","reason":"broken"}}]}}"#);
+    let deny = crate::trust::TrustFile::parse(denied.as_bytes()).unwrap().deny;
+    d.rule = Some(Box::new(move |rule| {
+        edit(rule);
+        rule.deny = deny.clone();
+    }));
+    assert_eq!(says(&mut d), "not-trusted: listed.denied");
+    d.parts.clear();
+    assert_eq!(says(&mut d), "trusted");
+}
+
+#[test]
+fn a_tag_must_be_current_also_where_tuf_is_waived() {
+    let mut d = both(true);
+    let edit = d.rule.take().unwrap();
+    d.rule = Some(Box::new(move |rule| {
+        edit(rule);
+        (rule.required.tuf, rule.required.tuf_waived) = (false, Some(by("not yet")));
+        rule.statement = Some(Statement { require_current_tag: true, ..Statement::of("*".parse().unwrap()) });
+    }));
+    d.digest = Some(d.bundle.digest.clone());
+    assert_eq!(says(&mut d), "trusted");
+    d.sim.entries.retain(|path, _| !path.contains(':'));
+    d.sim.at_version(2, NOW);
+    d.serve();
+    assert_eq!(says(&mut d), "not-trusted: bundle.tag.outdated");
+}
+
+/// The tag moved while the state was read: what was read of signatures before the second look is read again.
+#[test]
+fn signatures_are_read_again_at_the_second_look() {
+    let mut d = both(true);
+    let before = Descriptor::of(media_type::OCI_MANIFEST, b"before");
+    list(&mut d.sim, &before, "v1");
+    d.serve();
+    let bundle = d.bundle.clone();
+    list(&mut d.sim, &bundle, "v1");
+    d.sim.at_version(2, NOW);
+    d.state_later = Some(StateAnswer::Found(d.sim.files()));
+    assert_eq!(says(&mut d), "trusted");
+    assert_eq!(d.asked.iter().filter(|want| matches!(want, Want::Signatures { anew: true, .. })).count(), 2);
+}
+
 #[test]
 fn where_tuf_is_waived_it_need_not_vouch_and_the_report_says_so() {
     let mut d = both(true);

@@ -86,6 +86,8 @@ pub enum Want {
         digest: Digest,
         /// Thumbprints of the trusted certificates, in hex: what names them is looked at first.
         thumbprints: BTreeSet<String>,
+        /// Whether to begin from the beginning: nothing that was read before is known any more.
+        anew: bool,
     },
 }
 

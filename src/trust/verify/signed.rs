@@ -31,12 +31,13 @@ impl Verification {
         if !self.wants_signatures(digest) || self.reports.len() < lists {
             return None;
         }
-        if self.tally.as_ref().is_none_or(|tally| tally.digest() != digest) {
+        let anew = self.tally.as_ref().is_none_or(|tally| tally.digest() != digest);
+        if anew {
             self.tally = Some(Tally::new(digest.clone()));
         }
         let rule = &self.question.rule;
         let open = self.tally.as_ref().is_some_and(|tally| tally.is_open(&self.terms()));
-        open.then(|| Want::Signatures { digest: digest.clone(), thumbprints: thumbprints(rule) })
+        open.then(|| Want::Signatures { digest: digest.clone(), thumbprints: thumbprints(rule), anew })
     }
 
     /// Whether signatures are needed for this bundle, and could be enough.
@@ -50,8 +51,14 @@ impl Verification {
             && !rule.allowed(digest).is_some_and(|listing| listing.unsigned)
     }
 
+    /// Whether nothing but its digest need be known of the bundle: where digests are denied, one could be a part of it.
+    pub(super) fn needs_no_bundle(&self, digest: &Digest) -> bool {
+        let denies = self.question.rule.deny.iter().any(|listing| listing.digest.is_some());
+        !denies && self.has_signatures(digest)
+    }
+
     /// Whether all that are needed were found.
-    pub(super) fn has_signatures(&self, digest: &Digest) -> bool {
+    fn has_signatures(&self, digest: &Digest) -> bool {
         let terms = self.terms();
         self.wants_signatures(digest)
             && self.tally.as_ref().is_some_and(|t| t.digest() == digest && t.is_met(&terms))
@@ -126,6 +133,17 @@ impl Verification {
             let detail = format!("on the deny list of {}: {}", listing.origin, listing.reason);
             out.push(Check::fail(Code::ListedDenied, detail).with("reason", listing.reason.clone()));
         }
+        // Who takes the whole gets its parts too.
+        if let Some(BundleAnswer::Found { parts, .. }) = &self.bundle {
+            let denied =
+                parts.iter().find_map(|part| Some((part, rule.deny.iter().find(|l| l.names(part))?)));
+            if let Some((part, listing)) = denied {
+                let detail =
+                    format!("its part {part} is on the deny list of {}: {}", listing.origin, listing.reason);
+                let check = Check::fail(Code::ListedDenied, detail).with("reason", listing.reason.clone());
+                out.push(check.with("subject", part.to_string()));
+            }
+        }
         if let Some(listing) = digest.and_then(|digest| rule.allowed(digest)) {
             let detail = format!("on the allow list of {}: {}", listing.origin, listing.reason);
             out.push(Check::note(Code::ListedAllowed, detail).with("unsigned", listing.unsigned));
@@ -133,12 +151,6 @@ impl Verification {
         if let Some(by) = &rule.required.tuf_waived {
             let detail = "the TUF anchors of the scope need not vouch; what they revoke still counts";
             out.push(Check::new(Code::TufWaived, Outcome::Waived(reason(by)), detail));
-        }
-        let statement = rule.statement.as_ref();
-        let moved = self.question.digest.is_some() && rule.subject.tag.is_some();
-        if moved && rule.tuf.is_empty() && statement.is_some_and(|s| s.require_current_tag) {
-            let detail = "the tag must be current, and no TUF anchor says what it names";
-            out.push(Check::fail(Code::BundleTagUnchecked, detail));
         }
         if let Some(by) = rule.checks.rescinded.waived_by().filter(|_| !rule.required.signatures.is_empty()) {
             let detail = "what was taken back of signatures counts all the same";

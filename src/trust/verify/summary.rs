@@ -38,7 +38,7 @@ impl Verification {
         }
         // By digest nothing may have been fetched but signatures, which say both.
         let signed = signatures.as_ref().and_then(|s| s.signed.clone());
-        Report {
+        let mut report = Report {
             reference: q.reference.clone(),
             verified_as: rule.subject.repository.to_string(),
             tag: rule.subject.tag.clone(),
@@ -49,7 +49,10 @@ impl Verification {
             anchors,
             required: rule.required.clone(),
             signatures,
-        }
+        };
+        let waived = waived(&report, rule, q.digest.is_some());
+        report.checks.extend(waived);
+        report
     }
 
     /// The reports of sources that must agree, and of organisations with their members, put together under their anchors.
@@ -101,6 +104,34 @@ impl Verification {
         }
         out
     }
+}
+
+/// What counts of TUF anchors also where none must vouch: what they revoke, and what a tag names that must be current.
+fn waived(report: &Report, rule: &Rule, by_digest: bool) -> Vec<Check> {
+    let mut out = Vec::new();
+    let statement = rule.statement.as_ref();
+    if rule.required.tuf {
+        return out;
+    }
+    if by_digest && rule.subject.tag.is_some() && statement.is_some_and(|s| s.require_current_tag) {
+        let said = || report.anchors.iter().flat_map(AnchorReport::all_checks);
+        let outdated = said().find(|c| c.is_fail() && c.code == Code::BundleTagOutdated).cloned();
+        let is_current = said().any(|c| c.code == Code::BundleTag && c.outcome == Outcome::Pass);
+        let detail = "the tag must be current, and no TUF anchor says what it names";
+        let unchecked = (!is_current).then(|| Check::fail(Code::BundleTagUnchecked, detail));
+        out.extend(outdated.or(unchecked));
+    }
+    // Whoever can withhold a state must not undo by that what it revokes.
+    let open = report.anchors.iter().filter(|anchor| !anchor.says_what_is_revoked());
+    if report.verdict() == Verdict::Trusted && rule.checks.rescinded.is_kept() {
+        out.extend(open.map(|anchor| {
+            let failed = anchor.all_checks().into_iter().find(|check| check.is_fail());
+            let why = failed.map_or_else(String::new, |check| format!(": {} ({})", check.detail, check.code));
+            let detail = format!("{} need not vouch, and what it revokes is not known{why}", anchor.name());
+            Check::fail(Code::RevocationOpen, detail).with("anchor", anchor.anchor.as_str())
+        }));
+    }
+    out
 }
 
 /// Whether what is required could only be met by anchors that are not there.
