@@ -5,6 +5,8 @@ use bulla::client::history::History;
 use bulla::client::installed;
 use bulla::client::submission::SubmissionTag;
 use bulla::envelope::{notary_cose, notary_jws, sigstore_bundle, simple_signing};
+use bulla::intoto::verify::{Parameters, Request, substitute, verify};
+use bulla::intoto::{ArtifactName, Document, Envelope as Signed, Glob, Key, LinkPath, Rule, StepName};
 use bulla::keys::KmsRef;
 use bulla::oci::{Content, Digest, Manifest, Reference, Tag, media_type};
 use bulla::sig::canonical::canonical;
@@ -34,6 +36,8 @@ pub const ALL: &[Entry] = &[
     ("certificate", certificate),
     ("changes", changes),
     ("installed", installed),
+    ("intoto_document", intoto_document),
+    ("intoto_rule", intoto_rule),
     ("json", json),
     ("keys", keys),
     ("kms_answer", kms_answer),
@@ -53,6 +57,55 @@ const SIGSTORE_KEY: &str = include_str!("../testdata/signatures/sigstore/p256.pu
 
 fn collection() -> CollectionName {
     "example.com/a/b".parse().unwrap()
+}
+
+/// Layouts, links and attestations, signed or not: what is read is written the same, and nobody's signature fulfils nothing.
+pub fn intoto_document(bytes: &[u8]) {
+    if let Ok(value) = json::parse(bytes)
+        && let Ok(document) = Document::from_value(&value)
+    {
+        let again = Document::from_value(&document.to_value()).unwrap();
+        assert_eq!(again.to_value(), document.to_value());
+        if let Ok(layout) = document.into_layout() {
+            let parameters = Parameters::from([("x".to_owned(), "y".to_owned())]);
+            let _ = substitute(&layout, &parameters);
+        }
+    }
+    let Ok(key) = Key::from_pem(SIGSTORE_KEY) else { return };
+    if let Ok(envelope) = Signed::parse(bytes) {
+        assert_eq!(Signed::parse(&envelope.to_bytes()).unwrap().message(), envelope.message());
+        let _ = envelope.unverified();
+    }
+    let links = [("s.00112233.link".parse().unwrap(), bytes.to_vec())];
+    let now = UnixTime::from_secs(1_800_000_000);
+    let (parameters, inspections) = (Parameters::new(), std::collections::BTreeMap::new());
+    let request = Request {
+        layout: bytes,
+        keys: &[key],
+        links: &links,
+        parameters: &parameters,
+        inspections: &inspections,
+        product: None,
+        now,
+    };
+    assert_ne!(verify(&request).outcome(), bulla::intoto::verify::Outcome::Fulfilled);
+}
+
+/// Rules, patterns and names of in-toto: a rule is written as it was read, and a pattern without anything special matches itself.
+pub fn intoto_rule(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    if let Ok(rule) = Rule::from_words(&words) {
+        assert_eq!(Rule::from_words(&rule.to_words()).unwrap(), rule);
+    }
+    let glob = Glob::new(&text);
+    assert!(glob.literal().is_none_or(|literal| glob.matches(literal)));
+    let (pattern, name) = text.split_once('\n').unwrap_or((&text, "a/b"));
+    let _ = Glob::new(pattern).matches(name);
+    if let Ok(path) = text.parse::<LinkPath>() {
+        assert_eq!(path.flat().parse::<LinkPath>().unwrap(), path);
+    }
+    let _ = (text.parse::<ArtifactName>(), text.parse::<StepName>());
 }
 
 /// `installed.jsonl`: every line is read, or counted, or is the last and torn.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::attestation;
 use super::error::cut;
+use super::read::bounded;
 use super::{IntotoError, Key, Layout, Link, MAX_DOCUMENT, MAX_SIGNATURES};
 use crate::sig::canonical::canonical;
 use crate::sig::dsse::{self, DsseError};
@@ -59,10 +60,12 @@ impl Envelope {
         if bytes.len() > MAX_DOCUMENT {
             return Err(IntotoError::TooLarge(bytes.len()));
         }
-        let value = json::parse(bytes)?;
-        match (value.get("signed"), value.get("payload")) {
+        bounded(bytes)?;
+        let mut value = json::parse(bytes)?;
+        let signed = value.as_object_mut().and_then(|map| map.remove("signed"));
+        match (signed, value.get("payload")) {
             (Some(_), Some(_)) => Err(IntotoError::Envelope("it is a classic and a DSSE envelope at once")),
-            (Some(signed), None) => Self::classic(signed.clone(), &value),
+            (Some(signed), None) => Self::classic(signed, &value),
             (None, Some(_)) => Self::dsse(&value),
             (None, None) => {
                 Err(IntotoError::Envelope("neither \"signed\" (classic) nor \"payload\" (DSSE) is there"))
@@ -94,6 +97,7 @@ impl Envelope {
         });
         let (signatures, payload) = (signatures.collect(), payload.to_vec());
         let message = dsse::pae(PAYLOAD_TYPE, &payload);
+        bounded(&payload)?;
         let signed = json::parse(&payload)?;
         Self { form: Form::Dsse, signed, payload, message, signatures }.checked()
     }

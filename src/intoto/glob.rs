@@ -39,12 +39,18 @@ impl Glob {
 
     /// Whether the whole of `name` matches.
     pub fn matches(&self, name: &str) -> bool {
+        self.matches_counted(name, &mut 0)
+    }
+
+    /// The same; what it took is added to `steps`.
+    pub(super) fn matches_counted(&self, name: &str, steps: &mut u64) -> bool {
         let tokens = &self.tokens;
         let (mut at, mut rest) = (0, name);
         // After the last star: the token behind it, and what it has not swallowed yet. Only the last star can need more, so the
         // time is at most the product of both lengths.
         let mut star: Option<(usize, &str)> = None;
         loop {
+            *steps += 1;
             let head = rest.chars().next();
             match (tokens.get(at), head) {
                 (Some(Token::Star), _) => {

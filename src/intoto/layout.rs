@@ -136,7 +136,8 @@ impl Layout {
         let mut names = BTreeSet::new();
         let all = steps.iter().map(|s| &s.name).chain(inspections.iter().map(|i| &i.name));
         for name in all {
-            if !names.insert(name) {
+            // Some file systems take two cases of a letter for one.
+            if !names.insert(name.as_str().to_ascii_lowercase()) {
                 return Err(IntotoError::Repeated(name.to_string()));
             }
         }

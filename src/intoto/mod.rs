@@ -14,6 +14,7 @@ mod link;
 mod name;
 mod read;
 mod rule;
+pub mod verify;
 
 pub use artifact::{ArtifactName, Artifacts, Hashes};
 pub use attestation::LINK_PREDICATE;

@@ -2,7 +2,29 @@
 
 use serde_json::{Map, Value};
 
-use super::IntotoError;
+use super::{IntotoError, MAX_ARTIFACTS};
+
+/// Most objects and lists in one document: an artifact is one, in an attestation two.
+const MAX_CONTAINERS: usize = 2 * MAX_ARTIFACTS + 10_000;
+/// Most commas.
+const MAX_MEMBERS: usize = 1_000_000;
+
+/// Whether bytes hold no more values than a document needs. In memory each takes many times its text, and this is asked before
+/// anybody's signature is.
+pub(super) fn bounded(bytes: &[u8]) -> Result<(), IntotoError> {
+    let (mut inside, mut escaped, mut containers, mut members) = (false, false, 0, 0);
+    for byte in bytes {
+        match byte {
+            b'"' if !escaped => inside = !inside,
+            b'{' | b'[' if !inside => containers += 1,
+            b',' if !inside => members += 1,
+            _ => {}
+        }
+        escaped = inside && *byte == b'\\' && !escaped;
+    }
+    within("objects and lists in a document", containers, MAX_CONTAINERS)?;
+    within("members in a document", members, MAX_MEMBERS)
+}
 
 /// An object and where it stands.
 pub(super) struct Fields<'a> {

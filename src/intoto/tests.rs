@@ -2,5 +2,9 @@
 
 mod envelopes;
 mod keys;
+mod queue;
 mod shapes;
+mod steps;
+mod sublayouts;
+mod verified;
 mod words;

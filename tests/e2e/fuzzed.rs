@@ -47,6 +47,15 @@ fn examples() -> Vec<Vec<u8>> {
         json!({"publicKey": {"publicKeyPEM": base64(key.to_pem().as_bytes())}}),
         json!({"_type": "https://in-toto.io/Statement/v1", "subject": [{"name": "a", "digest": {"sha256": "11".repeat(32)}}],
                "predicateType": "https://slsa.dev/provenance/v1", "predicate": {}}),
+        json!({"_type": "layout", "expires": "2030-01-01T00:00:00Z", "readme": "", "keys": {key.key_id().as_str(): key.to_tuf()},
+               "steps": [{"_type": "step", "name": "s", "threshold": 1, "pubkeys": [key.key_id()], "expected_command": ["{x}"],
+                          "expected_materials": [["MATCH", "*", "IN", "a", "WITH", "PRODUCTS", "IN", "b", "FROM", "t"]],
+                          "expected_products": [["ALLOW", "[!a-z]*"], ["DISALLOW", "*"]]}],
+               "inspect": [{"_type": "inspection", "name": "i", "run": ["true"], "expected_materials": [], "expected_products": []}]}),
+        json!({"signed": {"_type": "link", "name": "s", "command": [], "materials": {}, "products": {"a/b": {"sha256": "00"}}, "byproducts": {},
+                          "environment": {}}, "signatures": [{"keyid": key.key_id(), "sig": "00"}]}),
+        json!({"_type": "https://in-toto.io/Statement/v1", "subject": [{"name": "a", "digest": {"sha256": "00"}}],
+               "predicateType": "https://in-toto.io/attestation/link/v0.3", "predicate": {"name": "s", "materials": []}}),
         json!({"schemaVersion": 1, "anchors": [], "statements": []}),
         json!({"schemaVersion": 1, "scope": "example.com/*", "organisation": "example.com/org", "root": "1.root.json"}),
     ];
@@ -73,6 +82,8 @@ fn examples() -> Vec<Vec<u8>> {
         "example.com/a/b:dev-*",
         "7d",
         "targets/releases",
+        "MATCH [!a]*?.c IN src WITH PRODUCTS IN src/ FROM tag",
+        "outer.00112233/inner.44556677.link",
     ];
     out.extend(texts.iter().map(|t| t.as_bytes().to_vec()));
     out

@@ -134,6 +134,17 @@ fn e7_gpg_signatures_are_known_and_never_verify() {
 fn e8_sizes_and_counts_are_bounded() {
     let large = vec![b' '; MAX_DOCUMENT + 1];
     assert!(matches!(Envelope::parse(&large), Err(IntotoError::TooLarge(_))));
+    // Few bytes of text that would be much memory.
+    for text in [
+        format!("{{\"signed\":[{}0]}}", "{\"a\":0},".repeat(120_000)),
+        format!("[{}0]", "0,".repeat(1_000_001)),
+    ] {
+        assert!(matches!(Envelope::parse(text.as_bytes()), Err(IntotoError::TooMany { .. })));
+    }
+    assert!(!matches!(
+        Envelope::parse(format!("[{:?}]", "{[,\"".repeat(300_000)).as_bytes()),
+        Err(IntotoError::TooMany { .. })
+    ));
     let mut file = value(Form::Classic, &Person::new(1));
     file["signatures"] = (0..=MAX_SIGNATURES).map(|i| json!({"keyid": i.to_string(), "sig": ""})).collect();
     assert!(matches!(parse(&file), Err(IntotoError::TooMany { .. })));

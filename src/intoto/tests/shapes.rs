@@ -143,8 +143,10 @@ fn s6_a_layout_has_steps() {
 
 #[test]
 fn s7_names_are_unique_over_steps_and_inspections() {
-    let refused = read(&changed("/inspect/0/name", Some(json!("build"))));
-    assert!(matches!(refused, Err(IntotoError::Repeated(_))));
+    for name in ["build", "BUILD"] {
+        let refused = read(&changed("/inspect/0/name", Some(json!(name))));
+        assert!(matches!(refused, Err(IntotoError::Repeated(_))), "{name}");
+    }
 }
 
 /// 28, 67: a name like `../x` leads out of its folder.
