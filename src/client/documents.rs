@@ -80,22 +80,23 @@ pub fn requirements(path: &Path, scope: Option<&Scope>) -> Result<Addition, Docu
     let mut out = Addition::default();
     match Document::parse(&files.plain(path, MAX_DOCUMENT)?).map_err(wrong)? {
         Document::Store(_) if scope.is_some() => return Err(DocumentError::Scope),
-        Document::Store(store) => files.store(&store, path, &mut out)?,
+        Document::Store(store) => files.store(&store, &Scope::Any, path, &mut out)?,
         Document::Policy(policy) => {
+            let scope = scope.unwrap_or(&Scope::Any);
             for store in &policy.trust_store {
                 match store {
-                    StoreRef::Inline(store) => files.store(store, path, &mut out)?,
+                    StoreRef::Inline(store) => files.store(store, scope, path, &mut out)?,
                     StoreRef::File(name) => {
                         let at = beside(path, file_name(name).map_err(wrong)?);
                         let store = Store::parse(&files.plain(&at, MAX_DOCUMENT)?);
                         let store = store
                             .map_err(|reason| DocumentError::Requirements { path: at.clone(), reason })?;
-                        files.store(&store, &at, &mut out)?;
+                        files.store(&store, scope, &at, &mut out)?;
                     }
                 }
             }
             let name = path.display().to_string();
-            policy.says(scope.unwrap_or(&Scope::Any), &name, &mut out).map_err(wrong)?;
+            policy.says(scope, &name, &mut out).map_err(wrong)?;
         }
     }
     Ok(out)
@@ -180,9 +181,15 @@ impl Files {
         self.plain(path, limit)
     }
 
-    fn store(&mut self, store: &Store, path: &Path, out: &mut Addition) -> Result<(), DocumentError> {
+    fn store(
+        &mut self,
+        store: &Store,
+        scope: &Scope,
+        path: &Path,
+        out: &mut Addition,
+    ) -> Result<(), DocumentError> {
         let mut file = |name: &str| self.plain(&beside(path, name), MAX_CERTIFICATES).map_err(Named::File);
-        store.anchors::<Named>(out, &mut file).map_err(|e| match e {
+        store.anchors::<Named>(scope, out, &mut file).map_err(|e| match e {
             Named::File(e) => e,
             Named::Requirements(reason) => DocumentError::Requirements { path: path.to_owned(), reason },
         })
@@ -250,6 +257,30 @@ mod tests {
         let scoped: Scope = "ex.com".parse().unwrap();
         let with = requirements(&policy.with_file_name("truststore.json"), Some(&scoped));
         assert_eq!(with, Err(DocumentError::Scope));
+    }
+
+    /// Whom a policy trusts for one registry, it trusts for nothing else; and one that checks nothing trusts nobody.
+    #[test]
+    fn the_roots_of_a_policy_count_where_it_holds_and_nowhere_else() {
+        let policy = PathBuf::from(TESTDATA).join("requirements/trustpolicy.json");
+        let scope: Scope = "registry.wabbit-networks.io/net/*".parse().unwrap();
+        let out = requirements(&policy, Some(&scope)).unwrap();
+        assert_eq!(out.signers.len(), 3);
+        assert!(out.signers.iter().all(|anchor| anchor.scope == scope), "{:?}", out.signers);
+        let elsewhere: Scope = "ex.com".parse().unwrap();
+        let refused = requirements(&policy, Some(&elsewhere)).unwrap_err();
+        let outside = |e: &DocumentError| {
+            matches!(e, DocumentError::Requirements { reason: RequirementsError::Outside { .. }, .. })
+        };
+        assert!(outside(&refused), "{refused}");
+        let dir = tempfile::tempdir().unwrap();
+        let off = dir.path().join("off.json");
+        let root = fs::read_to_string(format!("{TESTDATA}signatures/notation/root.pem")).unwrap();
+        let text = serde_json::json!({"trustPolicy": {"signatureCheck": false,
+            "trustStore": [{"trustedRoots": [{"root": root}]}]}});
+        fs::write(&off, text.to_string()).unwrap();
+        let out = requirements(&off, None).unwrap();
+        assert_eq!((out.signers.len(), out.statements.len()), (0, 1));
     }
 
     #[test]

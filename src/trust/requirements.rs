@@ -116,6 +116,18 @@ pub enum RequirementsError {
         /// Why.
         reason: RootError,
     },
+    /// A root for something else than the policy is for.
+    #[error(
+        "trustedRoots[{index}] is for {own}, and the policy is to hold for {scope}: nothing that it signs would count"
+    )]
+    Outside {
+        /// Counted from 0.
+        index: usize,
+        /// What the root says that it is for.
+        own: Scope,
+        /// What the policy is for.
+        scope: Scope,
+    },
     /// A policy that checks signatures and trusts nobody.
     #[error("it checks signatures, and its trust stores name no root")]
     NoRoots,
@@ -193,12 +205,13 @@ impl Store {
         if self.trusted_roots.len() > MAX_NAMED { Err(RequirementsError::Many("roots")) } else { Ok(()) }
     }
 
-    /// Add the anchors that it stands for; `file` reads those that are files.
+    /// Add the anchors that it stands for, each for `scope` at most; `file` reads those that are files.
     ///
     /// # Errors
     /// One of them is not read: nothing of the store counts then.
     pub fn anchors<E: From<RequirementsError>>(
         &self,
+        scope: &Scope,
         to: &mut Addition,
         file: &mut dyn FnMut(&str) -> Result<Vec<u8>, E>,
     ) -> Result<(), E> {
@@ -208,7 +221,9 @@ impl Store {
                 true => trusted.root.clone().into_bytes(),
                 false => file(file_name(&trusted.root)?)?,
             };
-            let scope = trusted.scope.clone().unwrap_or(Scope::Any);
+            let own = trusted.scope.as_ref().unwrap_or(scope);
+            let outside = || RequirementsError::Outside { index, own: own.clone(), scope: scope.clone() };
+            let scope = own.within(scope).ok_or_else(outside)?;
             for trusts in trusts_in(&bytes).map_err(wrong)? {
                 let anchor = SignerAnchor::new(scope.clone(), trusts, Rescissions::Nowhere);
                 to.trust(anchor.map_err(|e| wrong(e.into()))?);
@@ -243,6 +258,10 @@ impl Policy {
             return Err(RequirementsError::NoRoots);
         }
         let signatures = RequireSignatures { threshold: NonZeroU32::MIN, from };
+        if !self.signature_check {
+            // Whom it would trust if it checked, it trusts with nothing now.
+            to.signers.clear();
+        }
         let require = Require {
             tuf: None,
             signatures: Some(AskedSignatures::Some(signatures)).filter(|_| self.signature_check),

@@ -47,7 +47,9 @@ impl Scope {
     /// Whether `subject` is covered, however its registry is spelt: whoever writes a reference must not choose, by a port that is
     /// there unwritten, what holds for it.
     pub fn covers(&self, subject: &Subject) -> bool {
-        let is = |repository: &Repository| subject.repository.spelt_alike() == repository.spelt_alike();
+        let is = |repository: &Repository| {
+            subject.repository.name() == repository.name() && subject.repository.is_on(repository.host())
+        };
         match self {
             Self::Any => true,
             Self::Registry(host) => subject.repository.is_on(host),
@@ -69,6 +71,12 @@ impl Scope {
             }
             _ => false,
         }
+    }
+
+    /// What both cover: scopes are nested or apart.
+    pub(super) fn within(&self, other: &Self) -> Option<Self> {
+        let narrower = if self.specificity() >= other.specificity() { self } else { other };
+        self.meets(other).then(|| narrower.clone())
     }
 
     /// Whether both cover the same, however the registry is spelt.

@@ -59,13 +59,17 @@ impl TrustFile {
         if self.anchors.iter().any(|a| a.id == new.id) {
             return Vec::new();
         }
+        // From a locked file nothing is taken; one that is not stands beside the user's.
+        let locked = self.system().is_some_and(|system| system.locked);
+        let above = self.system().filter(|_| !locked).map(|system| &system.anchors[..]).unwrap_or_default();
+        let anchors = || self.anchors.iter().chain(above);
         let scope = || new.scope.clone();
-        let same: Vec<&Anchor> = self.anchors.iter().filter(|a| a.scope.is_same(&new.scope)).collect();
+        let same: Vec<&Anchor> = anchors().filter(|a| a.scope.is_same(&new.scope)).collect();
         let asks = same.iter().filter(|a| a.min() > new.min());
         let mut out: Vec<Widened> =
             asks.map(|a| Widened::Agreement { anchor: a.id.clone(), min: a.min(), scope: scope() }).collect();
         // The narrowest organisation around it is the one that spoke, unless somebody narrower did already.
-        let around = self.anchors.iter().filter(|a| a.organisation && !a.scope.is_same(&new.scope));
+        let around = anchors().filter(|a| a.organisation && !a.scope.is_same(&new.scope));
         let around = around.filter(|a| a.scope.holds(&new.scope)).max_by_key(|a| a.scope.specificity());
         if same.is_empty() {
             out.extend(
@@ -107,6 +111,14 @@ mod tests {
         assert_eq!(file.widened_by(&anchor("ex.com/organisation/app", "ex.com/x/app")), []);
         assert_eq!(file.widened_by(&organisation("ex.com/*")), [], "the longer prefix stays");
         assert_eq!(file.widened_by(&organisation("ex.com/org/team/*")).len(), 1);
+        // The system's stand beside the user's, unless they are locked.
+        for locked in [false, true] {
+            let level = crate::trust::Level::System { locked: false };
+            let mut system = TrustFile { locked, ..TrustFile::default() };
+            system.anchors.push(organisation("ex.com/org/*"));
+            let both = TrustFile::default().under(system.named("/etc/bulla/trust.json", level)).unwrap();
+            assert_eq!(both.widened_by(&own).len(), usize::from(!locked));
+        }
         let at = |place: &str| SourceSpec { at: place.parse().ok(), ..SourceSpec::default() };
         let panel = own.clone().with_sources(vec![at("a.example/x"), at("b.example/x")], Some(2)).unwrap();
         file.anchors.push(panel.clone());

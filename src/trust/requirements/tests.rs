@@ -32,7 +32,7 @@ fn said(text: &str) -> Result<Addition, RequirementsError> {
             }
             StoreRef::Inline(store) => store.clone(),
         };
-        store.anchors(&mut out, &mut files).unwrap();
+        store.anchors(&Scope::Any, &mut out, &mut files).unwrap();
     }
     policy.says(&Scope::Any, "trustpolicy.json", &mut out)?;
     Ok(out)
@@ -50,7 +50,7 @@ fn both() -> TrustFile {
 fn the_two_roots_of_the_document_count_where_it_says() {
     let store = Store::parse(STORE.as_bytes()).unwrap();
     let mut addition = Addition::default();
-    store.anchors(&mut addition, &mut files).unwrap();
+    store.anchors(&Scope::Any, &mut addition, &mut files).unwrap();
     let mut file = TrustFile::default();
     file.add(&addition).unwrap();
     let roots = |s: &str| -> Vec<String> {
@@ -168,7 +168,7 @@ proptest! {
                 Ok(Document::Store(store)) => {
                     let mut out = Addition::default();
                     let mut none = |_: &str| Ok::<_, RequirementsError>(Vec::new());
-                    if store.anchors(&mut out, &mut none).is_ok() {
+                    if store.anchors(&Scope::Any, &mut out, &mut none).is_ok() {
                         prop_assert!(out.signers.len() <= 2);
                     }
                 }
