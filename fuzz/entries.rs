@@ -5,8 +5,10 @@ use bulla::client::history::History;
 use bulla::client::installed;
 use bulla::client::submission::SubmissionTag;
 use bulla::envelope::{notary_cose, notary_jws, sigstore_bundle, simple_signing};
-use bulla::intoto::verify::{Parameters, Request, substitute, verify};
-use bulla::intoto::{ArtifactName, Document, Envelope as Signed, Glob, Key, LinkPath, Rule, StepName};
+use bulla::intoto::verify::{Parameters, Request as Inspected, substitute, verify};
+use bulla::intoto::{
+    ArtifactName, Document as Signable, Envelope as Signed, Glob, Key, LinkPath, Rule, StepName,
+};
 use bulla::keys::KmsRef;
 use bulla::oci::{Content, Digest, Manifest, Reference, Tag, media_type};
 use bulla::sig::canonical::canonical;
@@ -62,9 +64,9 @@ fn collection() -> CollectionName {
 /// Layouts, links and attestations, signed or not: what is read is written the same, and nobody's signature fulfils nothing.
 pub fn intoto_document(bytes: &[u8]) {
     if let Ok(value) = json::parse(bytes)
-        && let Ok(document) = Document::from_value(&value)
+        && let Ok(document) = Signable::from_value(&value)
     {
-        let again = Document::from_value(&document.to_value()).unwrap();
+        let again = Signable::from_value(&document.to_value()).unwrap();
         assert_eq!(again.to_value(), document.to_value());
         if let Ok(layout) = document.into_layout() {
             let parameters = Parameters::from([("x".to_owned(), "y".to_owned())]);
@@ -79,7 +81,7 @@ pub fn intoto_document(bytes: &[u8]) {
     let links = [("s.00112233.link".parse().unwrap(), bytes.to_vec())];
     let now = UnixTime::from_secs(1_800_000_000);
     let (parameters, inspections) = (Parameters::new(), std::collections::BTreeMap::new());
-    let request = Request {
+    let request = Inspected {
         layout: bytes,
         keys: &[key],
         links: &links,
