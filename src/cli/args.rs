@@ -7,10 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::CliError;
 use super::{
-    attach, audit, completion, copy, init, inspect, key, login, logout, man, publish, renew, revoke, sign,
-    status, tree, trust, tuf, verify,
+    attach, audit, completion, copy, in_toto, init, inspect, key, login, logout, man, publish, renew, revoke,
+    sign, status, tree, trust, tuf, verify,
 };
 use crate::client::sign::Form;
+use crate::intoto::Form as DocumentForm;
 
 /// Sign OCI bundles so that trust travels with them
 ///
@@ -63,7 +64,8 @@ pub(super) enum Format {
     Json,
 }
 
-/// A word of `--format`: how a result is printed, and with `bulla sign` in which form is signed. One type, because one flag has one.
+/// A word of `--format`: how a result is printed, and with `bulla sign` and `bulla in-toto` in which form is signed. One type,
+/// because one flag has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FormatWord {
     /// A Sigstore bundle, as cosign 3 reads it
@@ -74,6 +76,10 @@ pub(super) enum FormatWord {
     NotationCose,
     /// The .sig tag of cosign 2, to which the signature is added
     CosignTag,
+    /// A classic in-toto document: the canonical form of its JSON is signed
+    Classic,
+    /// A DSSE envelope of in-toto
+    Dsse,
     /// For people
     Text,
     /// One JSON document, on failure too
@@ -101,15 +107,32 @@ impl FormatWord {
             Self::Notation => Some(Form::Notation),
             Self::NotationCose => Some(Form::NotationCose),
             Self::CosignTag => Some(Form::CosignTag),
-            Self::Text | Self::Json => None,
+            _ => None,
         };
-        let forms: Vec<Form> = words.iter().filter_map(form).collect();
+        Ok(Self::one(words, form)?.unwrap_or(Form::Sigstore))
+    }
+
+    /// The form of a link or a layout; classic where no word says one.
+    ///
+    /// # Errors
+    /// Two words of one kind.
+    pub(super) fn document(words: &[Self]) -> Result<DocumentForm, CliError> {
+        let form = |word: &Self| match word {
+            Self::Classic => Some(DocumentForm::Classic),
+            Self::Dsse => Some(DocumentForm::Dsse),
+            _ => None,
+        };
+        Ok(Self::one(words, form)?.unwrap_or(DocumentForm::Classic))
+    }
+
+    fn one<F: Copy>(words: &[Self], form: impl Fn(&Self) -> Option<F>) -> Result<Option<F>, CliError> {
+        let forms: Vec<F> = words.iter().filter_map(form).collect();
         match forms[..] {
             _ if words.len() > forms.len() + 1 => {
                 Err(CliError::usage("--format names two ways to print the result"))
             }
-            [] => Ok(Form::Sigstore),
-            [form] => Ok(form),
+            [] => Ok(None),
+            [form] => Ok(Some(form)),
             _ => {
                 Err(CliError::usage("--format names two forms of signature").next("sign once for each form"))
             }
@@ -119,10 +142,23 @@ impl FormatWord {
 
 /// The words that every command takes.
 fn output_word() -> impl TypedValueParser<Value = FormatWord> {
-    let words = [FormatWord::Text, FormatWord::Json];
+    words_of(&[FormatWord::Text, FormatWord::Json])
+}
+
+/// The words of `bulla sign`.
+pub(super) fn sign_word() -> impl TypedValueParser<Value = FormatWord> {
+    use FormatWord::{CosignTag, Json, Notation, NotationCose, Sigstore, Text};
+    words_of(&[Sigstore, Notation, NotationCose, CosignTag, Text, Json])
+}
+
+/// The words of commands that write links and layouts.
+pub(super) fn document_word() -> impl TypedValueParser<Value = FormatWord> {
+    words_of(&[FormatWord::Classic, FormatWord::Dsse, FormatWord::Text, FormatWord::Json])
+}
+
+fn words_of(words: &[FormatWord]) -> impl TypedValueParser<Value = FormatWord> + use<> {
     let possible = words.iter().filter_map(FormatWord::to_possible_value);
-    PossibleValuesParser::new(possible)
-        .map(|word| if word == "json" { FormatWord::Json } else { FormatWord::Text })
+    PossibleValuesParser::new(possible).try_map(|word| FormatWord::from_str(&word, false))
 }
 
 #[derive(Debug, Subcommand)]
@@ -141,6 +177,7 @@ pub(super) enum Command {
     Inspect(inspect::Args),
     Trust(trust::Args),
     Tuf(tuf::Args),
+    InToto(in_toto::Args),
     Key(key::Args),
     Login(login::Args),
     Logout(logout::Args),

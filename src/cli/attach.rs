@@ -1,5 +1,7 @@
 //! `bulla attach`: hang something finished on a bundle.
 
+mod documents;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -10,13 +12,14 @@ use super::registry::RegistryArgs;
 use super::render::Outcome;
 use super::sign::{attached, read_file, row_error};
 use crate::client::places::Places as _;
+use crate::client::provenance::carry::Kind;
 use crate::client::sign::{Envelope, MAX_FILE, SignError, attach, subjects};
 use crate::oci::Reference;
 
-/// Hang a finished signature on a bundle
+/// Hang a finished signature, link or layout on a bundle
 ///
-/// What was signed where there is no registry, by bulla sign --output or by another tool, is pushed and listed as if it had
-/// been signed here. That it is about this bundle is checked; whether its key is to be trusted is asked by who verifies.
+/// What was signed where there is no registry, by bulla or by another tool, is pushed and listed as if it had been signed here.
+/// Whether its key is to be trusted is asked by who verifies.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -38,10 +41,24 @@ enum What {
         #[command(flatten)]
         registry: RegistryArgs,
     },
+    /// Hang links of in-toto: what steps took and gave
+    #[command(
+        after_long_help = "Example:\n  bulla attach link registry.example.com/team/app:v1 build.*.link package.*.link"
+    )]
+    Link(documents::Args),
+    /// Hang layouts of in-toto: who may carry out which step
+    #[command(
+        after_long_help = "Example:\n  bulla attach layout registry.example.com/team/app:v1 release.layout"
+    )]
+    Layout(documents::Args),
 }
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
-    let What::Signature { file, reference, registry } = args.what;
+    let (file, reference, registry) = match args.what {
+        What::Signature { file, reference, registry } => (file, reference, registry),
+        What::Link(args) => return documents::run(Kind::Link, &args, cx),
+        What::Layout(args) => return documents::run(Kind::Layout, &args, cx),
+    };
     let selector = reference.selector().ok_or_else(|| CliError::no_selector(&reference))?.clone();
     let bytes = read_file(&file, MAX_FILE)?;
     let envelope = Envelope::read(bytes).map_err(|e| row_error(SignError::Envelope(e)))?;

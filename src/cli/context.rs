@@ -160,6 +160,11 @@ impl<'c, 'e> Context<'c, 'e> {
         self.env.var(name)
     }
 
+    /// Every variable that is set, for a program that is run on the user's behalf.
+    pub(super) fn vars(&self) -> &BTreeMap<String, String> {
+        &self.env.vars
+    }
+
     /// Standard input.
     pub(super) fn stdin(&mut self) -> &mut (dyn Read + Send) {
         self.env.stdin

@@ -10,6 +10,7 @@ mod context;
 mod copy;
 mod error;
 mod home;
+mod in_toto;
 mod init;
 mod inspect;
 mod key;
@@ -114,6 +115,7 @@ fn dispatch(
         Command::Inspect(args) => inspect::run(args, format, cx),
         Command::Trust(args) => trust::run(args, cx),
         Command::Tuf(args) => tuf::run(args, cx),
+        Command::InToto(args) => in_toto::run(args, cx),
         Command::Key(args) => key::run(args, cx),
         Command::Login(args) => login::run(args, cx),
         Command::Logout(args) => logout::run(args, cx),

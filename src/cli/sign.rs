@@ -7,7 +7,7 @@ mod target;
 
 use std::path::PathBuf;
 
-use super::args::FormatWord;
+use super::args::{FormatWord, sign_word};
 use super::context::{Context, block_on_and_tidy};
 use super::error::CliError;
 use super::registry::KeyedRegistryArgs;
@@ -39,7 +39,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEY")]
     key: KeyRef,
     /// The form of the signature, and how the result is printed: sigstore unless told otherwise, and text or json beside it
-    #[arg(long, value_name = "FORMAT", default_value = "sigstore", action = clap::ArgAction::Append, help_heading = None)]
+    #[arg(long, value_name = "FORMAT", default_value = "sigstore", action = clap::ArgAction::Append, value_parser = sign_word(), help_heading = None)]
     format: Vec<FormatWord>,
     /// The signer's certificate chain (PEM), leaf first, root included: for notation
     #[arg(long, value_name = "FILE")]

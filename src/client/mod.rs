@@ -25,6 +25,7 @@ pub mod memory;
 mod metered;
 pub mod organisation;
 pub mod places;
+pub mod provenance;
 pub mod publish;
 pub mod recover;
 pub mod renew;

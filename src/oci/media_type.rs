@@ -37,6 +37,14 @@ pub const BULLA_DENIAL: &str = "application/vnd.bulla.delegation-denial.v1";
 pub const TUF_METADATA: &str = "application/vnd.tuf.metadata+json";
 /// A TUF target file as a layer.
 pub const TUF_TARGET: &str = "application/vnd.tuf.target";
+/// A link of in-toto, classic, as a referrer (docs/formats.md); nobody else has given it a type.
+pub const INTOTO_LINK: &str = "application/vnd.in-toto.link.v1+json";
+/// The same in a DSSE envelope.
+pub const INTOTO_LINK_DSSE: &str = "application/vnd.in-toto.link.v1+dsse";
+/// A layout of in-toto, classic, as a referrer.
+pub const INTOTO_LAYOUT: &str = "application/vnd.in-toto.layout.v1+json";
+/// The same in a DSSE envelope.
+pub const INTOTO_LAYOUT_DSSE: &str = "application/vnd.in-toto.layout.v1+dsse";
 
 /// What a client must send in `Accept` for manifests: docker-registry answers 404 to an index it was not offered.
 pub const ACCEPT_MANIFESTS: [&str; 5] =

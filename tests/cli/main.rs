@@ -24,6 +24,7 @@ mod logins;
 mod members;
 mod organisations;
 mod places;
+mod provenance;
 mod recoveries;
 mod registries;
 #[path = "../registry/mod.rs"]

@@ -94,6 +94,7 @@ pub(crate) const RULES: &[Rule] = &[
             "tempfile",
             "thiserror",
             "tokio",
+            "toml",
             "tracing",
             "zeroize",
         ],
