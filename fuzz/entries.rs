@@ -1,10 +1,13 @@
 //! What is done with bytes of whoever, one function a kind: the targets of `cargo fuzz` are made of them, and `make test` drives the
 //! same over changed examples (`tests/e2e/fuzzed.rs`). None may panic, and what is asserted holds whatever comes.
 
+use std::sync::LazyLock;
+
 use bulla::client::history::History;
 use bulla::client::installed;
 use bulla::client::submission::SubmissionTag;
-use bulla::envelope::{notary_cose, notary_jws, sigstore_bundle, simple_signing};
+use bulla::envelope::keyless::TrustedRoot;
+use bulla::envelope::{keyless, notary_cose, notary_jws, sigstore_bundle, simple_signing};
 use bulla::intoto::verify::{Parameters, Request as Inspected, substitute, verify};
 use bulla::intoto::{
     ArtifactName, Document as Signable, Envelope as Signed, Glob, Key, LinkPath, Rule, StepName,
@@ -41,6 +44,7 @@ pub const ALL: &[Entry] = &[
     ("intoto_document", intoto_document),
     ("intoto_rule", intoto_rule),
     ("json", json),
+    ("keyless", keyless_signature),
     ("keys", keys),
     ("kms_answer", kms_answer),
     ("manifest", manifest),
@@ -55,6 +59,9 @@ pub const ALL: &[Entry] = &[
     ("trust_file", trust_file),
 ];
 
+/// Sigstore's own trusted root.
+const TRUSTED_ROOT: &[u8] = include_bytes!("../testdata/signatures/sigstore-rust/trusted_root.json");
+const NOTATION_ROOT: &str = include_str!("../testdata/signatures/notation/root.pem");
 const SIGSTORE_KEY: &str = include_str!("../testdata/signatures/sigstore/p256.pub");
 
 fn collection() -> CollectionName {
@@ -289,6 +296,28 @@ pub fn signature(bytes: &[u8]) {
     let _ = simple_signing::unverified(bytes);
     if let Ok(file) = bulla::client::sign::Envelope::read(bytes.to_vec()) {
         let _ = file.check_about(&bulla::oci::Descriptor::of("a/b", b""));
+    }
+}
+
+/// Keyless signatures: trusted roots, and bundles and annotations under sigstore's own.
+pub fn keyless_signature(bytes: &[u8]) {
+    static PUBLIC: LazyLock<Option<TrustedRoot>> = LazyLock::new(|| TrustedRoot::parse(TRUSTED_ROOT).ok());
+    if let Ok(root) = TrustedRoot::parse(bytes) {
+        let _ = root.expires();
+    }
+    let (Some(root), digest) = (&*PUBLIC, Digest::sha256(b"")) else { return };
+    let judge = |bytes: &[u8]| {
+        let Ok(bundle) = sigstore_bundle::Bundle::parse(bytes) else { return };
+        for artifact in [None, Some(&b""[..])] {
+            let signed = keyless::Signed { digest: &digest, bytes: artifact };
+            assert!(root.judge(bytes, &bundle, signed, UnixTime::from_secs(1_800_000_000)).is_err());
+        }
+    };
+    judge(bytes);
+    let Some(leaf) = Certificate::from_pem(NOTATION_ROOT).ok().and_then(|mut all| all.pop()) else { return };
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(made) = keyless::from_annotations(b"", b"x", &leaf, &text, None) {
+        judge(&made);
     }
 }
 

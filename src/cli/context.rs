@@ -50,6 +50,8 @@ pub(super) struct Context<'c, 'e> {
     serves: bool,
     /// The registries of this command, whose warnings and notices are notes too.
     hosts: Vec<Hosts>,
+    /// The password that was read from standard input: it answers for every key of the command.
+    password: Option<Password>,
 }
 
 impl Env<'_> {
@@ -80,8 +82,16 @@ impl<'c, 'e> Context<'c, 'e> {
     pub(super) fn new(global: &Global, env: &'c mut Env<'e>) -> Result<Self, CliError> {
         let home = Home::find(global.home.as_deref(), env)?;
         let (now, clock_is_moved) = env.now()?;
-        let mut cx =
-            Self { env, home, now, clock_is_moved, notes: Vec::new(), serves: false, hosts: Vec::new() };
+        let mut cx = Self {
+            env,
+            home,
+            now,
+            clock_is_moved,
+            notes: Vec::new(),
+            serves: false,
+            hosts: Vec::new(),
+            password: None,
+        };
         if clock_is_moved {
             cx.note("clock.override", format!("BULLA_DANGEROUS_NOW is set: judged as of {now}"));
         }
@@ -225,7 +235,10 @@ impl<'c, 'e> Context<'c, 'e> {
     /// The password sources, in their order.
     pub(super) fn passwords(&mut self, args: PasswordArgs) -> Result<Passwords, CliError> {
         let given = if args.password_stdin {
-            Some(Password::read_line(self.env.stdin).map_err(CliError::password_stdin)?)
+            if self.password.is_none() {
+                self.password = Some(Password::read_line(self.env.stdin).map_err(CliError::password_stdin)?);
+            }
+            self.password.clone()
         } else if let Some(text) = self.env.var("BULLA_PASSWORD") {
             let password = Password::new(Zeroizing::new(text.to_owned()));
             Some(password.map_err(|e| CliError::password("BULLA_PASSWORD", &e))?)

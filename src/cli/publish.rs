@@ -95,7 +95,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             Err(PublishError::Proposed(proposed)) => Ok::<_, CliError>(Err(*proposed)),
             other => {
                 let published = other.map_err(CliError::from)?;
-                let signed = sign_published(&*store, &pens, &published).await;
+                let signed = sign_published(&*store, &pens, also.recursive(), &published).await;
                 Ok(Ok((published, signed)))
             }
         }

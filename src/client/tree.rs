@@ -127,7 +127,12 @@ impl Kind {
 
     /// Whether this version of bulla can read what is in it.
     pub fn is_understood(self) -> bool {
-        matches!(self, Self::Index | Self::Manifest | Self::Seal | Self::State | Self::Submission)
+        match self {
+            Self::Index | Self::Manifest | Self::Seal | Self::State | Self::Submission => true,
+            // Signatures, which `verify` judges.
+            Self::CosignSignature | Self::SigstoreBundle | Self::NotarySignature => true,
+            _ => false,
+        }
     }
 
     /// By artifact type; `None` for types of no meaning to bulla.

@@ -3,6 +3,7 @@
 //! Every reader has two steps: bytes to an envelope of the right form, and that with a key or chain to what was signed. Only the
 //! second shows content.
 
+pub mod keyless;
 pub mod notary;
 pub mod notary_cose;
 pub mod notary_jws;

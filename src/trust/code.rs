@@ -164,8 +164,14 @@ codes! {
     SignatureExpired = "signature.expired" No,
     /// The CA is trusted, for other subjects.
     SignatureIdentity = "signature.identity" No,
+    /// Another issuer vouched for the identity than the anchor names.
+    SignatureIssuer = "signature.issuer" No,
     /// A log entry in it is about another signature.
     SignatureLog = "signature.log" No,
+    /// What a log should have signed about a keyless signature, it has not.
+    SignatureLogProof = "signature.log.proof" No,
+    /// A log entry is of a log that the trusted root does not name.
+    SignatureLogUnknown = "signature.log.unknown" No,
     /// Not in the form of a signature.
     SignatureMalformed = "signature.malformed" No,
     /// More signatures than are told of do not count.
@@ -182,8 +188,14 @@ codes! {
     SignatureRescinded = "signature.rescinded" No,
     /// Signed by a signing authority, for which there are no anchors.
     SignatureScheme = "signature.scheme" No,
+    /// The certificate of a keyless signature was not logged, as far as the trusted root's logs say.
+    SignatureSct = "signature.sct" No,
     /// Fewer signers than required.
     SignatureShort = "signature.short" No,
+    /// A keyless signature without signed time, or from a time when certificate or authority were not valid.
+    SignatureTime = "signature.time" No,
+    /// A keyless signature that is in no log.
+    SignatureUnlogged = "signature.unlogged" No,
     /// By a key or certificate that no anchor of the scope names.
     SignatureUntrusted = "signature.untrusted" No,
     /// A certificate of the chain is not for signing, or not for issuing.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::policy::AskedSignatures;
-use super::{AnchorId, Listing, Rule, Scope, Statement, Subject, TrustFile};
+use super::{AnchorId, Listing, Rule, Scope, Statement, Subject, TrustFile, Trusts};
 use crate::time::UnixTime;
 use crate::tuf::{Limits, RootWalk};
 
@@ -114,6 +114,14 @@ impl TrustFile {
                         id,
                         format!("its certificate is valid from {from} on"),
                     ));
+                }
+            }
+            if let Trusts::Keyless { trusted_root, .. } = &anchor.trusts {
+                if let Some(until) = trusted_root.expires().filter(|until| now > *until) {
+                    let detail = format!(
+                        "the last authority or log of its trusted root counted until {until}: what was signed later does not count"
+                    );
+                    out.push(Finding::note("trust.anchor-expired", id, detail));
                 }
             }
             if whole && !used.contains(&anchor.id) {

@@ -50,7 +50,7 @@ pub use revocation::{
 };
 pub use rule::{By, Checks, Required, Rule, Signatures, Waivable};
 pub use scope::{Scope, ScopeError, Subject};
-pub use signer::{MAX_SUBJECTS, MAX_TRUSTED_ROOT, Rescissions, SignerAnchor, SignerError, Trusts};
+pub use signer::{MAX_SUBJECTS, Rescissions, SignerAnchor, SignerError, Trusts};
 pub use source::{MAX_SOURCES, OwnKeys, OwnKeysError, Source, SourceSpec};
 pub use spiffe::{MAX_BUNDLE, SpiffeBundle, SpiffeError};
 pub use subject_pattern::{SubjectPattern, SubjectPatternError};

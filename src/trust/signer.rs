@@ -5,18 +5,16 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::level::Origin;
 use super::{AnchorId, Scope, SubjectPattern};
+use crate::envelope::keyless::{TrustedRoot, TrustedRootError};
 use crate::oci::Digest;
+use crate::sig::SubjectKey;
 use crate::sig::x509::Certificate;
-use crate::sig::{SubjectKey, json};
 use crate::tuf::CollectionName;
 
-/// Largest Sigstore trusted root, bytes.
-pub const MAX_TRUSTED_ROOT: usize = 1 << 20;
 /// Most subjects of one CA.
 pub const MAX_SUBJECTS: usize = 64;
 /// Longest identity or issuer, bytes.
@@ -54,8 +52,8 @@ pub enum Trusts {
     Key(SubjectKey),
     /// Who proved this identity to this issuer, according to the authorities and logs of a Sigstore trusted root.
     Keyless {
-        /// The trusted root, a JSON document.
-        trusted_root: Bytes,
+        /// The trusted root.
+        trusted_root: TrustedRoot,
         /// The identity, exactly.
         identity: String,
         /// The issuer, exactly.
@@ -104,7 +102,10 @@ pub enum SignerError {
     Key(String),
     /// A trusted root that is none, or larger than is read.
     #[error("its trusted root: {0}")]
-    TrustedRoot(String),
+    TrustedRoot(#[from] TrustedRootError),
+    /// A trusted root that is not in the file as it should be.
+    #[error("its trusted root: {0}")]
+    Pinned(String),
     /// An identity or issuer that cannot be one.
     #[error("its {0} is empty, longer than {MAX_IDENTITY} bytes, or has control characters")]
     Identity(&'static str),
@@ -198,7 +199,7 @@ impl SignerAnchor {
                 out.push("a bare key: its rotation will break verification; a CA or a TUF root outlives it");
             }
             Trusts::Keyless { .. } => {
-                out.push("keyless signatures are not judged yet: none counts for this anchor");
+                out.push("its trusted root is never fetched anew: what new keys of its logs and authorities sign counts once the new trusted root is added");
             }
             Trusts::Ca { .. } => {}
         }
@@ -235,7 +236,7 @@ impl Trusts {
         match self {
             Self::Ca { certificate, .. } | Self::Certificate(certificate) => certificate.thumbprint(),
             Self::Key(key) => key.fingerprint(),
-            Self::Keyless { trusted_root, .. } => Digest::sha256(trusted_root),
+            Self::Keyless { trusted_root, .. } => Digest::sha256(trusted_root.bytes()),
         }
     }
 
@@ -265,22 +266,13 @@ impl Trusts {
                 Err(SignerError::Sort("that certificate is a CA's: it is of kind \"ca\""))
             }
             Self::Certificate(_) | Self::Key(_) => Ok(()),
-            Self::Keyless { trusted_root, identity, issuer } => {
+            Self::Keyless { identity, issuer, .. } => {
                 let bad = |s: &str| s.is_empty() || s.len() > MAX_IDENTITY || s.chars().any(char::is_control);
                 if bad(identity) {
                     return Err(SignerError::Identity("identity"));
                 }
                 if bad(issuer) {
                     return Err(SignerError::Identity("issuer"));
-                }
-                if trusted_root.len() > MAX_TRUSTED_ROOT {
-                    let why = format!("{} bytes; at most {MAX_TRUSTED_ROOT}", trusted_root.len());
-                    return Err(SignerError::TrustedRoot(why));
-                }
-                let value = json::parse(trusted_root).map_err(|e| SignerError::TrustedRoot(e.to_string()))?;
-                let media_type = value["mediaType"].as_str().unwrap_or_default();
-                if !media_type.starts_with("application/vnd.dev.sigstore.trustedroot") {
-                    return Err(SignerError::TrustedRoot("its mediaType is not that of one".to_owned()));
                 }
                 Ok(())
             }
@@ -429,7 +421,7 @@ impl TryFrom<RawSigner> for SignerAnchor {
             RawKind::Keyless => {
                 let root = raw.trusted_root.as_ref().ok_or_else(|| absent("trustedRoot"))?;
                 Trusts::Keyless {
-                    trusted_root: root.bytes().map_err(SignerError::TrustedRoot)?.into(),
+                    trusted_root: TrustedRoot::parse(&root.bytes().map_err(SignerError::Pinned)?)?,
                     identity: raw.identity.clone().ok_or_else(|| absent("identity"))?,
                     issuer: raw.issuer.clone().ok_or_else(|| absent("issuer"))?,
                 }
@@ -489,7 +481,7 @@ impl From<SignerAnchor> for RawSigner {
             Trusts::Key(key) => raw.key = Some(RawKey { spki: STANDARD.encode(key.spki()) }),
             Trusts::Keyless { trusted_root, identity, issuer } => {
                 raw.kind = RawKind::Keyless;
-                raw.trusted_root = Some(Pinned::of(&trusted_root));
+                raw.trusted_root = Some(Pinned::of(trusted_root.bytes()));
                 (raw.identity, raw.issuer) = (Some(identity), Some(issuer));
             }
         }

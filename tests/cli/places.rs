@@ -46,6 +46,7 @@ async fn tree_of_a_layout() {
         lines[7].starts_with(&format!("└─ tag {}  {}  cosign signatures", rich.sig_tag, digest(&rich.sig))),
         "{drawn}"
     );
+    assert!(lines[7].ends_with("  understood"), "signatures of others are judged by verify: {drawn}");
     assert!(lines[8].starts_with(&format!("state {}  {}", rich.state_tag, digest(&rich.state))), "{drawn}");
     assert_eq!(lines.len(), 9, "{drawn}");
 

@@ -88,6 +88,11 @@ impl Ran {
         let document: Value = serde_json::from_str(&self.out).expect("one JSON document on standard output");
         assert_eq!(document["exitCode"], self.exit, "{document:#}");
         assert_eq!(document["schemaVersion"], 1);
+        // Whatever a test makes of `verify` fits what is promised of it.
+        if document["command"] == "verify" {
+            let fits = crate::schemas::fits_named("verify", &document);
+            assert_eq!(fits, Ok(()), "{document:#}");
+        }
         document
     }
 

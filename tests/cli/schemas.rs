@@ -7,12 +7,25 @@ use bulla::tuf::proposal::{Proposal, changes};
 use serde_json::{Value, json};
 
 use crate::run::Bulla;
+use crate::signed::Shop;
 
 const NAME: &str = "example.com/team/app";
 
 fn schema(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{name}.schema.json"));
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn is_of(kind: &str, value: &Value) -> bool {
+    match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        "integer" => value.is_u64() || value.is_i64(),
+        other => panic!("type {other}"),
+    }
 }
 
 /// Whether `value` fits `schema`: the keywords that these schemas use, and a panic for any other.
@@ -29,13 +42,9 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), St
                 check(root, target, value, at)?;
                 true
             }
-            "type" => match rule.as_str().unwrap() {
-                "object" => value.is_object(),
-                "array" => value.is_array(),
-                "string" => value.is_string(),
-                "boolean" => value.is_boolean(),
-                "integer" => value.is_u64() || value.is_i64(),
-                other => panic!("type {other}"),
+            "type" => match rule {
+                Value::Array(any) => any.iter().any(|kind| is_of(kind.as_str().unwrap(), value)),
+                kind => is_of(kind.as_str().unwrap(), value),
             },
             "const" => value == rule,
             "enum" => rule.as_array().unwrap().contains(value),
@@ -271,4 +280,82 @@ fn lists_of_changes_fit_their_schema_and_the_code_takes_what_it_says() {
     let line = format!("tuf propose {} --from-file {file} --description d --format json", owner.state());
     let refused = Bulla::at(&owner.0.path().join("home")).var("BULLA_PASSWORD", "p").run(&line);
     assert_eq!(refused.exit, 2, "{refused:#?}");
+}
+
+/// Every kind of verdict, with each member of the reports named in the schema. That every other report of these tests fits it too,
+/// `Ran::json` sees to.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_verdict_fits_its_schema() {
+    let shop = Shop::new().await;
+    let at = shop.at();
+    shop.key("builder", "p256").await;
+    shop.sign("builder", &format!("{at}:v1"), "--format sigstore").await.ok();
+    let anchor = || shop.key_anchor("builder", &at, "builder");
+    let trust = |who: &str, more: Value| {
+        let mut document = json!({"anchors": [anchor()]});
+        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        shop.trust(who, &document);
+    };
+    trust("plain", json!({}));
+    let off = json!({"scope": at, "checks": {"signature": false}, "reason": "not yet"});
+    trust("off", json!({"statements": [off]}));
+    trust("two", json!({"statements": [{"scope": at, "require": {"tuf": true}}]}));
+    shop.trust("nobody", &json!({}));
+    shop.trust("broken", &json!({"anchors": [{}]}));
+    let schema = schema("verify");
+    let mut verdicts = BTreeSet::new();
+    for (who, reference) in [
+        ("plain", format!("{at}:v1")),
+        ("plain", format!("{at}:v2")),
+        ("plain", format!("{at}:v9")),
+        ("plain", format!("{at}:v1 {}:v1", shop.layout("not-there"))),
+        ("broken", format!("{at}:v1")),
+        ("off", format!("{at}:v1")),
+        ("two", format!("{at}:v1")),
+        ("nobody", format!("{at}:v1")),
+    ] {
+        let document = shop.by(who, format!("verify {reference} --format json")).await.json();
+        assert_eq!(fits(&schema, &document), Ok(()));
+        if document["result"].is_null() {
+            verdicts.insert("error".to_owned());
+        }
+        for report in document["result"]["bundles"].as_array().into_iter().flatten() {
+            verdicts.insert(report["verdict"].as_str().unwrap().to_owned());
+            if report["verdict"] == "failed" {
+                continue;
+            }
+            for (of, value) in [
+                ("report", report),
+                ("requirement", &report["requirements"][0]),
+                ("check", &report["signatures"][0]),
+                ("check", &report["because"]),
+            ] {
+                let known = names(&schema["$defs"][of]["properties"]);
+                let unknown: Vec<_> = value
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(n, _)| n)
+                    .filter(|n| !known.contains(*n))
+                    .collect();
+                assert!(unknown.is_empty(), "the schema of {of} lacks {unknown:?}");
+            }
+        }
+    }
+    let all = ["error", "failed", "not-checked", "not-trusted", "trusted", "undecided"];
+    assert_eq!(verdicts, all.map(str::to_owned).into());
+    // It refuses what is not said.
+    let good = shop.by("plain", format!("verify {at}:v1 --format json")).await.json();
+    for (pointer, with) in [
+        ("/schemaVersion", json!(2)),
+        ("/exitCode", json!(9)),
+        ("/result/bundles/0/verdict", json!("perhaps")),
+        ("/result/bundles/0/size", json!("1")),
+        ("/result/bundles/0/signatures/0/outcome", json!("odd")),
+        ("/result/bundles/0/requirements/0/threshold", json!(0)),
+    ] {
+        let mut other = good.clone();
+        *other.pointer_mut(pointer).unwrap() = with;
+        assert!(fits(&schema, &other).is_err(), "{pointer}");
+    }
 }

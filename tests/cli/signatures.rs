@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::forge::{Authority, Forger, SIGN, descriptor, hang, header, statement};
 use crate::registry::{Config, Fault, Quirks};
-use crate::signed::{Shop, ca_anchor, data, demand, trusted};
+use crate::signed::{Shop, ca_anchor, data, demand, failed, trusted};
 
 const REPO: &str = "team/app";
 const AT: &str = "2026-04-30T12:00:00Z";
@@ -59,8 +59,7 @@ impl Scene {
             let found = self.verdict().await;
             let report = self.shop.report("deployer", &format!("{}:v1", self.shop.at())).await;
             assert_eq!(found.0, 1, "{caller}: {report:#}");
-            let listed = report.to_string().contains(&format!("\"code\":\"{code}\""));
-            assert!(listed, "{caller}: {code} is not in {report:#}");
+            assert!(failed(&report, code), "{caller}: {code} did not fail in {report:#}");
             self.hang_bundle(&self.signer.bundle(&statement(&self.shop.v1, SIGN)));
             assert_eq!(self.verdict().await, trusted(), "{caller}: beside a good one");
         }
@@ -247,15 +246,14 @@ async fn ten_thousand_junk_referrers() {
     for i in 0..9_999 {
         junk(&scene, i, "application/vnd.example.junk", json!({}));
     }
-    // No signature among them: that is no "no", for not all of them were read.
     scene.shop.registry.clear();
     let began = std::time::Instant::now();
     let found = scene.verdict().await;
-    assert!(
-        found == (3, "signature.cap".to_owned()) || found == (1, "signature.none".to_owned()),
-        "{found:?}"
-    );
     let asked = scene.shop.registry.count("*", "*");
+    // Where each was read, the answer is known; on a slow machine not all are, and that is said.
+    let known =
+        if asked >= 9_999 { (1, "signature.none".to_owned()) } else { (3, "signature.cap".to_owned()) };
+    assert_eq!(found, known, "{asked} requests");
     assert!(asked < 11_000, "{asked}");
     // A good one among them is found, and little is asked before it is.
     scene.hang_jws(&scene.signer, &header(AT, None), &scene.subject());

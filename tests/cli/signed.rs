@@ -151,6 +151,12 @@ pub(crate) fn verdict(ran: &Ran) -> (u8, String) {
     (ran.exit, code.unwrap_or("trusted").to_owned())
 }
 
+/// Whether a signature was refused with this code: a check of the report that failed, and no note.
+pub(crate) fn failed(report: &Value, code: &str) -> bool {
+    let checks = report["signatures"].as_array().into_iter().flatten();
+    checks.chain([&report["because"]]).any(|check| check["code"] == code && check["outcome"] == "fail")
+}
+
 pub(crate) fn trusted() -> (u8, String) {
     (0, "trusted".to_owned())
 }

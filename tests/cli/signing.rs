@@ -317,6 +317,8 @@ async fn published_and_signed_in_one_run() {
         (format!("--also notation --also-key {notation}.key.pem"), "usage"),
         (format!("--also sigstore --also-key {notation}.key.pem --also-cert {notation}.chain.pem"), "usage"),
         ("--also sigstore".to_owned(), "usage"),
+        (format!("--also sigstore --also-key {notation}.key.pem --also-expires 90d"), "usage"),
+        ("--also-recursive".to_owned(), "usage"),
     ] {
         let bulla = Bulla::at(&stage.dir.path().join("publisher")).var("BULLA_PASSWORD", "password");
         let said = run(bulla, publish("v1", &more)).await.json();
@@ -340,15 +342,75 @@ async fn published_and_signed_in_one_run() {
     // Signing that fails is said, and what was published stays.
     use crate::registry::Fault;
     stage.registry.fault(Fault::on("GET", "*/referrers/*").status(403));
-    let text = stage.by("publisher", publish("v1", &also).replace("--format json", "")).await;
+    let failed = stage.by("publisher", publish("v1", &also)).await.json();
     stage.registry.behave();
-    assert_eq!(text.exit, 3, "{text:#?}");
+    assert_eq!(failed["exitCode"], 3, "{failed:#}");
     let line = format!("sign {at}:v1 --key {notation}.key.pem --format json");
     let bulla = Bulla::at(&stage.dir.path().join("other")).now(NOW);
     assert_eq!(status(&run(bulla, line).await.json()), ["there"]);
     let subject = stage.registry.manifest("team/app", "v1").unwrap().0;
     // A seal, and the two signatures.
     assert_eq!(stage.registry.referrers("team/app", &subject).len(), 3);
+}
+
+/// One line of standard input answers for the key of `--also` and for those of the collection; `--also-recursive` signs what an index
+/// names, and `--also-expires` says for how long.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_password_publishes_and_signs_an_index_with_all_it_names() {
+    let stage = Stage::new().await;
+    stage.init().await;
+    let (at, notation) = (stage.at(), format!("{DATA}/notation/p256"));
+    let line = format!(
+        "publish --from oci:{}:v1 {at} --tag v1 --also notation --also sigstore --also-key other --also-cert {notation}.chain.pem --also-recursive --also-expires 90d --password-stdin --format json",
+        stage.path("build")
+    );
+    stage.by("publisher", "key generate other --type ecdsa-p256".to_owned()).await.ok();
+    // The chain is that of another key: this form is refused before anything is published, the other one goes.
+    let bulla = || Bulla::at(&stage.dir.path().join("publisher")).stdin(b"p\n");
+    let said = run(bulla(), line.clone()).await.json();
+    assert_eq!(said["error"]["code"], "sign.chain", "{said:#}");
+    let line = line
+        .replace("--also notation ", "")
+        .replace(&format!("--also-cert {notation}.chain.pem "), "")
+        .replace("--also-expires 90d ", "");
+    let said = run(bulla(), line).await.json();
+    assert_eq!(said["exitCode"], 0, "{said:#}");
+    let (digest, _, bytes) = stage.registry.manifest("team/app", "v1").unwrap();
+    let named: Value = serde_json::from_slice(&bytes).unwrap();
+    let mut wanted: Vec<String> = named["manifests"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|m| m["digest"].as_str().unwrap().to_owned())
+        .collect();
+    wanted.push(digest);
+    let signed = said["result"]["signatures"].as_array().unwrap();
+    assert_eq!(signed.len(), wanted.len(), "{said:#}");
+    for digest in &wanted {
+        assert!(
+            signed
+                .iter()
+                .any(|s| s["reference"].as_str().unwrap().ends_with(digest.as_str())
+                    && s["status"] == "signed"),
+            "{digest}: {said:#}"
+        );
+    }
+    let line = format!(
+        "publish {at}:v1 --also notation --also-key {notation}.key.pem --also-cert {notation}.chain.pem --also-expires 90d --format json"
+    );
+    let said = stage.by("publisher", line).await.json();
+    assert_eq!(said["exitCode"], 0, "{said:#}");
+    let carrier = said["result"]["signatures"][0]["digest"].as_str().unwrap();
+    let (.., bytes) = stage.registry.manifest("team/app", carrier).unwrap();
+    let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::STANDARD;
+    let envelope = engine.decode(manifest["layers"][0]["data"].as_str().unwrap()).unwrap();
+    let envelope: Value = serde_json::from_slice(&envelope).unwrap();
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(envelope["protected"].as_str().unwrap())
+        .unwrap();
+    assert!(String::from_utf8(header).unwrap().contains("io.cncf.notary.expiry"));
 }
 
 /// docs/commands/sign.md: a KMS signs what its plugin makes.

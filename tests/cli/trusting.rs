@@ -58,10 +58,7 @@ fn each_kind_of_anchor_is_added_listed_and_removed() {
     let root = testdata("signatures/notation/root.pem");
     let leaf = testdata("signatures/notation/p256.chain.pem");
     let key = testdata("signatures/sigstore/p256.pub");
-    let trusted_root = deployer.write(
-        "trusted_root.json",
-        r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#,
-    );
+    let trusted_root = testdata("signatures/sigstore-rust/trusted_root.json");
     let added = deployer.trust(&format!("add registry.example.com --ca {root}"));
     assert_eq!(added.exit, 0, "{added:?}");
     assert!(notes(&added).contains("whoever this CA certifies"), "{added:?}");

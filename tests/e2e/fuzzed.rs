@@ -62,6 +62,8 @@ fn examples() -> Vec<Vec<u8>> {
     out.extend(documents.iter().map(|d| d.to_string().into_bytes()));
     out.push(include_bytes!("../../testdata/requirements/trustpolicy.json").to_vec());
     out.push(include_bytes!("../../testdata/requirements/truststore.json").to_vec());
+    out.push(include_bytes!("../../testdata/signatures/sigstore-rust/trusted_root.json").to_vec());
+    out.push(include_bytes!("../../testdata/signatures/sigstore-rust/cosign-v3-blob.sigstore.json").to_vec());
     let policies = [
         json!({"version": "1.0", "trustPolicies": [{"name": "a", "registryScopes": ["*"], "signatureVerification": {"level": "skip"}}]}),
         json!({"keys": [{"use": "jwt-svid", "kid": "a", "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}], "spiffe_sequence": 1}),

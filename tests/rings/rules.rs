@@ -17,7 +17,8 @@ const PURE: &[&str] = &["base64", "bytes", "hex", "serde", "serde_json", "thiser
 const PURE_CRYPTO: &[&str] = &["aws_lc_rs", "base64", "bytes", "hex", "serde", "serde_json", "thiserror"];
 const PURE_SIG: &[&str] =
     &["aws_lc_rs", "base64", "bytes", "hex", "serde", "serde_json", "thiserror", "x509_parser"];
-const PURE_ENVELOPE: &[&str] = &["base64", "bytes", "coset", "hex", "serde", "serde_json", "thiserror"];
+const PURE_ENVELOPE: &[&str] =
+    &["base64", "bytes", "coset", "hex", "serde", "serde_json", "sigstore_verify", "thiserror"];
 const PURE_TUF: &[&str] = &["base64", "bytes", "hex", "percent_encoding", "serde", "serde_json", "thiserror"];
 
 /// docs/architecture.md holds the same table in words.

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::outcome::row_error;
 use super::pens::{Hand, chain};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::registry::RegistryArgs;
 use crate::client::publish::{Published, Status};
-use crate::client::sign::{Form, Hung, Pen, Subject, Unfit, sign};
+use crate::client::sign::{Form, Hung, Pen, Subject, Unfit, sign, subjects};
 use crate::keys::{self, KeyRef};
-use crate::oci::Reference;
+use crate::oci::{Reference, Selector};
 use crate::store::Manage;
+use crate::trust::Duration;
 
 /// Signatures of other tools.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,6 +32,12 @@ pub(in crate::cli) struct AlsoArgs {
     /// The certificate chain (PEM) of --also notation, leaf first, root included
     #[arg(long, value_name = "FILE", requires = "also")]
     also_cert: Option<PathBuf>,
+    /// The signatures of --also notation count for that long, as in 90d
+    #[arg(long, value_name = "SPAN", requires = "also")]
+    also_expires: Option<Duration>,
+    /// Of an index sign every manifest in it, too
+    #[arg(long, requires = "also")]
+    also_recursive: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,6 +53,8 @@ enum AlsoForm {
 /// Who signs beside publishing, in which forms: judged.
 pub(in crate::cli) struct Also {
     hands: Vec<(Form, Hand)>,
+    lifetime: Option<i64>,
+    recursive: bool,
 }
 
 /// One signature.
@@ -61,7 +71,9 @@ impl AlsoArgs {
         cx: &mut Context<'_, '_>,
         registry: &RegistryArgs,
     ) -> Result<Also, CliError> {
-        let Some(key) = &self.also_key else { return Ok(Also { hands: Vec::new() }) };
+        let lifetime = self.also_expires.map(Duration::secs);
+        let recursive = self.also_recursive;
+        let Some(key) = &self.also_key else { return Ok(Also { hands: Vec::new(), lifetime, recursive }) };
         let mut forms: Vec<Form> = Vec::new();
         for also in &self.also {
             let form = match also {
@@ -72,6 +84,13 @@ impl AlsoArgs {
             if !forms.contains(&form) {
                 forms.push(form);
             }
+        }
+        if let (Some(_), Some(form)) =
+            (lifetime, forms.first().filter(|_| !forms.iter().any(|f| f.needs_chain())))
+        {
+            return Err(CliError::usage("--also-expires goes with --also notation")
+                .reason(format!("a signature of the form {form} does not expire"))
+                .next("leave it out"));
         }
         let wants = forms.iter().find(|form| form.needs_chain());
         let chain = match (&self.also_cert, wants, forms.first()) {
@@ -95,7 +114,7 @@ impl AlsoArgs {
             .into_iter()
             .map(|form| (form, Hand::of(Arc::clone(&signer), chain.clone().filter(|_| form.needs_chain()))))
             .collect();
-        let also = Also { hands };
+        let also = Also { hands, lifetime, recursive };
         also.pens(cx)?;
         also.hands.iter().for_each(|(form, hand)| hand.note(cx, *form));
         Ok(also)
@@ -105,24 +124,41 @@ impl AlsoArgs {
 impl Also {
     /// What signs, in each form.
     pub(in crate::cli) fn pens(&self, cx: &Context<'_, '_>) -> Result<Vec<Pen<'_>>, CliError> {
-        self.hands.iter().map(|(form, hand)| hand.pen(*form, None, Vec::new(), cx.now())).collect()
+        let lifetime = |form: &Form| self.lifetime.filter(|_| form.needs_chain());
+        self.hands.iter().map(|(form, hand)| hand.pen(*form, lifetime(form), Vec::new(), cx.now())).collect()
+    }
+
+    /// Whether what an index names is signed with it.
+    pub(in crate::cli) fn recursive(&self) -> bool {
+        self.recursive
     }
 }
 
-/// Sign what was published. What was refused is not: nobody vouches for it.
+/// Sign what was published, with `recursive` and of an index also what it names. What was refused is not: nobody vouches for it.
 pub(in crate::cli) async fn sign_published(
     store: &dyn Manage,
     pens: &[Pen<'_>],
+    recursive: bool,
     published: &Published,
 ) -> Vec<AlsoSigned> {
-    let vouched = |status: &Status| *status != Status::Refused;
-    let bundles = published.bundles.iter().filter(|b| vouched(&b.status));
-    let subjects: Vec<Subject> =
-        bundles.map(|b| Subject { reference: b.reference.clone(), artifact: b.bundle.bare() }).collect();
-    let mut all = Vec::new();
+    let (mut all, mut artifacts): (Vec<AlsoSigned>, Vec<Subject>) = (Vec::new(), Vec::new());
+    for b in published.bundles.iter().filter(|b| b.status != Status::Refused && !pens.is_empty()) {
+        if !recursive {
+            artifacts.push(Subject { reference: b.reference.clone(), artifact: b.bundle.bare() });
+            continue;
+        }
+        match subjects(store, &b.reference, &Selector::Digest(b.bundle.digest.clone()), true).await {
+            Ok(found) => artifacts.extend(found),
+            Err(e) => all.extend(pens.iter().map(|pen| AlsoSigned {
+                form: pen.form(),
+                reference: b.reference.clone(),
+                end: Err(row_error(e.clone())),
+            })),
+        }
+    }
     for pen in pens {
-        let ends = sign(store, pen, &subjects, false, None).await;
-        all.extend(subjects.iter().zip(ends).map(|(subject, end)| AlsoSigned {
+        let ends = sign(store, pen, &artifacts, false, None).await;
+        all.extend(artifacts.iter().zip(ends).map(|(subject, end)| AlsoSigned {
             form: pen.form(),
             reference: subject.reference.clone(),
             end: end.map_err(CliError::from),

@@ -7,11 +7,10 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::Outcome;
 use crate::client::documents;
+use crate::envelope::keyless::{MAX_TRUSTED_ROOT, TrustedRoot};
 use crate::keys::KeyRef;
 use crate::sig::SubjectKey;
-use crate::trust::{
-    Addition, MAX_TRUSTED_ROOT, Rescissions, Scope, SignerAnchor, SignerError, SubjectPattern, Trusts,
-};
+use crate::trust::{Addition, Rescissions, Scope, SignerAnchor, SignerError, SubjectPattern, Trusts};
 use crate::tuf::CollectionName;
 
 /// What is to be trusted, as typed.
@@ -123,7 +122,8 @@ fn read(cx: &Context<'_, '_>, material: Material) -> Result<Vec<Trusts>, CliErro
         }
         Material::Key(key) => vec![Trusts::Key(public_key(cx, &key)?)],
         Material::Keyless { trusted_root, identity, issuer } => {
-            let root = documents::bytes(&trusted_root, MAX_TRUSTED_ROOT as u64)?.into();
+            let root = documents::bytes(&trusted_root, MAX_TRUSTED_ROOT as u64)?;
+            let root = TrustedRoot::parse(&root).map_err(|e| unusable(&e.into()))?;
             vec![Trusts::Keyless { trusted_root: root, identity, issuer }]
         }
     })

@@ -19,7 +19,7 @@ pub(super) fn after(because: &Check, report: &Report, trust: &TrustFile) -> Opti
                 trust.all_anchors().map(|a| &a.scope).chain(signers).map(ToString::to_string).collect();
             let scopes: Vec<String> = scopes.into_iter().collect();
             let add = format!(
-                "say whom you trust for it: bulla trust add {} --root FILE --collection NAME",
+                "say whom you trust for it: bulla trust add {0} --root FILE --collection NAME, or for signatures alone bulla trust add {0} with --ca, --certificate, --public-key or --keyless",
                 report.verified_as
             );
             if scopes.is_empty() { add } else { format!("{add}; anchored are {}", scopes.join(", ")) }

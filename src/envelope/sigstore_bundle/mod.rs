@@ -228,6 +228,11 @@ impl Bundle {
         &self.material
     }
 
+    /// Whether the signature is one over the artifact's own bytes.
+    pub fn is_message(&self) -> bool {
+        matches!(self.content, Content::Message { .. })
+    }
+
     /// Whether the hint, if there is one, points at this key. Only to try the likely keys first.
     pub fn hints_at(&self, key: &SubjectKey) -> bool {
         matches!(&self.material, Material::PublicKey { hint: Some(hint) } if *hint == key.hint())

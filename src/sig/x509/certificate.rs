@@ -40,6 +40,7 @@ pub struct Certificate {
     pub(super) extended_usage: Option<Vec<String>>,
     pub(super) unknown_critical: Option<String>,
     uris: Vec<String>,
+    alternative_names: usize,
     names_revocation: bool,
 }
 
@@ -122,6 +123,7 @@ impl Certificate {
             extended_usage: None,
             unknown_critical: None,
             uris: Vec::new(),
+            alternative_names: 0,
             names_revocation: false,
         };
         certificate.extensions(&parsed)?;
@@ -146,6 +148,7 @@ impl Certificate {
                         _ => None,
                     });
                     self.uris = uris.collect();
+                    self.alternative_names = names.general_names.len();
                 }
                 ParsedExtension::CRLDistributionPoints(_) => self.names_revocation = true,
                 ParsedExtension::AuthorityInfoAccess(access) => {
@@ -235,6 +238,11 @@ impl Certificate {
     /// The URIs among its subject's alternative names (RFC 5280 4.2.1.6): of an X.509-SVID its SPIFFE ID.
     pub fn uris(&self) -> &[String] {
         &self.uris
+    }
+
+    /// How many alternative names its subject has, of whatever kind.
+    pub fn alternative_names(&self) -> usize {
+        self.alternative_names
     }
 
     /// Whether it names servers that know whether it was revoked: OCSP, or a CRL.

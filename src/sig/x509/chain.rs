@@ -222,6 +222,11 @@ impl Certificate {
     pub fn may_sign(&self) -> bool {
         leaf(self).is_ok()
     }
+
+    /// Whether this CA's key has signed it, under this CA's name.
+    pub fn is_issued_by(&self, ca: &Self) -> bool {
+        self.issuer() == ca.subject() && signed_by(0, self, ca).unwrap_or(false)
+    }
 }
 
 fn leaf(certificate: &Certificate) -> Result<(), ChainError> {

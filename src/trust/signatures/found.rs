@@ -24,6 +24,8 @@ const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 /// Annotations of a `.sig` layer.
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const CHAIN: &str = "dev.sigstore.cosign/chain";
+const PROMISE: &str = "dev.sigstore.cosign/bundle";
+const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 /// Longest certificate or chain in such an annotation.
 const MAX_PEM: usize = 256 << 10;
 
@@ -73,6 +75,10 @@ pub struct Found {
     pub signature: Option<String>,
     /// Of simple signing: leaf and chain in PEM, as annotated.
     pub certificates: Option<String>,
+    /// Of simple signing: the promise of a log, as annotated.
+    pub log_promise: Option<String>,
+    /// Of simple signing: the timestamp, as annotated.
+    pub timestamp: Option<String>,
 }
 
 impl Form {
@@ -99,16 +105,33 @@ impl Piece {
     /// The signature, once its bytes are there.
     pub fn read(&self, manifest: &Digest, bytes: Bytes) -> Found {
         let annotation = |key: &str| self.layer.annotation(key).filter(|v| v.len() <= MAX_PEM);
-        let (signature, certificates) = match self.form {
-            Form::SimpleSigning => {
-                let leaf = annotation(CERTIFICATE).filter(|v| !v.trim().is_empty());
-                let chain = annotation(CHAIN).unwrap_or_default();
-                let signature = annotation(simple_signing::SIGNATURE).map(str::to_owned);
-                (signature, leaf.map(|leaf| format!("{leaf}\n{chain}")))
-            }
-            _ => (None, None),
+        let mut found = Found {
+            manifest: manifest.clone(),
+            form: self.form,
+            bytes,
+            signature: None,
+            certificates: None,
+            log_promise: None,
+            timestamp: None,
         };
-        Found { manifest: manifest.clone(), form: self.form, bytes, signature, certificates }
+        if self.form == Form::SimpleSigning {
+            let chain = annotation(CHAIN).unwrap_or_default();
+            let leaf = annotation(CERTIFICATE).filter(|v| !v.trim().is_empty());
+            found.signature = annotation(simple_signing::SIGNATURE).map(str::to_owned);
+            found.certificates = leaf.map(|leaf| format!("{leaf}\n{chain}"));
+            found.log_promise = annotation(PROMISE).map(str::to_owned);
+            found.timestamp = annotation(TIMESTAMP).map(str::to_owned);
+        }
+        found
+    }
+}
+
+impl Found {
+    /// The same for whatever would be judged the same, whichever manifest carries it.
+    pub(super) fn fingerprint(&self) -> Digest {
+        let beside = [&self.signature, &self.certificates, &self.log_promise, &self.timestamp];
+        let beside = serde_json::json!([self.form.as_str(), beside]).to_string();
+        Digest::sha256(&[beside.as_bytes(), b"\n", &self.bytes].concat())
     }
 }
 

@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::found::{Form, Found};
+use super::keyless;
 use super::voice::Voice;
+use crate::envelope::keyless::{KeylessError, from_annotations};
 use crate::envelope::notary::{NotaryError, SigningScheme};
 use crate::envelope::sigstore_bundle::{Bundle, BundleError, Material};
 use crate::envelope::simple_signing::{self, SimpleSigningError};
@@ -52,9 +54,9 @@ pub(in crate::trust) struct Sound {
     /// A certificate of its chain that is not valid now.
     pub(in crate::trust) lapsed: Option<Fault>,
     /// By which it can be taken back: manifest and bytes, the bundle, the key, the certificates and their keys.
-    materials: Vec<Digest>,
+    pub(super) materials: Vec<Digest>,
     /// Whether a certificate below the root names servers that may know more.
-    names_revocation: bool,
+    pub(super) names_revocation: bool,
     pub(in crate::trust) form: Form,
     pub(in crate::trust) signed_at: Option<UnixTime>,
     pub(in crate::trust) expires: Option<UnixTime>,
@@ -134,7 +136,14 @@ impl Bench<'_> {
         let ids = counts.iter().map(|(.., anchor)| anchor.id.clone()).collect();
         let materials = certificates().map(Certificate::thumbprint).chain([key.fingerprint()]).collect();
         let names_revocation = certificates().any(Certificate::names_revocation);
-        Sound { lapsed, names_revocation, ..self.sound(found, Voice::of_key(key, who, ids), materials) }
+        // He may sign with a renewed key, by a CA that is trusted too: the same subject under it.
+        let cas = self.signers.iter().filter_map(|anchor| match &anchor.trusts {
+            Trusts::Ca { certificate, .. } => Some(certificate),
+            _ => None,
+        });
+        let issued = cas.flat_map(|ca| certificates().filter(|c| c.is_issued_by(ca)).map(move |c| (ca, c)));
+        let voice = Voice::of_key(key, who, ids).and_under(issued);
+        Sound { lapsed, names_revocation, ..self.sound(found, voice, materials) }
     }
 
     fn bundle(&self, found: &Found) -> Result<Sound, Fault> {
@@ -159,7 +168,17 @@ impl Bench<'_> {
         let certificates = certificates.iter().map(|der| Certificate::from_der(der));
         let certificates: Vec<Certificate> =
             certificates.collect::<Result<_, _>>().map_err(|e| Fault::new(Code::SignatureMalformed, e))?;
-        let chain = self.rooted(certificates)?;
+        let identified = self.by_identity(found, &certificates, |leaf| {
+            self.signed_bundle(&bundle, leaf.key()).map_err(|e| of_bundle(&e))?;
+            let artifact = self.artifact.filter(|_| bundle.is_message()).map(|bytes| &bytes[..]);
+            Ok((found.bytes.clone(), bundle.clone(), self.digest.clone(), artifact))
+        });
+        let identified = match identified {
+            Some(Ok(sound)) => return Ok(sound),
+            Some(Err(fault)) => Some(fault),
+            None => None,
+        };
+        let chain = self.rooted(&certificates).map_err(|rooted| nearer(identified, rooted))?;
         match self.signed_bundle(&bundle, chain.leaf().key()) {
             Err(BundleError::Dsse(DsseError::NotSigned) | BundleError::NotSigned) => Err(Fault::new(
                 Code::SignatureWrong,
@@ -197,6 +216,8 @@ impl Bench<'_> {
         let signature = STANDARD.decode(signature).map_err(|_| malformed("the signature is not base64"))?;
         let mut keys: Vec<&SubjectKey> = self.keys().map(|(key, ..)| key).collect();
         keys.dedup();
+        let wrong =
+            || Fault::new(Code::SignatureWrong, "the signature is not that of the certificate beside it");
         let read = |key: &SubjectKey| match simple_signing::verify(&found.bytes, &signature, key) {
             Err(SimpleSigningError::NotSigned) => Ok(false),
             Err(e) => Err(Fault::new(Code::SignatureMalformed, e)),
@@ -215,13 +236,28 @@ impl Bench<'_> {
             ));
         };
         let certificates = Certificate::from_pem(pem).map_err(|e| malformed(&e.to_string()))?;
-        let chain = self.rooted(certificates)?;
+        let identified = self.by_identity(found, &certificates, |leaf| {
+            if !read(leaf.key())? {
+                return Err(wrong());
+            }
+            let promise =
+                found.log_promise.as_deref().ok_or_else(|| keyless::fault(&KeylessError::Unlogged))?;
+            let stamp = found.timestamp.as_deref();
+            let bytes = from_annotations(&found.bytes, &signature, leaf, promise, stamp);
+            let bytes = Bytes::from(bytes.map_err(|e| of_bundle(&e))?);
+            let bundle = Bundle::parse(&bytes).map_err(|e| of_bundle(&e))?;
+            bundle.check_log_entries(leaf.key(), Some(&found.bytes)).map_err(|e| of_bundle(&e))?;
+            Ok((bytes, bundle, Digest::sha256(&found.bytes), Some(&found.bytes[..])))
+        });
+        let identified = match identified {
+            Some(Ok(sound)) => return Ok(sound),
+            Some(Err(fault)) => Some(fault),
+            None => None,
+        };
+        let chain = self.rooted(&certificates).map_err(|rooted| nearer(identified, rooted))?;
         match read(chain.leaf().key())? {
             true => self.by_chain(found, &chain),
-            false => Err(Fault::new(
-                Code::SignatureWrong,
-                "the signature is not that of the certificate beside it",
-            )),
+            false => Err(wrong()),
         }
     }
 
@@ -251,25 +287,28 @@ impl Bench<'_> {
     }
 
     /// Certificates of a Sigstore form as a chain: where the CA is left out, as that format has it, it is the anchor's.
-    fn rooted(&self, certificates: Vec<Certificate>) -> Result<Chain, Fault> {
+    fn rooted(&self, certificates: &[Certificate]) -> Result<Chain, Fault> {
         let last = certificates.last();
         let issued = |ca: &Certificate| last.is_some_and(|c| c.issuer() == ca.subject() && c != ca);
-        let mut fault = None;
+        let (mut fault, mut lapsed) = (None, None);
         for anchor in self.signers {
             let Trusts::Ca { certificate, .. } = &anchor.trusts else { continue };
-            let mut chain = certificates.clone();
+            let mut chain = certificates.to_vec();
             if !chain.contains(certificate) {
                 if !issued(certificate) {
                     continue;
                 }
                 chain.push(certificate.clone());
             }
+            // A CA may have several certificates, one after the other.
             match Chain::notary(chain) {
-                Ok(chain) => return Ok(chain),
+                Ok(chain) if chain.valid_at(self.now).is_ok() => return Ok(chain),
+                Ok(chain) => lapsed = lapsed.or(Some(chain)),
                 Err(e) => fault = Some(of_chain(&e)),
             }
         }
-        Err(fault.unwrap_or_else(|| untrusted_certificate(certificates.first())))
+        let untrusted = || untrusted_certificate(certificates.first());
+        lapsed.ok_or_else(|| fault.unwrap_or_else(untrusted))
     }
 
     /// A signature by the leaf of a chain: by a CA in it that is trusted, or by the leaf itself. Which CA the anchor names makes no
@@ -312,7 +351,7 @@ impl Bench<'_> {
         })
     }
 
-    fn sound(&self, found: &Found, voice: Voice, mut materials: Vec<Digest>) -> Sound {
+    pub(super) fn sound(&self, found: &Found, voice: Voice, mut materials: Vec<Digest>) -> Sound {
         materials.extend([found.manifest.clone(), Digest::sha256(&found.bytes), self.digest.clone()]);
         Sound {
             voice,
@@ -374,7 +413,12 @@ impl Sound {
     }
 }
 
-fn untrusted_certificate(leaf: Option<&Certificate>) -> Fault {
+/// Of what anchors of identities and those of CAs say of one signature: what is more than that it is nobody's.
+fn nearer(identified: Option<Fault>, rooted: Fault) -> Fault {
+    identified.filter(|fault| fault.code != Code::SignatureUntrusted).unwrap_or(rooted)
+}
+
+pub(super) fn untrusted_certificate(leaf: Option<&Certificate>) -> Fault {
     let who = leaf.map_or_else(|| "nobody".to_owned(), |c| format!("{} ({})", c.subject(), c.thumbprint()));
     Fault::new(
         Code::SignatureUntrusted,
@@ -382,9 +426,10 @@ fn untrusted_certificate(leaf: Option<&Certificate>) -> Fault {
     )
 }
 
-fn of_bundle(e: &BundleError) -> Fault {
+pub(super) fn of_bundle(e: &BundleError) -> Fault {
     let code = match e {
         BundleError::Dsse(DsseError::NotOne(_)) => Code::SignatureDsse,
+        BundleError::Dsse(DsseError::NotSigned) | BundleError::NotSigned => Code::SignatureWrong,
         BundleError::ForeignEntry(_) => Code::SignatureLog,
         BundleError::OtherArtifact(_) => Code::SignatureArtifact,
         BundleError::Attestation(_) => Code::SignaturePredicate,

@@ -3,6 +3,7 @@
 
 mod found;
 mod judge;
+mod keyless;
 mod tally;
 mod voice;
 

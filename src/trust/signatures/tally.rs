@@ -30,6 +30,8 @@ pub(in crate::trust) struct Tally {
     unread: Vec<String>,
     cut: Option<String>,
     ended: bool,
+    /// Which of those that were seen stand: anybody may hang up copies of them, and a copy adds nothing.
+    stand: BTreeSet<Digest>,
 }
 
 /// What the signatures of one bundle came to.
@@ -92,6 +94,7 @@ impl Tally {
             unread: Vec::new(),
             cut: None,
             ended: false,
+            stand: BTreeSet::new(),
         }
     }
 
@@ -103,9 +106,14 @@ impl Tally {
     pub(in crate::trust) fn take(&mut self, answer: &SignaturesAnswer, bench: &Bench<'_>, terms: &Terms<'_>) {
         for found in &answer.found {
             self.seen += 1;
+            let itself = found.fingerprint();
+            if self.stand.contains(&itself) {
+                self.not_kept += 1;
+                continue;
+            }
             let of = || Some((found.manifest.clone(), found.form));
             match bench.judge(found).and_then(|sound| terms.in_time(sound)) {
-                Ok(sound) => self.stands(sound, found, bench, terms),
+                Ok(sound) => self.stands(sound, found, itself, bench, terms),
                 Err(fault) => self.fault(of(), fault),
             }
         }
@@ -120,7 +128,14 @@ impl Tally {
         }
     }
 
-    fn stands(&mut self, mut sound: Sound, found: &Found, bench: &Bench<'_>, terms: &Terms<'_>) {
+    fn stands(
+        &mut self,
+        mut sound: Sound,
+        found: &Found,
+        itself: Digest,
+        bench: &Bench<'_>,
+        terms: &Terms<'_>,
+    ) {
         if terms.checks.rescinded.is_kept() {
             match bench.standing(&sound) {
                 Standing::Stands(voice) => sound.voice = voice,
@@ -135,6 +150,7 @@ impl Tally {
                 }
             }
         }
+        self.stand.insert(itself);
         // One signer once: anybody may hang up copies of what he signed.
         match self.sound.iter().any(|s| s.voice == sound.voice) {
             true => self.not_kept += 1,
@@ -334,7 +350,7 @@ fn place<'a>(
 
 /// How near a fault is to counting; the nearest explains best.
 fn nearness(code: Code) -> u8 {
-    const ORDER: [Code; 15] = [
+    const ORDER: [Code; 21] = [
         Code::SignatureRescinded,
         Code::SignatureExpired,
         Code::SignatureCertificateExpired,
@@ -342,6 +358,12 @@ fn nearness(code: Code) -> u8 {
         Code::SignaturePredicate,
         Code::SignatureLog,
         Code::SignatureIdentity,
+        Code::SignatureIssuer,
+        Code::SignatureTime,
+        Code::SignatureUnlogged,
+        Code::SignatureLogProof,
+        Code::SignatureLogUnknown,
+        Code::SignatureSct,
         Code::SignatureScheme,
         Code::SignatureCritical,
         Code::SignatureAlgorithm,

@@ -15,7 +15,9 @@ use crate::sig::SubjectKey;
 use crate::time::UnixTime;
 use crate::trust::rule::{By, Checks, Required, Rule, Signatures, Waivable};
 use crate::trust::verify::{Answer, BundleAnswer, Question, Step, Verification, Want};
-use crate::trust::{Code, Listing, Needs, Origin, Report, Rescissions, Scope, SignerAnchor, Trusts, Verdict};
+use crate::trust::{
+    Code, Listing, Needs, Origin, Report, Rescissions, Scope, SignerAnchor, Statement, Trusts, Verdict,
+};
 use crate::tuf::Limits;
 
 pub(in crate::trust) struct Pair(EcdsaKeyPair);
@@ -43,7 +45,16 @@ impl Pair {
 
 fn found(bytes: Vec<u8>) -> Found {
     let manifest = Digest::sha256(&bytes);
-    Found { manifest, form: Form::SigstoreBundle, bytes: bytes.into(), signature: None, certificates: None }
+    let form = Form::SigstoreBundle;
+    Found {
+        manifest,
+        form,
+        bytes: bytes.into(),
+        signature: None,
+        certificates: None,
+        log_promise: None,
+        timestamp: None,
+    }
 }
 
 fn subject() -> Descriptor {
@@ -234,6 +245,39 @@ fn lists_and_waivers() {
         assert_eq!((says(&report), asked), ("not-checked: signature.off".into(), 0));
         assert!(report.because().unwrap().detail.contains("by trustpolicy.json"));
     }
+}
+
+/// Where no TUF anchor says what the tag names, a demand that it be current cannot be met by tag and digest; by the tag alone it is the
+/// digest that the tag names now.
+#[test]
+fn a_tag_that_must_be_current_is_not_looked_at_by_signatures() {
+    let a = Pair::new();
+    let anchors = [a.anchor()];
+    let mut current = rule(&anchors, vec![line(1, &anchors)]);
+    current.statement = Some(Statement { require_current_tag: true, ..Statement::of(Scope::Any) });
+    let good = || vec![end(vec![a.sign(&subject().digest)])];
+    assert_eq!(says(&judged(current.clone(), true, good()).0), "undecided: bundle.tag.unchecked");
+    let (report, _) = judged(current, false, good());
+    assert_eq!(says(&report), "trusted");
+    assert!(report.checks.iter().any(|c| c.code == Code::BundleTagUnbound));
+}
+
+/// Copies of a signature that stands are not judged again, and say nothing new; one that was taken back elsewhere is.
+#[test]
+fn copies_of_a_good_one_cost_nothing() {
+    let (a, b) = (Pair::new(), Pair::new());
+    let anchors = [a.anchor(), b.anchor()];
+    let one = a.sign(&subject().digest);
+    let copies: Vec<Found> =
+        (0..5_000u32).map(|i| Found { manifest: Digest::sha256(&i.to_le_bytes()), ..one.clone() }).collect();
+    let began = std::time::Instant::now();
+    let rounds = copies.chunks(64).map(|c| round(c.to_vec())).chain([end(vec![])]).collect();
+    let (report, _) = judged(rule(&anchors, vec![line(2, &anchors)]), true, rounds);
+    assert_eq!(says(&report), "not-trusted: signature.short");
+    let more = report.signatures.unwrap().checks.into_iter().find(|c| c.code == Code::SignatureMore).unwrap();
+    assert!(more.detail.starts_with("4999 "), "{more:?}");
+    // Judged one by one they take a minute in a debug build.
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }
 
 /// An allow list does not replace TUF, and neither do signatures.

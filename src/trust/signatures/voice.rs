@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::oci::Digest;
 use crate::sig::SubjectKey;
-use crate::sig::x509::Chain;
+use crate::sig::x509::{Certificate, Chain};
 use crate::trust::AnchorId;
 
 /// One signer, by everything that would make two signatures his.
@@ -24,20 +24,41 @@ impl Voice {
         Self { names: BTreeSet::from([fingerprint]), who, anchors: ids(anchors) }
     }
 
+    /// Whoever proved an identity to an issuer: the key is one of many, each for minutes.
+    pub(super) fn of_identity(
+        key: &SubjectKey,
+        identity: &str,
+        issuer: &str,
+        anchors: Vec<AnchorId>,
+    ) -> Self {
+        let named = Digest::sha256(&[b"keyless\n", issuer.as_bytes(), b"\n", identity.as_bytes()].concat());
+        Self {
+            names: BTreeSet::from([named, key.fingerprint()]),
+            who: format!("{identity} (by {issuer})"),
+            anchors: ids(anchors),
+        }
+    }
+
     /// The subject of a chain's leaf.
     pub(super) fn of_chain(chain: &Chain, anchors: Vec<AnchorId>) -> Self {
         let leaf = chain.leaf();
         let fingerprint = leaf.key().fingerprint();
         // Under each CA above him, by that one's key: the certificate of one CA can have many forms, and many issuers.
-        let named = chain.certificates().iter().skip(1).map(|ca| {
-            let ca = ca.key().fingerprint().to_string();
-            Digest::sha256(&[ca.as_bytes(), b"\n", leaf.subject().as_der()].concat())
-        });
+        let named = chain.certificates().iter().skip(1).map(|ca| under(ca, leaf));
         Self {
             names: named.chain([fingerprint]).collect(),
             who: leaf.subject().to_string(),
             anchors: ids(anchors),
         }
+    }
+
+    /// Also who these certificates say he is, each issued by the CA before it.
+    pub(super) fn and_under<'c>(
+        mut self,
+        issued: impl Iterator<Item = (&'c Certificate, &'c Certificate)>,
+    ) -> Self {
+        self.names.extend(issued.map(|(ca, certificate)| under(ca, certificate)));
+        self
     }
 
     /// Not by this anchor after all.
@@ -54,6 +75,12 @@ impl Voice {
     pub(in crate::trust) fn anchors(&self) -> &BTreeSet<String> {
         &self.anchors
     }
+}
+
+/// The subject of a certificate under one of the CAs above it.
+fn under(ca: &Certificate, certificate: &Certificate) -> Digest {
+    let ca = ca.key().fingerprint().to_string();
+    Digest::sha256(&[ca.as_bytes(), b"\n", certificate.subject().as_der()].concat())
 }
 
 fn ids(anchors: Vec<AnchorId>) -> BTreeSet<String> {

@@ -235,6 +235,44 @@ async fn a_pinned_certificate_counts_while_it_is_valid() {
     assert_eq!(stage.says().await, "not-trusted: signature.certificate.expired");
 }
 
+/// One person with a pinned certificate and, of the same CA, a renewed one is one signer, in whichever form he signs.
+#[tokio::test]
+async fn a_pinned_and_a_renewed_certificate_are_one_signer() {
+    for with_certificate in [false, true] {
+        let mut stage = Stage::new(Quirks::default()).await;
+        let digest = stage.bundle.digest().clone();
+        let ca = Ca::new("root");
+        let (pinned, renewed) = (ca.leaf("ann", Usual::default()), ca.leaf("ann", Usual::default()));
+        let anchors = [
+            stage.trust(Trusts::Certificate(pinned.certificate())),
+            stage.trust(Trusts::ca(ca.certificate(), vec![])),
+        ];
+        let ids: Vec<&str> = anchors.iter().map(|a| a.id.as_str()).collect();
+        stage.state(json!({"scope": "*", "require": {"signatures": {"threshold": 2, "from": ids}}}));
+        stage.hang_bundle(&pinned.bundle(&digest, with_certificate));
+        stage.hang_bundle(&renewed.bundle(&digest, true));
+        assert_eq!(stage.says().await, "not-trusted: signature.short", "{with_certificate}");
+        stage.hang_bundle(&ca.leaf("bob", Usual::default()).bundle(&digest, true));
+        assert_eq!(stage.says().await, "trusted", "{with_certificate}");
+    }
+}
+
+/// A CA's earlier certificate beside today's: the chain that is valid counts, whichever is listed first.
+#[tokio::test]
+async fn the_certificate_of_a_ca_that_is_valid_counts() {
+    for old_first in [true, false] {
+        let mut stage = Stage::new(Quirks::default()).await;
+        let digest = stage.bundle.digest().clone();
+        let ca = Ca::new("root");
+        let (old, new) = (Trusts::ca(ca.older("root"), vec![]), Trusts::ca(ca.certificate(), vec![]));
+        let (first, second) = if old_first { (old, new) } else { (new, old) };
+        stage.trust(first);
+        stage.trust(second);
+        stage.hang_bundle(&ca.leaf("ann", Usual::default()).bundle(&digest, true));
+        assert_eq!(stage.says().await, "trusted", "{old_first}");
+    }
+}
+
 #[tokio::test]
 async fn a_narrower_anchor_switches_no_wider_one_off() {
     let mut stage = Stage::new(Quirks::default()).await;

@@ -1,8 +1,11 @@
 //! Certificates and envelopes of the Notary Project, also ones that no tool would make.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bulla::oci::Descriptor;
+use bulla::envelope::sigstore_bundle;
+use bulla::oci::{Descriptor, Digest};
 use bulla::sig::x509::Certificate;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -64,6 +67,14 @@ impl Ca {
         Certificate::from_der(&self.der).unwrap()
     }
 
+    /// What it had before: the same key and name, and no longer valid.
+    pub(super) fn older(&self, name: &str) -> Certificate {
+        let mut params = params(name, 2022);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Certificate::from_der(params.self_signed(self.issuer.key()).unwrap().der()).unwrap()
+    }
+
     pub(super) fn leaf(&self, name: &str, usual: Usual) -> Leaf {
         let mut params = params(name, usual.until);
         params.key_usages = usual.usages;
@@ -108,6 +119,20 @@ fn fixed(der: &[u8]) -> Vec<u8> {
 impl Leaf {
     pub(super) fn certificate(&self) -> Certificate {
         Certificate::from_der(&self.chain[0]).unwrap()
+    }
+
+    /// A Sigstore bundle, with the certificate in it or a hint of the key alone.
+    pub(super) fn bundle(&self, digest: &Digest, with_certificate: bool) -> Vec<u8> {
+        let draft = sigstore_bundle::Draft::sign(digest, &BTreeMap::new());
+        let signature = self.key.sign(&draft.message()).unwrap();
+        let bytes = draft.finish(self.certificate().key(), &signature).unwrap();
+        if !with_certificate {
+            return bytes;
+        }
+        let mut bundle: Value = serde_json::from_slice(&bytes).unwrap();
+        let certificate = json!({"rawBytes": STANDARD.encode(&self.chain[0])});
+        bundle["verificationMaterial"] = json!({"certificate": certificate});
+        bundle.to_string().into_bytes()
     }
 
     /// A JWS envelope with any protected header and payload.
