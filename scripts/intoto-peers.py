@@ -177,11 +177,11 @@ def recorded_alike():
             continue
         finally:
             os.chdir(FOLDER)
-        assert done.returncode == 0, f"{patterns} {paths} {strip}: {done.stderr}"
         if paths == ["."] and DOT.intersection(patterns):
             # docs/commands/in-toto.md: the reference takes such a pattern for the folder itself, and records nothing.
             assert theirs == {}, f"{patterns}: the reference records {sorted(theirs)}"
             continue
+        assert done.returncode == 0, f"{patterns} {paths} {strip}: {done.stderr}"
         ours = json.loads(next(FOLDER.glob("x.*.link")).read_text())["signed"]["materials"]
         assert ours == theirs, f"{patterns} {paths} {strip}: only one of them has {sorted(set(ours) ^ set(theirs))}"
         compared += 1
@@ -196,4 +196,4 @@ for kind, form, maker in [] if sys.argv[3:] == ["tree"] else itertools.product(K
     chain(kind, form, maker)
     print(f"ok  {maker}, {kind}, {form}")
 compared = recorded_alike()
-print(f"{len(KEYS) * 4} chains in {passed} calls, and {compared} recorded trees compared, name by name")
+print(f"{passed} calls of both, and {compared} recorded trees compared, name by name")

@@ -156,9 +156,13 @@ impl Description {
     /// Read a description.
     ///
     /// # Errors
-    /// Not TOML, or a member that is missing, unknown or of another type: with line and column.
+    /// Not TOML, or a member that is missing, unknown or of another type: with its line.
     pub fn parse(text: &str) -> Result<Self, DescriptionError> {
-        toml::from_str(text).map_err(|e| DescriptionError::Form(e.to_string().trim_end().to_owned()))
+        toml::from_str(text).map_err(|e| {
+            let before = e.span().and_then(|at| text.get(..at.start));
+            let line = before.map(|before| format!("line {}: ", 1 + before.matches('\n').count()));
+            DescriptionError::Form(format!("{}{}", line.unwrap_or_default(), e.message()))
+        })
     }
 
     /// The layout as of `now`; `key` finds what stands behind the values of `[keys]`.
@@ -388,7 +392,7 @@ products = ["CREATE oci:*"]
             ("two = \"2\"", "two = \"x\"", "no seed"),
             ("threshold = 2", "threshold = 3", "threshold = 3"),
             ("threshold = 2", "threshold = 0", "threshold = 0"),
-            ("threshold = 2", "treshold = 2", "treshold"),
+            ("threshold = 2", "treshold = 2", "line 9: unknown field `treshold`"),
             ("FROM build", "FROM biuld", "not there"),
             ("ALLOW src/*", "PERMIT src/*", "PERMIT"),
             ("ALLOW src/*", "ALLOW a b", "ALLOW a b"),
