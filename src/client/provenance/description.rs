@@ -56,7 +56,7 @@ struct InspectionText {
 
 /// A rule as one line, split at spaces, or word by word.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a rule is one line or a list of words")]
 enum RuleText {
     Line(String),
     Words(Vec<String>),
@@ -393,6 +393,7 @@ products = ["CREATE oci:*"]
             ("threshold = 2", "threshold = 3", "threshold = 3"),
             ("threshold = 2", "threshold = 0", "threshold = 0"),
             ("threshold = 2", "treshold = 2", "line 9: unknown field `treshold`"),
+            ("\"ALLOW src/*\"", "1", "a rule is one line or a list of words"),
             ("FROM build", "FROM biuld", "not there"),
             ("ALLOW src/*", "PERMIT src/*", "PERMIT"),
             ("ALLOW src/*", "ALLOW a b", "ALLOW a b"),
