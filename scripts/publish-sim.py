@@ -5,7 +5,14 @@ Publishers, withdrawers and renewal jobs interleave at every registry request; s
 attacker puts old submissions back, a registry may serve an old state. The rules under test are those of
 docs/adr/0003-publishing-without-compare-and-swap.md; `classify`, `merge`, `fold`, `sign` and `work` below are
 the reference for the implementation and keep the names of that page. A group (docs/adr/0009) is finished files of
-several roles in one submission: `stand` says whether it follows, as a whole or not at all.
+several roles in one submission: `stand` says whether it follows, as a whole or not at all. Delegations (a name and a value here)
+are joined name by name, by the ids of the changes that each side knows.
+
+What it does not model: which paths a delegation speaks for, and so roles that overlap and the order in which they are asked
+(src/tuf/lineage/delegations/tests.rs); that a file which delegates anew is judged as a group, and the first file of the role that it
+delegates to; keys of targets in the hands of who commits; candidates that several online keys sign (docs/adr/0017); target files,
+revocation lists and their join; roots. tests/e2e/interleavings.rs runs the code itself, with all of these but overlapping roles, roots
+and lists that contradict, over schedules of the same kind.
 
     python3 scripts/publish-sim.py                      every scenario, 2,000 runs each
     python3 scripts/publish-sim.py --self-test          a small fixed set (CI); exit 1 on a violation
@@ -31,6 +38,8 @@ ROLES = ("releases", "revocations", "targets")
 KEYS = ("releases", "revocations")     # whoever commits may hold these; targets is signed offline and comes in groups
 GROUP = "group"
 
+GRANTS = set()        # ids of changes of delegations, of the run under way
+
 READ, PUT_SUBMISSION, PUT_STATE, DELETE = "read", "put submission", "put state", "delete"     # requests
 IN, FORWARD, FORK, STALE = "already-in", "fast-forward", "fork", "stale"
 
@@ -50,6 +59,8 @@ RULES = {
     "sign-on-live": "a publisher signs on the live file without folding what is pending first",
     "delegations-by-content": "judge the delegations of targets like entries: one of two values is 'in' or 'newer'",
     "no-whole-groups": "take the files of a group one by one, as far as each follows",
+    "delegations-by-version": "judge who knew of whose change of a delegation by versions, which a join writes anew, and not by ids",
+    "no-entries-of-conflicts": "where two change one delegation, leave out the whole file of one of them",
     "no-look-before-put": "do not look at the state once more just before its PUT",
 }
 
@@ -74,6 +85,21 @@ class RoleFile:
     ancestors: dict    # hash -> version, every ancestor with version > own - WINDOW
     parent: str        # only for --direct-parent
     ops: frozenset
+    granted: dict      # delegations: name -> value
+    changes: dict      # name -> {id of a change: version at which this line of files learned of it}
+
+
+@dataclass(frozen=True)
+class Join:
+    entries: dict
+    withdrawn: dict
+    losers: list
+    granted: dict
+    changes: dict
+    conflict: bool     # two changed one delegation: those of the base are in `granted`
+
+    def content(self):
+        return content(self.entries, self.withdrawn, self.granted, self.changes)
 
 
 @dataclass(frozen=True)
@@ -114,25 +140,25 @@ class View:
     def take(self, file):
         self.file, self.role, self.version = file, file.role, file.version
         self.entries, self.withdrawn = file.entries, file.withdrawn
+        self.granted, self.changes = file.granted, file.changes
         self.family = {**file.ancestors, file.hash: file.version}
         self.ops = getattr(self, "ops", frozenset()) | file.ops
 
     def content(self):
-        return content(self.entries, self.withdrawn)
+        return content(self.entries, self.withdrawn, self.granted, self.changes)
 
 
-def content(entries, withdrawn):
-    """What counts in a comparison: which withdrawals, not when they were learned."""
-    return entries, {path: set(ids) for path, ids in withdrawn.items()}
+def content(entries, withdrawn, granted, changes):
+    """What counts in a comparison: which withdrawals and changes, not when they were learned."""
+    ids = [{name: set(ids) for name, ids in log.items()} for log in (withdrawn, changes)]
+    return entries, ids[0], granted, {} if RULE["delegations-by-version"] else ids[1]
 
 
-def merge(base, other, common):
-    """Entries and withdrawals of `base` joined with those of `other`; `common` = version of their newest
-    common ancestor. No third file is needed: entries say when they were set, withdrawals when they were
-    learned. Returns (entries, withdrawn, losers)."""
-    withdrawn, now = {}, max(base.version, other.version) + 1
-    for path in base.withdrawn.keys() | other.withdrawn.keys():
-        ours, theirs, ids = base.withdrawn.get(path, {}), other.withdrawn.get(path, {}), {}
+def learning(ours_of, theirs_of, common, now):
+    """The ids of both; what only one side knew, and the common ancestor did not, the join learns of."""
+    out = {}
+    for path in ours_of.keys() | theirs_of.keys():
+        ours, theirs, ids = ours_of.get(path, {}), theirs_of.get(path, {}), {}
         for id in ours.keys() | theirs.keys():
             if id in ours and id in theirs:
                 ids[id] = max(ours[id], theirs[id])
@@ -141,7 +167,33 @@ def merge(base, other, common):
             elif id in ours:
                 ids[id] = ours[id]              # the common ancestor knew it, and `other` has dropped it since
         if ids:
-            withdrawn[path] = ids
+            out[path] = ids
+    return out
+
+
+def delegations(base, other, common, now):
+    """(granted, changes, conflict) of both: of each name the value of the side that knows all changes that the other one knows."""
+    granted, conflict = {}, False
+    for name in base.granted.keys() | other.granted.keys():
+        ours, theirs = base.granted.get(name), other.granted.get(name)
+        known, others = base.changes.get(name, {}), other.changes.get(name, {})
+        fresh = [id for id, at in known.items() if at > common and id not in others]
+        new = [id for id, at in others.items() if at > common and id not in known]
+        if RULE["delegations-by-version"]:
+            fresh, new = ([at for at in ids.values() if at > common] for ids in (known, others))
+        conflict = conflict or ours != theirs and bool(fresh) == bool(new)
+        if value := theirs if new and not fresh else ours:
+            granted[name] = value
+    if conflict:
+        return base.granted, base.changes, True
+    return granted, learning(base.changes, other.changes, common, now), False
+
+
+def merge(base, other, common):
+    """The Join of `base` with `other`; `common` = version of their newest common ancestor. No third file is needed: entries say
+    when they were set, withdrawals and changes of delegations when they were learned."""
+    now = max(base.version, other.version) + 1
+    withdrawn = learning(base.withdrawn, other.withdrawn, common, now)
     entries, losers = {}, []
     for path in base.entries.keys() | other.entries.keys():
         ours, theirs = base.entries.get(path), other.entries.get(path)
@@ -160,7 +212,7 @@ def merge(base, other, common):
             entries[path] = Entry(ours.value, ours.set, ours.over | theirs.over)
         elif ours or theirs:
             entries[path] = ours or theirs
-    return entries, withdrawn, losers
+    return Join(entries, withdrawn, losers, *delegations(base, other, common, now))
 
 
 def classify(base, file):
@@ -181,11 +233,12 @@ def classify(base, file):
     if file.role not in KEYS and not RULE["delegations-by-content"] and file.entries != base.entries:
         return FORK, common                     # one value that nobody merges: only a descendant replaces it
     if not RULE["no-cover"]:
-        entries, withdrawn, _ = merge(base, file, common)
-        if content(entries, withdrawn) == base.content() and file.version <= base.version:
+        join = merge(base, file, common)
+        if join.content() == base.content() and not join.conflict and file.version <= base.version:
             return IN, common
-        entries, withdrawn, _ = merge(file, base, common)
-        if content(entries, withdrawn) == content(file.entries, file.withdrawn) and file.version >= base.version:
+        join = merge(file, base, common)
+        own = content(file.entries, file.withdrawn, file.granted, file.changes)
+        if join.content() == own and not join.conflict and file.version >= base.version:
             return FORWARD, common
     elif base.file is None and base.family.keys() <= file.ancestors.keys():
         return FORWARD, common
@@ -204,17 +257,22 @@ def fold(live, remembered, submissions, has_key):
             view.take(file)
             view.parent = file.hash
         elif verdict == FORK and has_key:
-            entries, withdrawn, _ = merge(view, file, common)
-            view.entries, view.withdrawn, view.file = entries, withdrawn, None
-            view.family = {**view.family, **file.ancestors, file.hash: file.version}
+            join = merge(view, file, common)
+            if join.conflict and (RULE["no-entries-of-conflicts"] or join.content() == view.content()):
+                continue                        # nothing of it but the delegations, which wait for its signer
+            view.entries, view.withdrawn, view.file = join.entries, join.withdrawn, None
+            view.granted, view.changes = join.granted, join.changes
             view.version = max(view.version, file.version)
-            view.ops |= file.ops
+            view.ops |= file.ops if not join.conflict else file.ops - GRANTS
+            if not join.conflict:
+                view.family = {**view.family, **file.ancestors, file.hash: file.version}
     pending, stale = [], []
     for file in others:
         verdict, common = classify(view, file)
         if verdict == IN:
             if file.hash not in view.family:
-                _, view.withdrawn, _ = merge(view, file, common)     # the same content, learned of later
+                join = merge(view, file, common)     # the same content, learned of later
+                view.withdrawn, view.changes = join.withdrawn, join.changes
             view.beside[file.hash] = file.version     # named as an ancestor by whoever signs next
             view.ops |= file.ops
         elif verdict == STALE:
@@ -228,9 +286,15 @@ def sign(world, view, highest, changes=()):
     """The next version of a role: the view plus changes [(path, value or None)]."""
     version = max(view.version, highest) + 1
     entries, withdrawn = dict(view.entries), {path: dict(ids) for path, ids in view.withdrawn.items()}
+    granted, known = dict(view.granted), {name: dict(ids) for name, ids in view.changes.items()}
     ops = set(view.ops)
     for op in changes:
-        if op.value is None:
+        if op.path.startswith("/"):
+            granted.pop(op.path, None)
+            if op.value is not None:
+                granted[op.path] = op.value
+            known.setdefault(op.path, {})[world.new_hash()] = version
+        elif op.value is None:
             entries.pop(op.path, None)
             if not RULE["no-withdrawals"]:
                 withdrawn.setdefault(op.path, {})[world.new_hash()] = version
@@ -240,10 +304,12 @@ def sign(world, view, highest, changes=()):
                 over |= entries[op.path].over
             entries[op.path] = Entry(op.value, version, over)
         ops.add(op.id)
-    withdrawn = {path: {id: known for id, known in ids.items() if known > version - WINDOW} for path, ids in withdrawn.items()}
-    withdrawn = {path: ids for path, ids in withdrawn.items() if ids}
+    def kept(log):
+        log = {path: {id: at for id, at in ids.items() if at > version - WINDOW} for path, ids in log.items()}
+        return {path: ids for path, ids in log.items() if ids}
+    withdrawn, known = kept(withdrawn), kept(known)
     ancestors = {h: v for h, v in {**view.family, **view.beside}.items() if v > version - WINDOW}
-    return RoleFile(view.role, world.new_hash(), version, entries, withdrawn, ancestors, view.parent, frozenset(ops))
+    return RoleFile(view.role, world.new_hash(), version, entries, withdrawn, ancestors, view.parent, frozenset(ops), granted, known)
 
 
 def stand(group, at, taken, live, memory, seen, keys):
@@ -287,7 +353,7 @@ class World:
         self.ops, self.put_ops = [], set()
         roles = {}
         for role in ROLES:
-            roles[role] = RoleFile(role, self.new_hash(), 1, {}, {}, {}, "", frozenset())
+            roles[role] = RoleFile(role, self.new_hash(), 1, {}, {}, {}, "", frozenset(), {}, {})
         self.state = State(roles, self.now, self.now)
         self.history = [self.state]             # every state that was served
         self.every_file = []                    # every submission that was ever PUT
@@ -441,6 +507,8 @@ def work(world, home, intents=(), renew=False, clean=False, again=(), install=No
                 for _, path, value in changes:
                     ops.append(Op(len(world.ops), role, path, value, frozenset(view.ops)))
                     world.ops.append(ops[-1])
+                    if path.startswith("/"):
+                        GRANTS.add(ops[-1].id)
                 file = sign(world, view, highest, ops)
                 signed.append(file)
                 world.count["merges" if not changes else "signed"] += 1
@@ -505,6 +573,8 @@ def work(world, home, intents=(), renew=False, clean=False, again=(), install=No
 
 def needed(view, change):
     _, path, value = change
+    if path.startswith("/"):
+        return view.granted.get(path) != value
     entry = view.entries.get(path)
     return entry is not None if value is None else entry is None or entry.value != value
 
@@ -542,6 +612,8 @@ class Scenario:
     online_only: int = 1     # renewal jobs without a role key
     jobs: int = 2            # runs of each home, one after the other
     withdraw: float = .15    # share of the runs that withdraw a path
+    delegate: float = 0      # share of the runs that delegate to a role of one's own, or take back what is delegated
+    contradict: float = 0    # of these: that change what others delegate
     tags: int = 2            # tags that everybody moves
     crash: float = .01       # at every request
     sleep: float = .004      # at every request: up to two hours
@@ -569,6 +641,10 @@ SCENARIOS = {
                        gap=600, attacker=6),
     "rivals": Scenario("groups that were signed on one state, committed at once", full=2, submitters=0, online_only=2, owners=4,
                        jobs=3, gap=5, crash=.02),
+    "grants": Scenario("delegations given, altered and taken back beside publications", full=4, submitters=1, jobs=3, gap=5,
+                       delegate=.5, attacker=6),
+    "contradictions": Scenario("people who change each other's delegations", full=4, submitters=1, jobs=3, gap=5, delegate=.5,
+                               contradict=.6, attacker=6),
     "lag": Scenario("tag lists lag behind", lag=.5, gap=20),
     "keep": Scenario("nothing can be deleted", deletable=False, jobs=3),
     "long": Scenario("over a hundred publications, replays of all ages", full=3, submitters=1, jobs=30, gap=600,
@@ -583,10 +659,12 @@ SLOW = {"storm": 10, "long": 10, "long-keep": 10, "archive": 200}
 
 # The self-test leaves out each of these rules and expects a violation: a checker that finds nothing must not pass.
 SENTINELS = {"no-submit": "held", "delete-at-once": "held", "no-withdrawals": "replay", "no-set-version": "crowd",
-             "no-clock-version": "held", "no-relist": "storm", "no-whole-groups": "groups", "delegations-by-content": "groups"}
+             "no-clock-version": "held", "no-relist": "storm", "no-whole-groups": "groups", "delegations-by-content": "groups",
+             "delegations-by-version": "grants", "no-entries-of-conflicts": "contradictions"}
 
 
 def simulate(scenario, seed):
+    GRANTS.clear()
     world = World(scenario, seed)
     rnd = world.rnd
     homes = []
@@ -616,6 +694,8 @@ def simulate(scenario, seed):
                 yield from work(world, home, renew=True, clean=True)
             elif rnd.random() < .1:
                 yield from work(world, home, renew=home.online, again=home.keys)
+            elif scenario.delegate and rnd.random() < scenario.delegate:
+                yield from delegate(home, job)
             elif rnd.random() < scenario.withdraw:
                 known = sorted(world.state.roles["releases"].entries)
                 if known:
@@ -629,6 +709,17 @@ def simulate(scenario, seed):
                 if scenario.tags and rnd.random() < .6:
                     intents.append(("releases", f":{rnd.randrange(scenario.tags)}", f"{home.name}-{job}"))
                 yield from work(world, home, intents, clean=rnd.random() < .3)
+
+    def delegate(home, job):
+        """A role of one's own is granted, or altered or taken back."""
+        known = sorted(home.memory.roles["releases"].granted)
+        own = [name for name in known if name.startswith(f"/{home.name}-")]
+        some = known if rnd.random() < scenario.contradict else own
+        if some and rnd.random() < .6:
+            name, value = rnd.choice(some), None if rnd.random() < .5 else f"altered-{len(world.ops)}"
+        else:
+            name, value = f"/{home.name}-{len(world.ops)}", "granted"
+        yield from work(world, home, [("releases", name, value)])
 
     def attack():
         for _ in range(scenario.attacker):
@@ -753,6 +844,13 @@ def check_entries(world, roles):
         if op.id in world.put_ops and op.role in roles:
             by_path.setdefault((op.role, op.path), []).append(op)
     for (role, path), ops in by_path.items():
+        if path.startswith("/"):
+            wrong = check_delegation(world.state.roles[role].granted.get(path), ops)
+            if wrong and contradicted(by_path):
+                world.count["delegations that wait for their signers"] += 1
+            else:
+                bad |= wrong
+            continue
         entry = world.state.roles[role].entries.get(path)
         added = [op for op in ops if op.value is not None]
         removed = [op for op in ops if op.value is None]
@@ -765,6 +863,23 @@ def check_entries(world, roles):
             if all(any(w.id in a.past for a in added if a.value != w.value) for w in writers):
                 bad.add("older value of a tag is back")
     return bad
+
+
+def check_delegation(value, ops):
+    """A delegation is as the last change says, or as one of those of which none knew of the others."""
+    last = [op for op in ops if not any(op.id in other.past for other in ops)]
+    if any(op.value == value for op in last):
+        return set()
+    # An earlier one that was altered and is there again, or one that is lost.
+    return {"a delegation that was taken back is there" if value else "a delegation is lost"}
+
+
+def contradicted(by_path):
+    """Whether two changed one delegation, neither of them knowing of the other's change: what else their files say of delegations
+    waits for their signers."""
+    def rivals(a, b):
+        return a.value != b.value and a.id not in b.past and b.id not in a.past
+    return any(rivals(a, b) for (_, path), ops in by_path.items() if path.startswith("/") for a in ops for b in ops)
 
 
 def report(name, runs, seed):

@@ -363,7 +363,8 @@ async fn known_revocations(
     let list = match &good {
         Some(good) => recovered_revocations(Some(good), &live),
         None => recovered_revocations(None, &[&own[..], &live[..]].concat()),
-    };
+    }
+    .map_err(|e| e.to_string())?;
     let list = list.or(good).unwrap_or_else(|| empty.to_vec());
     let kept = RevocationList::parse(&list)?;
     let mut out: Vec<RevocationEntry> = Vec::new();

@@ -130,11 +130,9 @@ impl Verifier<'_> {
             None => self.trust.rule(&subject),
         };
         rule.tuf = rule.tuf.into_iter().map(at_one_spelling).collect();
-        let mut memories = Vec::new();
         let mut notes: Vec<Check> = Vec::new();
         let rescinders = self.rescinders(&rule);
         for source in sources(&rule.tuf).into_iter().chain(rescinders.iter().map(rescinding)) {
-            memories.push(Memory::in_dir(self.memory, &source.collection).chains()?);
             for place in source.state_at.iter().filter(|p| !may_ask(reference, p)) {
                 let detail = format!("{place} was not asked: {reference} is offline");
                 let note = Check::note(Code::StatePlaceSkipped, detail);
@@ -143,18 +141,19 @@ impl Verifier<'_> {
                 }
             }
         }
-        let mut verification = Verification::start(Question {
+        let question = Question {
             reference: reference.to_string(),
             rule,
             digest: selector.digest().cloned(),
             rescinders,
-            memories,
             acknowledged: self.trust.acknowledged.clone(),
             now: self.now,
             clock_override: self.clock_override,
             notes,
             limits: Limits::default(),
-        });
+        };
+        let remembered = |source: &Source| Memory::in_dir(self.memory, &source.collection).chains();
+        let mut verification = Verification::start(question, remembered)?;
         let store = match verification.step() {
             Step::Done(report) => return Ok(*report),
             _ => self.places.open(reference).await?,

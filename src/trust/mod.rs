@@ -45,8 +45,8 @@ pub use requirements::{
     Document, MAX_DOCUMENT, RequirementsError, RootError, Store, StoreRef, file_name, trusts_in,
 };
 pub use revocation::{
-    RevocationEntry, RevocationKind, RevocationList, Revoke, check_submitted, has_room, is_nearly_full,
-    is_revoked, join_revocations, recovered_revocations,
+    RevocationEntry, RevocationKind, RevocationList, Revoke, UnreadableList, check_submitted, has_room,
+    is_nearly_full, is_revoked, join_revocations, recovered_revocations,
 };
 pub use rule::{By, Checks, Required, Rule, Signatures, Waivable};
 pub use scope::{Scope, ScopeError, Subject};

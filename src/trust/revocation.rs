@@ -270,15 +270,29 @@ pub fn join_revocations(lists: &[&[u8]], more: &[Value]) -> Result<Option<Vec<u8
     Ok(Some(sorted_json(&Value::Object(rest))))
 }
 
+/// The list that a recovery stands on cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the revocation list of the good state cannot be read: {0}")]
+pub struct UnreadableList(pub String);
+
 /// The list of a recovery: that of the good state with what was entered in `since`; `None` when that is nothing. A thief may
 /// have signed those, so they undo nothing, and they cannot fill the list: what takes bundles back goes first, then what an
 /// earlier one of `since` has, then what is newer, and what does not fit beside the reserve is left out.
-pub fn recovered_revocations(good: Option<&[u8]>, since: &[&[u8]]) -> Option<Vec<u8>> {
+///
+/// # Errors
+/// [`UnreadableList`]: `good` cannot be read. What it takes back would be lost with it.
+pub fn recovered_revocations(
+    good: Option<&[u8]>,
+    since: &[&[u8]],
+) -> Result<Option<Vec<u8>>, UnreadableList> {
     let read = |list: &[u8]| -> Option<Map<String, Value>> {
         let value = json::parse(list).ok().filter(|v| v["schemaVersion"] == json!(1))?;
         value["entries"].is_array().then(|| value.as_object().cloned())?
     };
     let entries = |list: &Map<String, Value>| list["entries"].as_array().cloned().unwrap_or_default();
+    if let Some(good) = good {
+        RevocationList::parse(good).map_err(UnreadableList)?;
+    }
     let mut list = good.and_then(read).unwrap_or_default();
     let known = list.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut all: BTreeMap<(String, String, Vec<u8>), Value> =
@@ -301,11 +315,11 @@ pub fn recovered_revocations(good: Option<&[u8]>, since: &[&[u8]]) -> Option<Vec
         all.insert(at, entry);
     }
     if all.len() == before {
-        return None;
+        return Ok(None);
     }
     list.insert("entries".into(), Value::Array(all.into_values().collect()));
     list.insert("schemaVersion".into(), json!(1));
-    Some(sorted_json(&Value::Object(list)))
+    Ok(Some(sorted_json(&Value::Object(list))))
 }
 
 /// By time, then id.
@@ -534,13 +548,19 @@ mod tests {
         let undo = json!({"id": "u", "kind": "unrevoke", "undoes": "a", "at": at});
         let good = of(&[entry("a", "tombstone")]);
         let thiefs = of(&[entry("a", "tombstone"), undo.clone()]);
-        assert_eq!(recovered_revocations(Some(&good), &[&thiefs, &good, b"{}"]), None);
+        assert_eq!(recovered_revocations(Some(&good), &[&thiefs, &good, b"{}"]), Ok(None));
         let since = of(&[entry("b", "advisory"), undo]);
-        let list = recovered_revocations(Some(&good), &[&since]).unwrap();
+        let list = recovered_revocations(Some(&good), &[&since]).unwrap().unwrap();
         let list = RevocationList::parse(&list).unwrap();
         assert!(list.revokes(&subject).is_some() && list.advisories(&[subject]).len() == 1);
         // Without a good list one alone is taken over, too.
-        assert!(recovered_revocations(None, &[&good]).is_some());
+        assert!(recovered_revocations(None, &[&good]).unwrap().is_some());
+        // One that cannot be read is no empty one: what it takes back would count again.
+        for bad in
+            [&b"{}"[..], b"", br#"{"schemaVersion":2,"entries":[]}"#, br#"{"schemaVersion":1,"entries":7}"#]
+        {
+            assert!(recovered_revocations(Some(bad), &[&good]).is_err());
+        }
     }
 
     #[test]
@@ -556,12 +576,12 @@ mod tests {
         full.push(tombstone(&new));
         let full = of(&full);
         assert!(join_revocations(&[&good, &full], &[]).is_err());
-        let list = recovered_revocations(Some(&good), &[&full]).unwrap();
+        let list = recovered_revocations(Some(&good), &[&full]).unwrap().unwrap();
         assert!(!is_nearly_full(&list));
         let list = RevocationList::parse(&list).unwrap();
         assert!(list.revokes(&old).is_some() && list.revokes(&new).is_some());
         // Few entries may be long, too.
         let long = json!({"id": "l", "kind": "advisory", "at": at, "reason": "x".repeat(MAX_RECOVERED)});
-        assert_eq!(recovered_revocations(Some(&good), &[&of(&[long])]), None);
+        assert_eq!(recovered_revocations(Some(&good), &[&of(&[long])]), Ok(None));
     }
 }

@@ -139,22 +139,23 @@ impl Deployer {
         anchors.extend(self.others.iter().map(|p| p.anchor.clone()));
         let mut memories = vec![self.memory.clone()];
         memories.extend(self.others.iter().map(|p| p.memory.clone()));
-        let memories = memories.into_iter().map(|m| m.into_iter().collect()).collect();
+        let mut memories = memories.into_iter().map(|m| m.into_iter().collect());
         let rescinders = if self.rescinds { std::mem::take(&mut anchors) } else { Vec::new() };
         let mut rule = Rule::of_tuf(subject, anchors, self.statement.clone());
         self.rule.iter().for_each(|edit| edit(&mut rule));
-        let mut verification = Verification::start(Question {
+        let question = Question {
             reference: "mirror.example/app".into(),
             rule,
             digest: self.digest.clone(),
             rescinders,
-            memories,
             acknowledged: self.acknowledged.clone(),
             now: self.now,
             clock_override: false,
             notes: vec![],
             limits: Limits::default(),
-        });
+        };
+        let recall = |_: &Source| Ok::<_, std::convert::Infallible>(memories.next().unwrap_or_default());
+        let mut verification = Verification::start(question, recall).unwrap();
         self.asked.clear();
         self.saves = 0;
         for _ in 0..20 {

@@ -112,13 +112,19 @@ impl Line {
 }
 
 impl Verification {
-    /// Start on a question.
-    pub fn start(question: Question) -> Self {
-        let mut memories = question.memories.iter().cloned();
+    /// Start on a question. `recall` says what is remembered of the collection of a source, each chain by itself; it is asked of
+    /// every one that is known beforehand.
+    ///
+    /// # Errors
+    /// Those of `recall`.
+    pub fn start<E>(
+        question: Question,
+        mut recall: impl FnMut(&Source) -> Result<Vec<Remembered>, E>,
+    ) -> Result<Self, E> {
         let mut lines: Vec<Line> = Vec::new();
         for (anchor, stated) in question.rule.tuf.iter().enumerate() {
             for source in stated.sources() {
-                let memory = memories.next().unwrap_or_default();
+                let memory = recall(&source)?;
                 if stated.organisation {
                     let name = stated.mapped(&question.rule.subject.repository);
                     lines.push(Line::new(anchor, Part::Organisation(name), source.clone(), memory));
@@ -131,12 +137,13 @@ impl Verification {
         // These come first: what they take back counts for nothing from the start.
         let rescinders = question.rescinders.iter().enumerate();
         let first = rescinders.map(|(anchor, rescinder)| {
-            let memory = memories.next().unwrap_or_default();
-            Line::new(anchor, Part::Rescissions, rescinding(rescinder), memory)
+            let source = rescinding(rescinder);
+            let memory = recall(&source)?;
+            Ok(Line::new(anchor, Part::Rescissions, source, memory))
         });
-        let first: Vec<Line> = first.collect();
+        let first: Vec<Line> = first.collect::<Result<_, E>>()?;
         lines.splice(..0, first);
-        Self {
+        Ok(Self {
             question,
             lines,
             lists: BTreeMap::new(),
@@ -147,7 +154,7 @@ impl Verification {
             saves: VecDeque::new(),
             reports: Vec::new(),
             reread: false,
-        }
+        })
     }
 
     /// The source with this number: what is fetched, remembered and saved is by it.

@@ -46,12 +46,13 @@ pub struct Extra {
     /// files learned of it. Kept while that version is above own version - 64.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub withdrawn: BTreeMap<String, BTreeMap<String, Version>>,
-    /// Targets roles only: the role version that set `delegations`.
+    /// Targets roles only: the role version that set this value of `delegations`.
     #[serde(default, rename = "delegationsSet", skip_serializing_if = "Option::is_none")]
     pub delegations_set: Option<Version>,
-    /// Targets roles only: which version last changed the delegation to each role; kept while it is above own version - 64.
+    /// Targets roles only: for each role the changes of the delegation to it, each with its id and the version at which this line
+    /// of files learned of it; under the empty name those of the order, and of what belongs to no role. Kept as `withdrawn` is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub delegated: BTreeMap<String, Version>,
+    pub delegated: BTreeMap<String, BTreeMap<String, Version>>,
     /// Root only: submissions are skipped.
     #[serde(default, rename = "singleWriter", skip_serializing_if = "std::ops::Not::not")]
     pub single_writer: bool,

@@ -3,7 +3,7 @@
 use bulla::oci::Descriptor;
 use bulla::time::UnixTime;
 use bulla::trust::{
-    Anchor, Answer, BundleAnswer, Question, Report, Rule, SealsAnswer, StateAnswer, Step, Subject,
+    Anchor, Answer, BundleAnswer, Question, Report, Rule, SealsAnswer, Source, StateAnswer, Step, Subject,
     Verification, Want,
 };
 use bulla::tuf::{Files, Limits, Remembered};
@@ -19,7 +19,7 @@ pub(crate) fn judge(
     now: i64,
 ) -> (Report, Option<Remembered>) {
     let tag = (!by_digest).then(|| "v1".parse().unwrap());
-    let mut verification = Verification::start(Question {
+    let question = Question {
         reference: anchor.collection.to_string(),
         rule: Rule::of_tuf(
             Subject { repository: anchor.collection.as_repository().clone(), tag },
@@ -28,13 +28,14 @@ pub(crate) fn judge(
         ),
         digest: by_digest.then(|| bundle.digest.clone()),
         rescinders: vec![],
-        memories: vec![memory.cloned().into_iter().collect()],
         acknowledged: std::collections::BTreeSet::new(),
         now: UnixTime::from_secs(now),
         clock_override: false,
         notes: vec![],
         limits: Limits::default(),
-    });
+    };
+    let recall = |_: &Source| Ok::<_, std::convert::Infallible>(memory.cloned().into_iter().collect());
+    let mut verification = Verification::start(question, recall).unwrap();
     let mut remembered = memory.cloned();
     loop {
         match verification.step() {

@@ -155,9 +155,20 @@ impl Committer<'_> {
         let most = wanted.most();
         tags.retain(|(version, _)| *version <= most && wanted.is_above(*version));
         tags.sort();
+        tags.reverse();
         let hidden = tags.len() > MAX_CANDIDATES;
+        if hidden {
+            // Anybody may put junk before what is looked at first. Of the rest others are looked at each time, which nobody can
+            // foresee who does not know the second: nothing stays hidden for ever.
+            let mut rest = tags.split_off(MAX_CANDIDATES / 2);
+            let now = wanted.now.secs();
+            rest.sort_by_cached_key(|(_, tag)| {
+                Digest::sha256(format!("{now} {tag}").as_bytes()).hex().to_owned()
+            });
+            tags.append(&mut rest);
+        }
         let left = &Arc::new(AtomicU64::new(MAX_BYTES));
-        let read: Vec<(Tag, Option<Files>)> = stream::iter(tags.into_iter().rev().take(MAX_CANDIDATES))
+        let read: Vec<(Tag, Option<Files>)> = stream::iter(tags.into_iter().take(MAX_CANDIDATES))
             .map(|(_, tag)| async move {
                 let files = self.read_candidate(&tag, left).await?;
                 Ok::<_, StoreError>((tag, files))

@@ -52,10 +52,10 @@ impl Committer<'_> {
         for s in std::mem::take(&mut round.seen) {
             if delegates_anew(round, &s)? { alone.push(s) } else { round.seen.push(s) }
         }
-        for s in alone {
+        for s in &alone {
             let roles = BTreeMap::from([(s.role.clone(), s.file.bytes().clone())]);
             let group = Group { root: None, roles, files: s.files.targets().clone() };
-            others.entry(s.tag).or_insert(group);
+            others.entry(s.tag.clone()).or_insert(group);
         }
         ledger.settled.clear();
         self.sift_all(ledger, round)?;
@@ -72,6 +72,13 @@ impl Committer<'_> {
                 Stand::Follows(_) => drop(ledger.refused.insert(tag, Reason::Online)),
                 Stand::Not(refused) => drop(ledger.refused.insert(tag, refused.reason)),
             }
+        }
+        // Two changed one delegation: which of them holds is for their signers to say, and what else they signed is not lost for it.
+        alone.retain(|s| ledger.refused.get(&s.tag) == Some(&Reason::Stale));
+        let held = |s: &Submission| Submission { lineage: s.lineage.held(), ..s.clone() };
+        self.sift(ledger, round, alone.iter().map(held).collect())?;
+        for s in alone {
+            ledger.refused.insert(s.tag, Reason::Stale);
         }
         ledger.settled_first.get_or_insert_with(|| ledger.settled.clone());
         Ok(())
@@ -216,7 +223,7 @@ impl Committer<'_> {
                 (Some((standing, true)), _) if standing.verdict == Verdict::AlreadyIn => continue,
                 // What it lists is there, and what else it says (its expiry perhaps) is not.
                 (Some((standing, false)), _) if standing.verdict == Verdict::AlreadyIn => Verdict::Stale,
-                // Both changed one delegation: one value, and never merged with another one.
+                // Both changed one delegation: nobody but a signer of the role says which change holds.
                 (Some((standing, _)), _) if standing.conflict => Verdict::Stale,
                 (Some((standing, _)), _) => standing.verdict,
                 // It was delegated to before: what the snapshot lists of it stays the floor.

@@ -9,7 +9,7 @@ use super::damaged::Found;
 use super::install::signed_part;
 use super::recalled::Beside;
 use super::round::Round;
-use super::{Committer, Job, Ledger, MAX_ROUNDS, WorkError, Worked};
+use super::{Committer, Job, Ledger, MAX_ROUNDS, Refusal, WorkError, Worked};
 use crate::client::recover::{Live, floors_fall};
 use crate::client::revoke::list_of;
 use crate::client::signing::require;
@@ -17,7 +17,7 @@ use crate::client::state;
 use crate::client::submission::Submission;
 use crate::client::whole::{Whole, walk_on};
 use crate::store::Manage;
-use crate::trust::{RevocationEntry, RevocationList, recovered_revocations};
+use crate::trust::{RevocationEntry, RevocationList, UnreadableList, recovered_revocations};
 use crate::tuf::proposal::{Edit, Group, Installed};
 use crate::tuf::{FileName, Files, Limits, Recall, RoleName, RootChain, Version};
 
@@ -104,7 +104,8 @@ impl Committer<'_> {
         let since = self.lists_since(good).await?;
         let since: Vec<&[u8]> = since.iter().map(|list| &list[..]).collect();
         let (role, path) = (RoleName::revocations(), self.collection.revocations_path());
-        let list = recovered_revocations(own.as_deref(), &since);
+        let unreadable = |why: UnreadableList| WorkError::Refused(Refusal::Revocations(why.to_string()));
+        let list = recovered_revocations(own.as_deref(), &since).map_err(unreadable)?;
         Ok(list.map(|list| Edit::File { role, path, bytes: list.into(), custom: None }))
     }
 

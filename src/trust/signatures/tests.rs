@@ -16,7 +16,7 @@ use crate::time::UnixTime;
 use crate::trust::rule::{By, Checks, Required, Rule, Signatures, Waivable};
 use crate::trust::verify::{Answer, BundleAnswer, Question, Step, Verification, Want};
 use crate::trust::{
-    Code, Listing, Needs, Origin, Report, Rescissions, Scope, SignerAnchor, Statement, Trusts, Verdict,
+    Code, Listing, Needs, Origin, Report, Rescissions, Scope, SignerAnchor, Source, Statement, Trusts, Verdict,
 };
 use crate::tuf::Limits;
 
@@ -85,18 +85,19 @@ fn rule(signers: &[SignerAnchor], lines: Vec<Signatures>) -> Rule {
 
 /// Judge what is found in these rounds; how many of them were asked for, too.
 fn judged(rule: Rule, by_digest: bool, rounds: Vec<SignaturesAnswer>) -> (Report, usize) {
-    let mut verification = Verification::start(Question {
+    let question = Question {
         reference: "registry.example.com/team/app:v1".into(),
         rule,
         digest: by_digest.then(|| subject().digest),
         rescinders: vec![],
-        memories: vec![],
         acknowledged: Default::default(),
         now: UnixTime::from_secs(1_800_000_000),
         clock_override: false,
         notes: vec![],
         limits: Limits::default(),
-    });
+    };
+    let nothing = |_: &Source| Ok::<_, std::convert::Infallible>(Vec::new());
+    let mut verification = Verification::start(question, nothing).unwrap();
     let (mut rounds, mut asked) = (rounds.into_iter(), 0);
     loop {
         match verification.step() {

@@ -74,7 +74,7 @@ impl Panel {
         // Also what is refused when it is read must not count for more than it is.
         let mut anchor = self.d.anchor();
         (anchor.sources, anchor.min) = (self.specs.clone(), self.min);
-        let mut verification = Verification::start(Question {
+        let question = Question {
             reference: "mirror.example/app:v1".into(),
             rule: Rule::of_tuf(
                 "mirror.example/app:v1".parse().unwrap(),
@@ -83,13 +83,15 @@ impl Panel {
             ),
             digest: None,
             rescinders: vec![],
-            memories: self.memories.iter().map(|m| m.iter().cloned().collect()).collect(),
             acknowledged: self.d.acknowledged.clone(),
             now: self.d.now,
             clock_override: false,
             notes: vec![],
             limits: Limits::default(),
-        });
+        };
+        let mut memories = self.memories.iter().map(|m| m.iter().cloned().collect());
+        let recall = |_: &Source| Ok::<_, std::convert::Infallible>(memories.next().unwrap());
+        let mut verification = Verification::start(question, recall).unwrap();
         for _ in 0..40 {
             match verification.step() {
                 Step::Need(wants) => {

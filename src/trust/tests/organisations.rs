@@ -97,19 +97,19 @@ impl World {
         trust.anchors.push(self.anchor());
         let subject: Subject = reference.parse().unwrap();
         let anchors: Vec<Anchor> = trust.covering(&subject).cloned().collect();
-        let memories = sources(&anchors).iter().map(|s| self.remembered(s)).collect();
-        let mut verification = Verification::start(Question {
+        let question = Question {
             reference: reference.into(),
             rule: Rule::of_tuf(subject, anchors, None),
             digest: None,
             rescinders: vec![],
-            memories,
             now: NOW,
             clock_override: false,
             notes: vec![],
             acknowledged: Default::default(),
             limits: Limits::default(),
-        });
+        };
+        let recall = |source: &Source| Ok::<_, std::convert::Infallible>(self.remembered(source));
+        let mut verification = Verification::start(question, recall).unwrap();
         for _ in 0..20 {
             match verification.step() {
                 Step::Need(wants) => {

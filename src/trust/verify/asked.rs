@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 #[allow(unused_imports, reason = "named in the documentation")]
-use super::{Verification, sources};
+use super::Verification;
 use crate::oci::{Descriptor, Digest};
 use crate::time::UnixTime;
 use crate::trust::anchor::Anchor;
@@ -28,10 +28,6 @@ pub struct Question {
     pub digest: Option<Digest>,
     /// TUF anchors of the collections whose revocation lists the anchors of signatures go by.
     pub rescinders: Vec<Anchor>,
-    /// Every chain that is remembered of the collection of each source of the TUF anchors, in order ([`sources`]), then of each
-    /// rescinder's (`rescinding`); members of
-    /// organisations are asked for once they are known. Which chain is the source's is found out here.
-    pub memories: Vec<Vec<Remembered>>,
     /// Ids of the collections' advisories that were acknowledged here.
     pub acknowledged: BTreeSet<String>,
     /// The one time of the whole verification.

@@ -34,7 +34,8 @@ pub struct Merged {
     pub content: Content,
     /// Values that did not stay.
     pub losers: Vec<Loser>,
-    /// Whether both changed one delegation, or what both delegate does not go together: no file of this join may be signed.
+    /// Whether both changed one delegation, each without knowing of the other's change, or what both delegate does not go
+    /// together: the delegations are those of the base, and the other file is not in by this join.
     pub conflict: bool,
 }
 
@@ -196,29 +197,39 @@ impl Content {
         &self.withdrawn
     }
 
-    /// Whether both say the same: entries, and which withdrawals. When withdrawals, delegations and the collection's files were
-    /// learned of does not count.
+    /// Whether both say the same: entries, and which withdrawals and which changes of delegations they know. When these, and the
+    /// collection's files, were learned of does not count.
     pub fn same(&self, other: &Self) -> bool {
-        let ids = |c: &Self| -> BTreeMap<String, BTreeSet<String>> {
-            c.withdrawn.iter().map(|(path, ids)| (path.clone(), ids.keys().cloned().collect())).collect()
+        let ids = |log: &Log| -> BTreeMap<String, BTreeSet<String>> {
+            log.iter().map(|(name, ids)| (name.clone(), ids.keys().cloned().collect())).collect()
         };
         let equal =
             |a: &Entry, b: &Entry| a.value == b.value && a.over == b.over && (a.set == b.set || a.is_plain());
         self.entries.len() == other.entries.len()
             && self.entries.iter().zip(&other.entries).all(|(a, b)| a.0 == b.0 && equal(a.1, b.1))
-            && ids(self) == ids(other)
+            && ids(&self.withdrawn) == ids(&other.withdrawn)
+            && ids(&self.delegated) == ids(&other.delegated)
     }
 
     /// The greatest version that set a value or learned of a withdrawal.
     pub(super) fn newest(&self) -> u64 {
-        let known = self.withdrawn.values().flat_map(BTreeMap::values).map(|v| v.get());
-        let known = known.chain(self.delegated.values().map(|v| v.get()));
+        let logs = self.withdrawn.values().chain(self.delegated.values());
+        let known = logs.flat_map(BTreeMap::values).map(|v| v.get());
         self.entries.values().map(Entry::set).chain(known).max().unwrap_or(0)
     }
 
-    /// Which version last changed the delegation to each role, within the window.
+    /// The changes of delegations that this line of files knows, within the window.
     pub(super) fn delegated(&self) -> &Log {
         &self.delegated
+    }
+
+    /// The same entries and withdrawals with the delegations of `other`.
+    pub(super) fn delegating_as(mut self, other: &Self) -> Self {
+        self.entries.remove(DELEGATIONS);
+        let theirs = other.entries.get(DELEGATIONS).cloned();
+        self.entries.extend(theirs.map(|e| (DELEGATIONS.to_owned(), e)));
+        self.delegated.clone_from(&other.delegated);
+        self
     }
 
     /// The same content, learned of later.
@@ -312,9 +323,10 @@ impl Content {
 
 /// Join `base`, the one that stays, with `other`; `common` is the version of their newest common ancestor.
 pub fn merge(base: (&Content, Version), other: (&Content, Version), common: u64) -> Merged {
-    let withdrawn = withdrawals(base, other, common);
     let learned = base.1.max(other.1).next();
     let (base, other) = (base.0, other.0);
+    // What one side has forgotten since their common ancestor stays as it is with the base.
+    let withdrawn = delegations::learning((&base.withdrawn, &other.withdrawn), common, learned);
     let (mut entries, mut losers) = (BTreeMap::new(), Vec::new());
     let paths: BTreeSet<&String> = base.entries.keys().chain(other.entries.keys()).collect();
     for path in paths.into_iter().filter(|path| *path != DELEGATIONS) {
@@ -366,32 +378,6 @@ fn relearned(ours: &Entry, theirs: &Entry, common: u64, learned: Version) -> u64
 fn is_plain(value: &Value) -> bool {
     let bulla = &value["custom"]["bulla"];
     bulla["claim"].is_null() && !bulla["partOf"].is_array()
-}
-
-/// The withdrawals that both know, and those that one side learns of here. What one side has dropped since their common
-/// ancestor stays as it is with the other.
-fn withdrawals(
-    base: (&Content, Version),
-    other: (&Content, Version),
-    common: u64,
-) -> BTreeMap<String, BTreeMap<String, Version>> {
-    let learned = base.1.max(other.1).next();
-    let mut withdrawn = base.0.withdrawn.clone();
-    for (path, ids) in &mut withdrawn {
-        for (id, known) in ids {
-            match other.0.withdrawn.get(path).and_then(|ids| ids.get(id)) {
-                Some(theirs) => *known = (*known).max(*theirs),
-                None if known.get() > common => *known = learned,
-                None => {}
-            }
-        }
-    }
-    for (path, ids) in &other.0.withdrawn {
-        for (id, _) in ids.iter().filter(|(_, known)| known.get() > common) {
-            withdrawn.entry(path.clone()).or_default().entry(id.clone()).or_insert(learned);
-        }
-    }
-    withdrawn
 }
 
 /// Add to `into` what `from` has and it has not; lists are united and sorted.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::content::Entry;
+use crate::oci::{Digest, sorted_json};
 use crate::tuf::delegation::{Delegation, Paths, read_delegations};
 use crate::tuf::grant::MAX_DELEGATIONS;
 use crate::tuf::{RoleName, Version};
@@ -12,8 +13,12 @@ use crate::tuf::{RoleName, Version};
 /// Most pairs of patterns that are compared; beyond that two values are not joined.
 const MAX_PAIRS: usize = 65_536;
 
-/// Which version last changed the delegation to each role: granted, altered or taken back.
-pub(super) type Log = BTreeMap<String, Version>;
+/// The changes of the delegation to each role (granted, altered, taken back) that a line of files knows: the id of each, and the
+/// version at which the line learned of it. Changes of the order, and of what belongs to no role, stand under [`ORDER`].
+pub(super) type Log = BTreeMap<String, BTreeMap<String, Version>>;
+
+/// No role's name.
+const ORDER: &str = "";
 
 /// One side of a join.
 #[derive(Clone, Copy)]
@@ -29,8 +34,24 @@ struct Parts<'a> {
     roles: Vec<(&'a str, &'a Value)>,
 }
 
-/// The join; `None` where both changed one role, or what both brought does not go together. `common` is the version of the newest
-/// common ancestor, `learned` the least version that a file of the join can have.
+/// How much two sides know of each other's changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Knows {
+    /// Theirs knows all of ours, and more.
+    Theirs,
+    /// Ours knows all of theirs, and more.
+    Ours,
+    /// Both the same: a value that differs was not changed by bulla.
+    Same,
+    /// Each has a change that the other does not know.
+    Neither,
+}
+
+/// The join; `None` where two changed one role, each without knowing of the other's change, or what both brought does not go
+/// together. `common` is the version of the newest common ancestor, `learned` the least version that a file of the join can have.
+///
+/// What a side knows is told by the ids of changes, never by the versions at which it learned of them: a join learns of what others
+/// changed, and is no change itself.
 pub(super) fn join(
     ours: Side<'_>,
     theirs: Side<'_>,
@@ -40,102 +61,168 @@ pub(super) fn join(
     let none = json!({"keys": {}, "roles": []});
     let a = ours.entry.map_or(&none, Entry::value);
     let b = theirs.entry.map_or(&none, Entry::value);
-    let log = logs((a, ours.log), (b, theirs.log), common, learned);
+    let log = learning((ours.log, theirs.log), common, learned);
     let (ours_set, theirs_set) = (ours.entry.map_or(0, Entry::set), theirs.entry.map_or(0, Entry::set));
-    // What one line learns here is new to those who go on from the other; where both say the same, nobody learns anything, and a
-    // later change of one of them must not meet a change that nobody made.
-    let newest = ours_set.max(theirs_set);
-    let set = if a != b && ours_set != theirs_set && newest > common { learned.get() } else { newest };
     let entry = |value: &Value, set| Some(Entry::new(value.clone(), set, BTreeSet::new()));
-    if ours.entry.is_none() && theirs.entry.is_none() {
-        return Some((None, log));
-    }
     if a == b {
-        return Some((entry(a, set), log));
+        let either = ours.entry.or(theirs.entry);
+        return Some((either.and_then(|_| entry(a, ours_set.max(theirs_set))), log));
     }
-    match (ours_set > common, theirs_set > common) {
-        (true, false) => Some((entry(a, set), log)),
-        (false, true) => Some((entry(b, set), log)),
-        (true, true) => {
+    let names = || ours.log.keys().chain(theirs.log.keys());
+    match knows(names(), ours.log, theirs.log, common) {
+        Knows::Ours => Some((entry(a, ours_set), log)),
+        Knows::Theirs => Some((entry(b, theirs_set), log)),
+        // They differ, and neither says since when: unless in nothing that tells who is asked for what.
+        Knows::Same | Knows::Neither => {
             let value = by_role((a, ours.log), (b, theirs.log), common)?;
-            Some((entry(&value, learned.get()), log))
+            let set = if value == *a { ours_set } else { learned.get() };
+            Some((entry(&value, set), log))
         }
-        // They differ, and neither says since when.
-        (false, false) => None,
     }
 }
 
-/// The roles whose delegations differ, order aside.
-pub(super) fn differing(old: Option<&Value>, new: &Value) -> Vec<String> {
-    let none = json!({"keys": {}, "roles": []});
-    let (Some(old), Some(new)) = (Parts::of(old.unwrap_or(&none)), Parts::of(new)) else { return Vec::new() };
-    let names: BTreeSet<&str> = old.roles.iter().chain(&new.roles).map(|(name, _)| *name).collect();
-    names.into_iter().filter(|n| old.unit(n) != new.unit(n)).map(str::to_owned).collect()
+/// The ids of both; what only one side knew, and the common ancestor did not, the join learns of.
+pub(super) fn learning((ours, theirs): (&Log, &Log), common: u64, learned: Version) -> Log {
+    let mut out = ours.clone();
+    for (name, ids) in &mut out {
+        for (id, known) in ids {
+            match theirs.get(name).and_then(|ids| ids.get(id)) {
+                Some(theirs) => *known = (*known).max(*theirs),
+                None if known.get() > common => *known = learned,
+                None => {}
+            }
+        }
+    }
+    for (name, ids) in theirs {
+        for (id, _) in ids.iter().filter(|(_, known)| known.get() > common) {
+            out.entry(name.clone()).or_default().entry(id.clone()).or_insert(learned);
+        }
+    }
+    out
 }
 
-fn logs(ours: (&Value, &Log), theirs: (&Value, &Log), common: u64, learned: Version) -> Log {
-    let names: BTreeSet<&String> = ours.1.keys().chain(theirs.1.keys()).collect();
-    let parts = Parts::of(ours.0).zip(Parts::of(theirs.0));
-    let same = |name: &str| parts.as_ref().is_some_and(|(a, b)| a.unit(name) == b.unit(name));
-    let joined = |name: &String| {
-        let (a, b) = (ours.1.get(name), theirs.1.get(name));
-        let newest = a.max(b).copied()?;
-        let learns = a != b && newest.get() > common && !same(name);
-        Some((name.clone(), if learns { learned } else { newest }))
+/// What a change to these delegations changes, each with the id of that change: other bytes, another base or another version are
+/// another change.
+pub(super) fn changes<'f>(
+    old: Option<&Value>,
+    new: &Value,
+    base: impl Iterator<Item = &'f String>,
+    version: Version,
+) -> Vec<(String, String)> {
+    let none = json!({"keys": {}, "roles": []});
+    let old = old.unwrap_or(&none);
+    let base: Vec<&String> = base.collect();
+    let id = |name: &String, what: Value| {
+        let change = json!({"base": base, "name": name, "version": version, "what": what});
+        Digest::sha256(&sorted_json(&change)).hex()[..16].to_owned()
     };
-    names.into_iter().filter_map(joined).collect()
+    let Some((a, b)) = Parts::of(old).zip(Parts::of(new)) else {
+        // Nobody can tell what of it changed: everything that belongs to no role.
+        let name = ORDER.to_owned();
+        return vec![(name.clone(), id(&name, new.clone()))];
+    };
+    let names: BTreeSet<&str> = a.roles.iter().chain(&b.roles).map(|(name, _)| *name).collect();
+    let differing = names.into_iter().filter(|n| a.unit(n) != b.unit(n)).map(str::to_owned);
+    let mut out: Vec<_> = differing
+        .map(|name| {
+            let unit = b.unit(&name).map(|(role, keys)| json!([role, keys]));
+            let id = id(&name, unit.unwrap_or(Value::Null));
+            (name, id)
+        })
+        .collect();
+    let order = |of: &Parts<'_>, other: &Parts<'_>| -> Vec<String> {
+        let shared = of.roles.iter().filter(|(name, _)| other.role(name).is_some());
+        shared.map(|(name, _)| (*name).to_owned()).collect()
+    };
+    if a.rest != b.rest || order(&a, &b) != order(&b, &a) {
+        let name = ORDER.to_owned();
+        let id = id(&name, json!([b.rest, order(&b, &a)]));
+        out.push((name, id));
+    }
+    out
+}
+
+/// How two sides stand in what they know of the changes of `names`. What was learned of before the common ancestor, both knew,
+/// though one may have forgotten it since.
+fn knows<'n>(names: impl Iterator<Item = &'n String>, ours: &Log, theirs: &Log, common: u64) -> Knows {
+    let lacks = |log: &Log, other: &Log, name: &str| {
+        let known = other.get(name);
+        let mut fresh = log.get(name).into_iter().flatten().filter(|(_, known)| known.get() > common);
+        fresh.any(|(id, _)| known.is_none_or(|ids| !ids.contains_key(id)))
+    };
+    let (mut theirs_lacks, mut ours_lacks) = (false, false);
+    for name in names {
+        theirs_lacks |= lacks(ours, theirs, name);
+        ours_lacks |= lacks(theirs, ours, name);
+    }
+    match (theirs_lacks, ours_lacks) {
+        (false, false) => Knows::Same,
+        (false, true) => Knows::Theirs,
+        (true, false) => Knows::Ours,
+        (true, true) => Knows::Neither,
+    }
 }
 
 fn by_role(ours: (&Value, &Log), theirs: (&Value, &Log), common: u64) -> Option<Value> {
     let (a, b) = (Parts::of(ours.0)?, Parts::of(theirs.0)?);
-    if a.rest != b.rest || !agree_in_order(ours.0, theirs.0) {
-        return None;
-    }
-    let since = |log: &Log, name: &str| log.get(name).is_some_and(|v| v.get() > common);
     let names: BTreeSet<&str> = a.roles.iter().chain(&b.roles).map(|(name, _)| *name).collect();
     let mut from_theirs = BTreeSet::new();
-    let (mut all_ours, mut all_theirs) = (true, true);
+    let mut all_theirs = true;
     for name in names {
         if a.unit(name) == b.unit(name) {
             continue;
         }
-        match (since(ours.1, name), since(theirs.1, name)) {
-            (true, false) => all_theirs = false,
-            (false, true) => {
-                all_ours = false;
-                from_theirs.insert(name);
-            }
-            _ => return None,
+        match knows([&name.to_owned()].into_iter(), ours.1, theirs.1, common) {
+            Knows::Ours => all_theirs = false,
+            Knows::Theirs => drop(from_theirs.insert(name)),
+            Knows::Same | Knows::Neither => return None,
         }
     }
-    if all_ours || all_theirs {
-        return Some(if all_ours { ours.0.clone() } else { theirs.0.clone() });
+    let ordered = knows([&ORDER.to_owned()].into_iter(), ours.1, theirs.1, common);
+    let rest = match ordered {
+        _ if a.rest == b.rest => &a.rest,
+        Knows::Ours => &a.rest,
+        Knows::Theirs => &b.rest,
+        Knows::Same | Knows::Neither => return None,
+    };
+    let chosen = |name: &str| if from_theirs.contains(name) { &b } else { &a };
+    let stays = |(name, _): &&(&str, &Value)| chosen(name).role(name).is_some();
+    // The order of one side, with what only the other has where that has it.
+    let (first, second) = if ordered == Knows::Theirs { (&b, &a) } else { (&a, &b) };
+    let mut order: Vec<&str> = first.roles.iter().filter(stays).map(|(name, _)| *name).collect();
+    let others: Vec<&str> = second.roles.iter().filter(stays).map(|(name, _)| *name).collect();
+    for (n, name) in others.iter().enumerate().rev().filter(|(_, name)| first.role(name).is_none()) {
+        let next = others[n + 1..].iter().find_map(|next| order.iter().position(|o| o == next));
+        order.insert(next.unwrap_or(order.len()), *name);
     }
-    let kept = a.roles.iter().filter_map(|(name, role)| match from_theirs.contains(name) {
-        true => b.role(name).map(|role| (*name, role)),
-        false => Some((*name, *role)),
-    });
-    let added = b.roles.iter().filter(|(name, _)| from_theirs.contains(name) && a.role(name).is_none());
-    let roles: Vec<(&str, &Value)> = kept.chain(added.copied()).collect();
     let mut keys = Map::new();
-    for (name, role) in &roles {
-        let side = if from_theirs.contains(name) { &b } else { &a };
+    let mut roles = Vec::new();
+    for name in order {
+        let side = chosen(name);
+        let role = side.role(name)?;
         for id in key_ids(role) {
             let key = side.keys.get(id)?;
             if keys.insert(id.to_owned(), key.clone()).is_some_and(|other| other != *key) {
                 return None;
             }
         }
+        roles.push(role.clone());
     }
-    let mut out = a.rest.clone();
+    let mut out = rest.clone();
     out.insert("keys".into(), Value::Object(keys));
-    out.insert("roles".into(), roles.iter().map(|(_, role)| (*role).clone()).collect());
-    let value = Value::Object(out);
-    go_together(&value, &a, &b).then_some(value)
+    out.insert("roles".into(), Value::Array(roles));
+    // One side's value as it is, where nothing of the other's is in it.
+    let value = match (from_theirs.is_empty(), all_theirs) {
+        (true, _) if ordered != Knows::Theirs => ours.0.clone(),
+        (false, true) if ordered != Knows::Ours => theirs.0.clone(),
+        _ => Value::Object(out),
+    };
+    go_together(&value, &a, &b, ordered).then_some(value)
 }
 
-/// That what one side brought and what the other brought do not speak for one path: each was checked without the other.
-fn go_together(joined: &Value, a: &Parts<'_>, b: &Parts<'_>) -> bool {
+/// That what one side brought and what the other brought do not speak for one path (each was checked without the other), and that
+/// roles that may speak for one path are asked in the order of both sides, or of the one that knew the other's.
+fn go_together(joined: &Value, a: &Parts<'_>, b: &Parts<'_>, ordered: Knows) -> bool {
     let mut faulty = None;
     let Ok(read) = read_delegations(joined, &mut faulty) else { return false };
     if faulty.is_some() || read.len() > MAX_DELEGATIONS {
@@ -149,20 +236,21 @@ fn go_together(joined: &Value, a: &Parts<'_>, b: &Parts<'_>) -> bool {
     };
     let ours: Vec<&Delegation> = read.iter().filter(|d| new_to(a, b, &d.name)).collect();
     let theirs: Vec<&Delegation> = read.iter().filter(|d| new_to(b, a, &d.name)).collect();
-    if patterns(&ours).saturating_mul(patterns(&theirs)) > MAX_PAIRS {
+    if patterns(&ours).saturating_mul(patterns(&theirs)) > MAX_PAIRS
+        || ours.iter().any(|x| theirs.iter().any(|y| x.name != y.name && meet(x, y)))
+    {
         return false;
     }
-    !ours.iter().any(|x| theirs.iter().any(|y| x.name != y.name && meet(x, y)))
+    keeps_order(&read, a, (ordered == Knows::Theirs).then_some(b))
+        && keeps_order(&read, b, (ordered == Knows::Ours).then_some(a))
 }
 
-/// Whether a search asks the roles that both have in one order, as far as that order tells anything: of two that never speak for
-/// one path either may come first.
-fn agree_in_order(a: &Value, b: &Value) -> bool {
-    let read = |value: &Value| read_delegations(value, &mut None).ok();
-    let (Some(a), Some(b)) = (read(a), read(b)) else { return false };
-    let at: BTreeMap<&RoleName, usize> = b.iter().enumerate().map(|(n, d)| (&d.name, n)).collect();
+/// Whether a search asks the roles of `side` in its order, as far as that order tells anything: of two that never speak for one path
+/// either may come first. Of two that `decided` has, that side has decided.
+fn keeps_order(joined: &[Delegation], side: &Parts<'_>, decided: Option<&Parts<'_>>) -> bool {
+    let at: BTreeMap<&str, usize> = side.roles.iter().enumerate().map(|(n, (name, _))| (*name, n)).collect();
     let shared: Vec<(&Delegation, usize)> =
-        a.iter().filter_map(|d| at.get(&d.name).map(|n| (d, *n))).collect();
+        joined.iter().filter_map(|d| at.get(d.name.as_str()).map(|n| (d, *n))).collect();
     if shared.windows(2).all(|pair| pair[0].1 < pair[1].1) {
         return true;
     }
@@ -170,8 +258,12 @@ fn agree_in_order(a: &Value, b: &Value) -> bool {
     if patterns(&all).saturating_mul(patterns(&all)) > MAX_PAIRS {
         return false;
     }
-    let turned =
-        |i: usize, (x, n): &(&Delegation, usize)| shared[i + 1..].iter().any(|(y, m)| m < n && meet(x, y));
+    let both = |x: &Delegation, y: &Delegation| {
+        decided.is_some_and(|d| d.role(x.name.as_str()).is_some() && d.role(y.name.as_str()).is_some())
+    };
+    let turned = |i: usize, (x, n): &(&Delegation, usize)| {
+        shared[i + 1..].iter().any(|(y, m)| m < n && !both(x, y) && meet(x, y))
+    };
     !shared.iter().enumerate().any(|(i, one)| turned(i, one))
 }
 
@@ -220,41 +312,4 @@ fn key_ids(role: &Value) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(roles: &[&str]) -> Value {
-        let role = |name: &&str| json!({"name": name, "keyids": ["k"], "threshold": 1, "terminating": false, "paths": [format!("ex.com/app:{name}-*")]});
-        let key = crate::tuf::sim::SimKey::new(3).public().to_tuf();
-        json!({"keys": {"k": key}, "roles": roles.iter().map(role).collect::<Vec<_>>()})
-    }
-
-    fn log(rows: &[(&str, u64)]) -> Log {
-        rows.iter().map(|(name, v)| ((*name).to_owned(), Version::new(*v).unwrap())).collect()
-    }
-
-    /// Found by the interleavings (grants, seed 1020): two joins of the same delegations were joined, and that counted as a change of
-    /// each role; beside somebody who took one back the releases of that line were lost as a conflict.
-    #[test]
-    fn what_both_sides_say_alike_is_no_change_of_the_join() {
-        let entry = |roles: &[&str], set| Entry::new(value(roles), set, BTreeSet::new());
-        let (x, y) = (entry(&["a", "b"], 7), entry(&["a", "b"], 6));
-        let (seven, six) = (log(&[("a", 7), ("b", 7)]), log(&[("a", 6), ("b", 6)]));
-        let side = |entry, log| Side { entry: Some(entry), log };
-        let eight = Version::new(8).unwrap();
-        let (joined, stamps) = join(side(&x, &seven), side(&y, &six), 5, eight).unwrap();
-        let joined = joined.unwrap();
-        assert_eq!((joined.set(), &stamps), (7, &seven));
-        // Somebody went on from the first of them, and took a role back.
-        let (gone, taken) = (entry(&["a"], 8), log(&[("a", 7), ("b", 8)]));
-        let nine = Version::new(9).unwrap();
-        let (kept, _) = join(side(&gone, &taken), side(&joined, &stamps), 7, nine).unwrap();
-        assert_eq!(*kept.unwrap().value(), value(&["a"]));
-        let (kept, _) = join(side(&joined, &stamps), side(&gone, &taken), 7, nine).unwrap();
-        assert_eq!(*kept.unwrap().value(), value(&["a"]));
-        // What only one of them knew is news, whoever goes on from the other.
-        let (more, known) = (entry(&["a", "b", "c"], 6), log(&[("a", 6), ("b", 6), ("c", 6)]));
-        let (joined, stamps) = join(side(&x, &seven), side(&more, &known), 5, eight).unwrap();
-        assert_eq!((joined.unwrap().set(), stamps["c"].get(), stamps["a"].get()), (8, 8, 7));
-    }
-}
+mod tests;

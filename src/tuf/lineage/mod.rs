@@ -38,6 +38,7 @@ pub struct RoleFile {
     content: Content,
     ancestors: BTreeMap<String, Version>,
     rest: Map<String, Value>,
+    held: bool,
 }
 
 /// What a signer has joined so far: a role file, or a join that no file carries yet.
@@ -117,7 +118,15 @@ impl RoleFile {
             content,
             ancestors: ancestors.iter().map(|a| (a.1.clone(), a.0)).collect(),
             rest,
+            held: false,
         })
+    }
+
+    /// The same file, of which only entries and withdrawals take part in a fold: what it says of delegations waits, and it does not
+    /// count as in.
+    #[must_use]
+    pub fn held(&self) -> Self {
+        Self { held: true, ..self.clone() }
     }
 
     /// SHA-256 of the file, lower-case hex.
@@ -234,6 +243,9 @@ pub fn classify(base: &View, file: &RoleFile) -> Standing {
         let ahead = file.version.get() >= base.version.get() + WINDOW;
         return plain(if ahead { Verdict::Ahead } else { Verdict::Stale }, 0);
     }
+    if file.held {
+        return Standing { conflict: true, ..plain(Verdict::Fork, common) };
+    }
     if base.file.as_ref().is_some_and(|hash| file.ancestors.contains_key(hash)) {
         return plain(Verdict::FastForward, common);
     }
@@ -302,6 +314,19 @@ pub fn fold(
                 losers.extend(m.losers);
                 merged.push(file.hash.clone());
                 view.join(file, m.content);
+            }
+            // What is said of delegations waits for its signer; entries and withdrawals do not wait with it. The file is no
+            // ancestor of what is signed: it is not in.
+            Verdict::Fork if may_merge && !view.contradicts(file) => {
+                let ours = (&view.content, view.version);
+                let m = merge(ours, (&file.content, file.version), standing.common);
+                let content = m.content.delegating_as(&view.content);
+                if !content.same(&view.content) {
+                    losers.extend(m.losers.into_iter().filter(|l| l.path != DELEGATIONS));
+                    view.content = content;
+                    view.file = None;
+                    view.version = view.version.max(file.version);
+                }
             }
             _ => {}
         }

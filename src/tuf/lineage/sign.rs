@@ -70,8 +70,10 @@ pub fn next(
         };
         let old = entries.remove(path);
         if path == DELEGATIONS {
-            let names = delegations::differing(old.as_ref().map(Entry::value), value);
-            delegated.extend(names.into_iter().map(|name| (name, version)));
+            let base = view.family.keys().chain(view.beside.keys());
+            for (name, id) in delegations::changes(old.as_ref().map(Entry::value), value, base, version) {
+                delegated.entry(name).or_default().insert(id, version);
+            }
         }
         let same = old.as_ref().filter(|e| e.names_same(value));
         // A value that only learns another tag was set when it was set.
@@ -82,11 +84,12 @@ pub fn next(
         entries.insert(path.to_owned(), Entry::new(value, set, over));
     }
     let kept = |v: &Version| v.get() > version.get().saturating_sub(WINDOW);
-    for ids in withdrawn.values_mut() {
-        ids.retain(|_, known| kept(known));
+    for log in [&mut withdrawn, &mut delegated] {
+        for ids in log.values_mut() {
+            ids.retain(|_, known| kept(known));
+        }
+        log.retain(|_, ids| !ids.is_empty());
     }
-    withdrawn.retain(|_, ids| !ids.is_empty());
-    delegated.retain(|_, changed| kept(changed));
     let files = view.family.iter().chain(&view.beside).filter(|(_, v)| kept(v));
     let mut ancestors: Vec<_> = files.map(|(hash, v)| Ancestor(*v, hash.clone())).collect();
     ancestors.sort();

@@ -206,8 +206,15 @@ fn delegations_are_joined_like_a_target() {
     let (c, d) = (next_file(&View::of(&b), &[delegate("2")]), next_file(&View::of(&b), &[release("1")]));
     let m = settled(&d, std::slice::from_ref(&c));
     assert_eq!(m.content().entry(DELEGATIONS).unwrap().value()["x"], "2");
+    assert_eq!(m.content().entry(DELEGATIONS).unwrap().set(), 3);
     // Who goes on from `d` did not know of it before.
-    assert_eq!(m.content().entry(DELEGATIONS).unwrap().set(), 4);
+    let learned = m.content().delegated().values().flat_map(BTreeMap::values).map(|v| v.get());
+    assert_eq!(learned.max(), Some(4));
+    let late = next_file(&View::of(&d), &[release("2")]);
+    for (live, other) in [(&m, &late), (&late, &m)] {
+        let m = settled(live, std::slice::from_ref(other));
+        assert_eq!(m.content().entry(DELEGATIONS).unwrap().value()["x"], "2");
+    }
     assert!(has(m.content(), "1"));
     assert_eq!((verdict(&m, &c), verdict(&m, &d)), (Verdict::AlreadyIn, Verdict::AlreadyIn));
 }
@@ -271,9 +278,12 @@ fn changes_of_different_delegations_are_joined_by_who_holds_the_key_and_by_nobod
     let late = next_file(&View::of(&d), &[delegating(&[OLD, BOB, ("carol", "k3", "carol-*")])]);
     let m = settled(&ends[0], std::slice::from_ref(&late));
     assert_eq!(delegates(m.content()), named(&[("anna", "k1"), ("bob", "k2"), ("carol", "k3")]));
-    // What the join had just learned of is not changed by who does not know the join: that waits for its signer.
+    // Nor does it contradict who takes back what he granted there himself, though the join has learned of the grant since.
     let late = next_file(&View::of(&d), &[delegating(&[OLD])]);
-    assert!(classify(&View::of(&ends[0]), &late).conflict);
+    for (live, beside) in [(&ends[0], &late), (&late, &ends[0])] {
+        let m = settled(live, std::slice::from_ref(beside));
+        assert_eq!(delegates(m.content()), named(&[("anna", "k1")]));
+    }
 }
 
 fn next_view(file: &RoleFile) -> View {
@@ -298,9 +308,30 @@ fn two_changes_of_one_delegation_are_never_joined_and_neither_passes_for_the_oth
         let standing = classify(&View::of(live), beside);
         assert_eq!((standing.verdict, standing.conflict), (Verdict::Fork, true));
         let folded = fold(live, None, std::slice::from_ref(beside), true);
-        assert_eq!(folded.view.file(), Some(live.hash()));
+        let delegations = |content: &Content| content.entry(DELEGATIONS).map(|e| e.value().clone());
+        assert_eq!(delegations(folded.view.content()), delegations(live.content()));
         assert!(folded.merged.is_empty() && folded.conflicts.contains(beside.hash()));
+        assert!(!folded.view.holds(beside.hash()));
+        // What else its signer said does not wait with it, and is said once.
+        let (nine, waits) = (has(beside.content(), "9"), has(live.content(), "9"));
+        assert_eq!(has(folded.view.content(), "9"), nine || waits);
+        assert_eq!(folded.view.file().is_some(), !nine || waits);
+        let signed = next_file(&folded.view, &[]);
+        let again = fold(&signed, None, std::slice::from_ref(beside), true);
+        assert_eq!(again.view.file(), Some(signed.hash()));
+        assert!(again.conflicts.contains(beside.hash()));
     }
+    // Withdrawals do not wait either, nor does what is held back for other reasons bring its delegations in.
+    let w = next_file(&View::of(&a), &[release("1")]);
+    let x = next_file(&View::of(&w), &[delegating(&[])]);
+    let y =
+        next_file(&View::of(&w), &[delegating(&[("old", "k5", "old-*")]), withdraw("1", "w"), release("2")]);
+    let m = next_file(&fold(&x, None, std::slice::from_ref(&y), true).view, &[]);
+    assert!(!has(m.content(), "1") && has(m.content(), "2") && delegates(m.content()).is_empty());
+    let held = next_file(&View::of(&w), &[delegating(&[OLD, ANNA]), release("3")]).held();
+    let folded = fold(&w, None, std::slice::from_ref(&held), true);
+    assert!(has(folded.view.content(), "3") && folded.conflicts.contains(held.hash()));
+    assert_eq!(delegates(folded.view.content()), named(&[("old", "k0")]));
     // A descendant decides.
     let decided = next_file(&View::of(&b), &[delegating(&[])]);
     assert_eq!(verdict(&b, &decided), Verdict::FastForward);

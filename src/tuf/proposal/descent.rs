@@ -54,7 +54,7 @@ pub(super) fn strange(old: &Metadata<Targets>, draft: &Value) -> Vec<Item> {
         ),
         (
             "delegated",
-            "it says of other versions, or other roles, that their delegation changed: by that it is joined with other changes",
+            "it says of other changes, or other roles, that their delegation changed: by that it is joined with other changes",
         ),
     ] {
         let (should, is) = (expected.get(member), draft["x-bulla"].get(member));

@@ -314,7 +314,7 @@ fn heading(old: &Value, new: &Value, out: &mut Vec<Item>) {
         (&["x-bulla", "ancestors"], ItemKind::Lineage, "ancestors"),
         (&["x-bulla", "withdrawn"], ItemKind::Lineage, "withdrawals"),
         (&["x-bulla", "delegationsSet"], ItemKind::Lineage, "delegations set by version"),
-        (&["x-bulla", "delegated"], ItemKind::Lineage, "delegations changed by version"),
+        (&["x-bulla", "delegated"], ItemKind::Lineage, "changes of delegations"),
     ];
     for (at, kind, what) in rows {
         let get = |v: &Value| at.iter().try_fold(v, |v, name| v.get(name)).cloned();

@@ -232,3 +232,29 @@ async fn who_waits_for_others_too_long_is_overdue() {
     world.clock.forward(3 * DAY);
     assert_eq!(world.renew(&a, &[]).await.unwrap().status, Status::Overdue);
 }
+
+/// Anybody who may push can put more junk before a candidate than is looked at in one run: it hides it for some runs.
+#[tokio::test]
+async fn junk_hides_no_candidate_for_ever() {
+    let world = shared().await;
+    let (a, b) = (world.home(&[Home::ONLINE]), world.home(&[SECOND]));
+    world.clock.forward(2 * DAY);
+    assert_eq!(world.renew(&a, &[]).await.unwrap().status, Status::Waiting);
+    let (junk, now) = (image(&*world.store, "junk").await, world.clock.now().secs() as u64);
+    for n in 0..400_u64 {
+        let tag = format!("{}{:010}.{:032x}", name().candidate_prefix(), now + 200 + n % 300, n);
+        world.store.push_manifest(&junk, Some(&tag.parse().unwrap())).await.unwrap();
+    }
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        world.clock.forward(5);
+        let home = if rounds % 2 == 1 { &b } else { &a };
+        let renewed = world.renew(home, &[]).await.unwrap();
+        if renewed.gathering.is_none() {
+            break;
+        }
+        assert!(renewed.gathering.unwrap().hidden);
+        assert!(rounds < 30, "hidden for ever");
+    }
+}

@@ -73,11 +73,36 @@ async fn a_grant_does_not_undo_what_was_taken_back_beside_it() {
     let grant = next_file(&world, &by, &view, &[Change::Delegate(others)], &[Home::RELEASES], DAY).await;
     assert!(commit(&world, &world.owner, &undo).await.unwrap().installed);
     push(&world, &grant).await;
-    for home in [world.home(&[Home::ONLINE]), world.home(&[Home::ONLINE, Home::RELEASES])] {
+    let homes = [
+        (world.home(&[Home::ONLINE]), vec![Reason::Fork]),
+        (world.home(&[Home::ONLINE, Home::RELEASES]), vec![]),
+    ];
+    for (home, waits) in homes {
         world.clock.forward(60);
         let renewed = world.renew(&home, &[]).await.unwrap();
-        assert!(renewed.pending.iter().any(|w| w.reason == Reason::Stale), "{:?}", renewed.pending);
+        let pending: Vec<Reason> = renewed.pending.into_iter().map(|w| w.reason).collect();
+        assert_eq!(pending, waits);
         assert!(world.live().await.role(&by).unwrap().role().delegation(&dev).is_none());
+    }
+    let live = world.live().await;
+    let joined = live.role(&by).unwrap();
+    assert_eq!((&joined.signed()["delegations"]["x"], joined.role().targets().len()), (&json!("more"), 1));
+    // Who grants the same role anew, on top of what was there before, contradicts who took it back.
+    let mut again = before.role(&by).unwrap().signed()["delegations"].clone();
+    again["roles"][0]["terminating"] = json!(true);
+    let (view, changes) = (View::of(&p.lineage), [Change::Delegate(again), entry("q")]);
+    let rival = next_file(&world, &by, &view, &changes, &[Home::RELEASES], DAY).await;
+    push(&world, &rival).await;
+    let holder = world.home(&[Home::ONLINE, Home::RELEASES]);
+    for _ in 0..2 {
+        world.clock.forward(60);
+        let renewed = world.renew(&holder, &[]).await.unwrap();
+        assert!(renewed.pending.iter().any(|w| w.reason == Reason::Stale), "{:?}", renewed.pending);
+        let live = world.live().await;
+        let joined = live.role(&by).unwrap().role();
+        assert!(joined.delegation(&dev).is_none());
+        // What it lists is not lost with it.
+        assert_eq!(joined.targets().len(), 2);
     }
 }
 
@@ -190,5 +215,47 @@ async fn a_list_that_drops_what_is_revoked_is_refused_alone() {
         let live = world.live().await;
         let list = live.files().target(&name().revocations_path()).unwrap();
         assert_eq!(crate::trust::is_revoked(list, &bad), Ok(true));
+    }
+}
+
+/// Two groups on one base, admitted by a home without the key of releases: of two files of releases one stays, and what came with
+/// the first of them is not left without it.
+#[tokio::test]
+async fn what_a_group_brought_does_not_fall_out_for_the_next_one() {
+    let (releases, targets) = (RoleName::releases(), RoleName::targets());
+    for before in [true, false] {
+        let world = world().await;
+        let live = world.live().await;
+        let on = view_of(&live, &releases);
+        let edits = [add(RoleName::revocations(), 21)];
+        let mut group = finished(&world, &[Home::TARGETS], &edits).await;
+        let first = next_file(&world, &releases, &on, &[entry("first")], &[Home::RELEASES], 90 * DAY).await;
+        group.roles.insert(releases.clone(), first.file.bytes().clone());
+        // The file whose hash is the lesser one goes first where nobody joins them.
+        let mut n = 0;
+        let second = loop {
+            let changes = [entry(&n.to_string())];
+            let file = next_file(&world, &releases, &on, &changes, &[Home::RELEASES], 90 * DAY).await;
+            if (file.lineage.hash() < first.lineage.hash()) == before {
+                break file;
+            }
+            n += 1;
+        };
+        let there = live.role(&targets).unwrap().bytes().clone();
+        let roles =
+            BTreeMap::from([(targets.clone(), there), (releases.clone(), second.file.bytes().clone())]);
+        push_group(&world, &Group { roles, ..Group::default() }).await;
+        let online = world.home(&[Home::ONLINE]);
+        assert!(commit(&world, &online, &group).await.unwrap().installed);
+        let live = world.live().await;
+        assert_eq!(live.role(&releases).unwrap().bytes(), first.file.bytes());
+        assert_eq!(live.keys(&RoleName::revocations()).unwrap().keys.len(), 2);
+        let renewed = world.renew(&online, &[]).await.unwrap();
+        assert!(renewed.pending.iter().any(|w| w.reason == Reason::Fork), "{:?}", renewed.pending);
+        assert_eq!(world.live().await.role(&releases).unwrap().bytes(), first.file.bytes());
+        // Who holds the key joins them.
+        let renewed = world.renew(&world.owner, &[]).await.unwrap();
+        assert_eq!(renewed.pending, []);
+        assert_eq!(world.live().await.role(&releases).unwrap().role().targets().len(), 2);
     }
 }
