@@ -17,6 +17,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::round::Round;
 use super::{CONCURRENCY, Committer, WorkError};
+use crate::client::lot::drawn;
 use crate::client::metered::Metered;
 use crate::client::signing::{KeyRing, SignError};
 use crate::client::state::{self, Kind, StateError};
@@ -158,14 +159,10 @@ impl Committer<'_> {
         tags.reverse();
         let hidden = tags.len() > MAX_CANDIDATES;
         if hidden {
-            // Anybody may put junk before what is looked at first. Of the rest others are looked at each time, which nobody can
-            // foresee who does not know the second: nothing stays hidden for ever.
-            let mut rest = tags.split_off(MAX_CANDIDATES / 2);
-            let now = wanted.now.secs();
-            rest.sort_by_cached_key(|(_, tag)| {
-                Digest::sha256(format!("{now} {tag}").as_bytes()).hex().to_owned()
-            });
-            tags.append(&mut rest);
+            // Anybody may put junk before what is looked at first. Of the rest some are drawn by lot each time: nothing stays
+            // hidden for ever.
+            let rest = tags.split_off(MAX_CANDIDATES / 2);
+            tags.extend(drawn(rest, MAX_CANDIDATES / 2).0);
         }
         let left = &Arc::new(AtomicU64::new(MAX_BYTES));
         let read: Vec<(Tag, Option<Files>)> = stream::iter(tags.into_iter().take(MAX_CANDIDATES))
