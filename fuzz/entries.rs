@@ -351,7 +351,7 @@ pub fn trust_document(bytes: &[u8]) {
         Ok(Document::Store(store)) => {
             let mut addition = Addition::default();
             let mut absent = |_: &str| Ok::<_, RequirementsError>(Vec::new());
-            if store.anchors(&mut addition, &mut absent).is_ok() {
+            if store.anchors(&Scope::Any, &mut addition, &mut absent).is_ok() {
                 made.push(addition);
             }
         }
