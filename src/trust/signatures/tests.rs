@@ -16,7 +16,8 @@ use crate::time::UnixTime;
 use crate::trust::rule::{By, Checks, Required, Rule, Signatures, Waivable};
 use crate::trust::verify::{Answer, BundleAnswer, Question, Step, Verification, Want};
 use crate::trust::{
-    Code, Listing, Needs, Origin, Report, Rescissions, Scope, SignerAnchor, Source, Statement, Trusts, Verdict,
+    Code, Listing, Needs, Origin, Report, Rescissions, Scope, SignerAnchor, Source, Statement, Trusts,
+    Verdict,
 };
 use crate::tuf::Limits;
 
