@@ -93,12 +93,13 @@ def oras():
 
 
 def python_tuf():
-    """A Python with python-tuf, every package pinned by hash."""
-    python = CACHE / "tuf/bin/python"
-    if not (CACHE / "tuf/.complete").exists():
+    """A Python with python-tuf and in-toto, every package pinned by hash."""
+    python, wanted = CACHE / "tuf/bin/python", HERE / "interop-requirements.txt"
+    complete = CACHE / "tuf" / f".complete-{hashlib.sha256(wanted.read_bytes()).hexdigest()[:12]}"
+    if not complete.exists():
         subprocess.run([sys.executable, "-m", "venv", CACHE / "tuf"], check=True)
-        subprocess.run([python, "-m", "pip", "-q", "install", "--require-hashes", "-r", HERE / "interop-requirements.txt"], check=True)
-        (CACHE / "tuf/.complete").touch()
+        subprocess.run([python, "-m", "pip", "-q", "install", "--require-hashes", "-r", wanted], check=True)
+        complete.touch()
     return str(python)
 
 
@@ -589,6 +590,12 @@ def case_keys(c):
     assert not wrong, "\n".join(wrong)
     taken = sum(v["tuf"] for v in verdicts.values())
     print(f"{len(verdicts)} roots, {taken} taken by python-tuf, of which bulla refuses: {'; '.join(stricter)}")
+
+
+def case_in_toto_differential(c):
+    """Layouts and links: bulla and PyPI's in-toto agree, but for what docs/in-toto.md says."""
+    (c.work / "cases").mkdir()
+    print(call(python_tuf(), HERE / "intoto-differential.py", c.program, c.work / "cases").strip())
 
 
 def case_tuf_cases(c):

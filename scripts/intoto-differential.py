@@ -7,7 +7,7 @@ Every case is written to FOLDER and judged twice. The verdicts must agree, but w
 differs": `stricter` cases must be taken by the reference and refused by bulla, `kinder` ones the other way round; a case that may differ
 (`perhaps`) was made by chance and need not. The cases are the same in every run; only RSA keys and signatures are fresh.
 """
-import base64, collections, contextlib, copy, hashlib, io, json, os, pathlib, random, subprocess, sys, tempfile, time, warnings
+import base64, collections, contextlib, copy, hashlib, io, json, logging, os, pathlib, random, subprocess, sys, tempfile, time, warnings
 
 warnings.simplefilter("ignore")
 from cryptography.hazmat.primitives import hashes, serialization as ser
@@ -118,6 +118,7 @@ def name(step_name, person):
 
 # ---- both judges -------------------------------------------------------------------------------------------------------
 
+logging.disable(logging.CRITICAL)
 COUNT = collections.Counter()
 WRONG, NUMBER, REASONS = [], 0, collections.Counter()
 
@@ -142,7 +143,7 @@ def reference(case, keys, parameters):
 
 
 def bulla(case, keys, parameters):
-    args = [BULLA, "in-toto", "verify", "--layout", case / "layout", "--links", case / "links", "--run-inspections"]
+    args = [BULLA, "in-toto", "verify", "--layout", case / "layout", "--links", case / "links", "--run-inspections=all"]
     for path in keys:
         args += ["--key", path]
     for key, value in (parameters or {}).items():
@@ -288,8 +289,8 @@ def thresholds():
     case("junk alone", step("s", [A]), {name("s", A): b"{ junk"})
     case("an empty file beside", step("s", [A, B]), {name("s", A): file(good, A), name("s", B): b""}, kinder="t7")
     case("junk of a stranger", step("s", [A]), {name("s", A): file(good, A), name("s", D): b"", "README": b"x", "t.00000000.link": b""})
-    for threshold in (0, -1, True, "1", 1.0, None, [1]):
-        more = {"stricter": "s3"} if threshold in (-1, True) and threshold != 1.0 or threshold is True else {}
+    for threshold in (0, -1, True, "1", None, [1], 2**40):
+        more = {"stricter": "s3"} if threshold in (0, -1, True) else {}
         case(f"threshold {threshold!r}", {**step("s", [A]), "threshold": threshold}, {name("s", A): file(good, A)}, **more)
     draw = random.Random(2)
     for i in range(60):
@@ -406,6 +407,7 @@ def encodings():
     for value in (0, -1, 2**53, 2**63 - 1, True, None, [], {}, [[{"a": [None]}]]):
         one_step(item, signed({**good, "byproducts": {"x": value}}, A), G, f"value {value!r}")
     one_step(item, signed({**good, "byproducts": {"x": 2**63}}, A), G, "a number past 64 bits", stricter="e11")
+    one_step(item, signed({**good, "byproducts": {"x": 0.5}}, A, form="dsse"), G, "a fraction, DSSE")
     classic, dsse = signed(good, A), signed(good, A, form="dsse")
     one_step(item, json.dumps(classic, indent=4).encode() + b"\n", G, "indented")
     one_step(item, json.dumps(classic, ensure_ascii=False, sort_keys=True).encode(), G, "sorted")
@@ -445,8 +447,9 @@ def encodings():
                     "signatures": [{"keyid": A.id, "sig": base64.b64encode(A.sign(pae(kind, payload))).decode()}]}
         one_step(item, envelope, G, f"payload type {kind!r}")
     url = lambda text: text.replace("+", "-").replace("/", "_").rstrip("=")
-    one_step(item, {**dsse, "payload": url(dsse["payload"]), "signatures": [{**dsse["signatures"][0], "sig": url(dsse["signatures"][0]["sig"])}]}, G, "URL alphabet, no padding")
-    one_step(item, {**classic, "payload": "e30="}, G, "two forms at once", stricter="e6")
+    one_step(item, {**dsse, "payload": url(dsse["payload"]), "signatures": [{**dsse["signatures"][0], "sig": url(dsse["signatures"][0]["sig"])}]}, G, "URL alphabet, no padding", kinder="e5")
+    one_step(item, {**dsse, "payload": dsse["payload"].replace("+", "-").replace("/", "_")}, G, "URL alphabet")
+    one_step(item, {**classic, "payload": "e30="}, G, "two forms at once")
     statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://in-toto.io/attestation/link/v0.3",
                  "subject": [{"name": "a", "digest": arts("a=1")["a"]}], "predicate": {"name": "s", "command": [], "materials": []}}
     one_step(item, signed(statement, A, form="dsse"), G, "link attestation", kinder="t9")
@@ -539,11 +542,10 @@ def layouts():
     case("good")
     case("two owners", by=(OWNER, B), owners=[OWNER, B])
     case("two owners, one missing", owners=[OWNER, B])
-    case("no owner", owners=[])if False else None
     case("another owner", owners=[B])
     case("expired", layout([item], expires=PAST))
     for expires in ("2099-01-01", "2099-01-01T00:00:00", "2099-01-01T00:00:00+00:00", "2099-01-01T00:00:00.5Z", "2099-02-30T00:00:00Z", "2099-13-01T00:00:00Z", "", "soon", 4070908800, None):
-        case(f"expires {expires!r}", layout([item], expires=expires), **({"stricter": "s2"} if expires in ("", None) and False else {}))
+        case(f"expires {expires!r}", layout([item], expires=expires))
     for field in ("expires", "keys", "readme"):
         value = layout([item])
         del value[field]
@@ -558,7 +560,6 @@ def layouts():
     for field, value in [("expectedAttributes", []), ("rootcas", {"a": {}}), ("x", 1)]:
         case(f"the field {field}, DSSE", layout([item], **{field: value}), form="dsse", perhaps=[("stricter", "s5")])
     case("a field in the step, DSSE", layout([{**item, "expectedPredicates": []}]), form="dsse", perhaps=[("stricter", "s5")])
-    case("a field added after signing", None) if False else None
     added = signed(layout([item]), OWNER)
     added["signed"] = {**added["signed"], "x": 1}
     judge(G, "a field added after signing", added, links, stricter="e2")

@@ -4,6 +4,7 @@ mod layout;
 mod record;
 mod recording;
 mod run;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ enum Action {
     Run(run::Args),
     Record(record::Args),
     Layout(layout::Args),
+    Verify(verify::Args),
 }
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
@@ -40,6 +42,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
         Action::Run(args) => run::run(args, cx),
         Action::Record(args) => record::run(args, cx),
         Action::Layout(args) => layout::run(args, cx),
+        Action::Verify(args) => verify::run(args, cx),
     }
 }
 
@@ -118,6 +121,9 @@ impl From<ProvenanceError> for CliError {
             ProvenanceError::TooLarge(_) => Self::failed("in-toto.too-many", "the document would be too large; it was not written")
                 .reason(e)
                 .next("leave some files out with --exclude, or record an archive of them"),
+            ProvenanceError::TooManyLinks(ref folder) => Self::failed("in-toto.too-many", format!("there are too many links in {}", folder.display()))
+                .reason(&e)
+                .next("name a folder that holds the links of one product"),
             ProvenanceError::Io { what, path, reason } => Self::io(what, &path, reason),
             ProvenanceError::Start { .. } => Self::failed("in-toto.command", "the command cannot be run; no link was written")
                 .reason(e)

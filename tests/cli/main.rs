@@ -17,6 +17,7 @@ mod forge;
 mod founding;
 mod freshness;
 mod fulcio;
+mod fulfilled;
 mod gathering;
 mod help;
 mod keyless;

@@ -90,6 +90,7 @@ pub(crate) const RULES: &[Rule] = &[
             "bytes",
             "futures",
             "hex",
+            "rustix",
             "serde",
             "serde_json",
             "tempfile",

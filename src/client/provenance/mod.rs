@@ -5,10 +5,12 @@ pub mod bundle;
 pub mod carry;
 pub mod description;
 mod exclude;
+pub mod inspections;
 pub mod link;
 pub mod preset;
 pub mod process;
 pub mod signed;
+pub mod verify;
 
 pub use exclude::{Exclude, PatternError};
 
@@ -48,6 +50,13 @@ pub enum ProvenanceError {
     /// A document that no verifier would read.
     #[error("the document would have {0} bytes, and verifiers read {MAX_DOCUMENT}")]
     TooLarge(usize),
+    /// More links in a folder than are looked at.
+    #[error(
+        "more than {} links, or {} bytes of them",
+        crate::intoto::verify::MAX_DOCUMENTS,
+        crate::intoto::verify::MAX_BYTES
+    )]
+    TooManyLinks(PathBuf),
     /// The system refused to read or write.
     #[error("{}: {reason}", path.display())]
     Io {

@@ -191,6 +191,14 @@ fn e10_signatures_are_added_to_what_was_received() {
     }
 }
 
+#[test]
+fn e11_numbers_are_64_bit_integers() {
+    for number in ["9223372036854775808", "0.5", "1e3"] {
+        let text = value(Form::Classic, &Person::new(1)).to_string().replacen(":0", &format!(":{number}"), 1);
+        assert!(matches!(Envelope::parse(text.as_bytes()), Err(IntotoError::Json(_))), "{number}");
+    }
+}
+
 fn any_link() -> impl Strategy<Value = Link> {
     let names = proptest::collection::btree_map("[a-z é\n\"]{1,8}(/[a-z.]{3,6}){0,2}", any::<u8>(), 0..6);
     (names.clone(), names, "[\\PC\n\t\u{1}]{0,20}").prop_map(|(materials, products, text)| {

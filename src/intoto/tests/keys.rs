@@ -6,6 +6,12 @@ use crate::sig::KeyId;
 
 const P256: &str = include_str!("../../../testdata/signatures/sigstore/p256.pub");
 const P521: &str = include_str!("../../../testdata/signatures/sigstore/p521.pub");
+const RSA1024: &str = "-----BEGIN PUBLIC KEY-----\n\
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC2XD/hEy22nja0ZTqvgIiuZgs2\n\
+mu/txvNXEcW3tifIgqnw1JCxNTJg5zPOREJk3np0p+mYkIyHYuXgnXeL/x2kMS20\n\
+UNoVXo0kv1r9+YP8L/Xalf2Ii3qYJfUyi0AGZ6ixrUR3B6dK0L8X9YnIuniYlHZ6\n\
+GFSqPpLtHyrXoUdUqwIDAQAB\n\
+-----END PUBLIC KEY-----\n\n";
 const RSA: &str = include_str!("../../../testdata/signatures/sigstore/rsa2048.pub");
 
 /// Computed with securesystemslib 1.6.0 for one PEM.
@@ -59,6 +65,7 @@ fn k2_kinds_of_keys() {
         assert_eq!(Key::from_pem(public), Ok(key), "one key, whatever the scheme");
     }
     for (keytype, scheme, public) in [
+        ("rsa", "rsassa-pss-sha256", RSA1024),
         ("ecdsa", "ecdsa-sha2-nistp521", P256),
         ("ecdsa", "ecdsa-sha2-nistp256", P521),
         ("rsa", "rsassa-pss-sha384", P521),
