@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
-use super::commit::recalled::Beside;
+use super::commit::recalled::{Beside, Past};
 use super::commit::{Refusal, WorkError, signed_at};
 use super::genuine::{Genuine, genuine, named_keys};
 use super::history::{History, MAX_BESIDE};
@@ -15,15 +15,15 @@ use super::installed::{Done, Installed};
 use super::memory::{Memory, MemoryError};
 use super::revoke::list_of;
 use super::state::{self, StateError};
-use super::whole::{Whole, walk, walk_on};
+use super::whole::{Whole, walk};
 use crate::oci::{Digest, Manifest, Reference, Selector};
 use crate::sig::{KeyId, PublicKey};
 use crate::store::{Manage, Store, StoreError};
 use crate::time::UnixTime;
 use crate::tuf::lineage::{Gap, Origin, Origins, RoleFile, SignedFile, View, origins};
 use crate::tuf::{
-    Ancestor, CollectionName, EntryName, Files, Limits, Recall, Remembered, RoleName, RootChain, Targets,
-    TufError, Unverified, Version,
+    Ancestor, CollectionName, EntryName, Files, Limits, RoleName, RootChain, Targets, TufError, Unverified,
+    Version,
 };
 
 /// Most bundles that are looked for at each place.
@@ -237,13 +237,15 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
     let looks = request.places.iter().map(|place| look(&**place, collection));
     let mut looks: Vec<Look> = stream::iter(looks.collect::<Vec<_>>()).buffered(CONCURRENCY).collect().await;
     let offered: Vec<&Files> = looks.iter().map(|l| &l.files).collect();
-    let remembered = request.memory.load_along(&request.anchor, &offered)?.unwrap_or_default();
+    let memories = std::slice::from_ref(request.memory);
+    let past = Past::load(memories, &request.anchor, collection, &offered)?;
+    let remembered = past.own.clone().unwrap_or_default();
     let nothing = looks.iter().all(|l| l.place.state.is_none() && l.place.unreadable.is_none());
     if nothing && remembered.verified_under.is_none() {
         let places = looks.iter().map(|l| l.place.at.to_string()).collect();
         return Err(AuditError::Absent { collection: collection.clone(), places });
     }
-    let chain = roots(&request, &remembered, &looks)?;
+    let chain = past.chain(&offered)?;
     let limits = Limits::default();
     // Those that stand under the newest root; and those from before keys were replaced, which only tell of the past.
     let (mut wholes, mut earlier): (Vec<(String, Whole)>, Vec<Whole>) = (Vec::new(), Vec::new());
@@ -263,8 +265,7 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
             }
         }
     }
-    let recall = Recall::of(Some(&remembered), collection, request.now, &limits);
-    let beside = Beside::new(recall, &chain, looks.iter().map(|l| &l.files), collection, request.now);
+    let beside = past.beside(&chain, looks.iter().map(|l| &l.files), request.now);
     let Beside { memory, floor, .. } = beside.map_err(AuditError::Remembered)?;
     wholes.extend(memory.map(|whole| ("what is remembered here".to_owned(), whole)));
     let newest = wholes.iter().max_by_key(|(_, w)| w.trusted().timestamp().version());
@@ -282,10 +283,11 @@ pub async fn audit(request: Request<'_>) -> Result<Audited, AuditError> {
         }
     };
     let newest = newest.map(|(_, whole)| whole);
-    // What is remembered is newer than every state that could be judged, and lacks files: what was revoked since is not known.
+    // What is remembered is newer than every state that could be judged, and lacks files or roots that lead to it: what was revoked
+    // since is not known.
     let behind = floor.is_some_and(|f| newest.is_none_or(|w| f.fallen(w.trusted()).is_some()));
-    let memory_fault =
-        behind.then(|| "it is newer than every state that could be judged, and lacks files".to_owned());
+    let memory_fault = behind
+        .then(|| "it is newer than every state that could be judged, and lacks files or roots".to_owned());
     let mut all: BTreeMap<RoleName, BTreeSet<Bytes>> = BTreeMap::new();
     let current = looks.iter().map(|l| &l.files).chain([&remembered.files]);
     for (name, bytes) in current.flat_map(Files::metadata) {
@@ -435,12 +437,6 @@ async fn look(store: &dyn Manage, collection: &CollectionName) -> Look {
         }
     }
     Look { place, files, past }
-}
-
-/// The roots, as every place and the memory offer them.
-fn roots(request: &Request<'_>, memory: &Remembered, looks: &[Look]) -> Result<RootChain, TufError> {
-    let sources: Vec<&Files> = looks.iter().map(|l| &l.files).collect();
-    walk_on(&request.anchor, &request.collection, Some(&memory.files), &sources, &Limits::default())
 }
 
 fn judge(chain: &RootChain, files: &Files, request: &Request<'_>) -> Result<Whole, TufError> {

@@ -29,7 +29,7 @@ use super::memory::{Memory, MemoryError};
 use super::signing::{KeyRing, SignError, can_sign};
 use super::state::{self, StateError};
 use super::submission::{Fetched, Submission, SubmissionTag};
-use super::whole::{RoleAt, Whole, walk_on};
+use super::whole::{RoleAt, Whole};
 use crate::oci::{Content, Digest, Reference, Tag};
 use crate::store::{Failure, Store as _, StoreError};
 use crate::time::{Clock, UnixTime};
@@ -37,7 +37,7 @@ use crate::trust::Duration;
 use crate::tuf::lineage::Loser;
 use crate::tuf::proposal::{Base, Group, Installed, install};
 use crate::tuf::{
-    CollectionName, Files, Limits, Metadata, Recall, Remembered, RoleName, Root, RootChain, TufError, Version,
+    CollectionName, Files, Limits, Metadata, Remembered, RoleName, Root, RootChain, TufError, Version,
 };
 
 pub use candidate::{Amiss, Cosign, Gathering, Unfit, check_next, cosigned};
@@ -45,7 +45,7 @@ use damaged::{Found, not_newer};
 pub use error::{Partly, WorkError};
 pub use intents::{Concern, Intents, Refusal};
 pub use outcome::{Pending, Reason, Worked};
-use recalled::Beside;
+use recalled::{Beside, Past};
 use round::Round;
 pub(super) use round::{signed_at, timestamp_due};
 
@@ -208,16 +208,12 @@ impl Committer<'_> {
         let Found { manifest: found, files, mut fault } = self.find(job, ledger).await?;
         let limits = Limits::default();
         let sources: Vec<&Files> = files.iter().collect();
-        let remembered = Memory::load_all(self.memories, self.anchor, &sources)?;
-        let known = remembered.as_ref().map(|r| &r.files);
-        let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
-        let others = Memory::others(self.memories, self.anchor, &sources)?;
+        let past = self.past(&sources)?;
+        let chain = past.chain(&sources)?;
         let served = files.as_ref().filter(|_| fault.is_none());
         let judge = |chain: &RootChain| {
             let live = served.map(|files| Whole::judge(chain, files, self.collection, read_at, &limits));
-            let recall = Recall::of(remembered.as_ref(), self.collection, read_at, &limits);
-            let beside = Beside::new(recall, chain, &files, self.collection, read_at)?;
-            Ok((live, beside.raised(&others, chain, self.collection, read_at)?))
+            Ok((live, past.beside(chain, &files, read_at)?))
         };
         let (chain, (live, beside)) = settled(chain, judge)?;
         // Roots alone are no floor for a state.
@@ -338,9 +334,9 @@ impl Committer<'_> {
         }
     }
 
-    /// What is remembered, of all memories.
-    fn remembered(&self) -> Result<Option<Remembered>, MemoryError> {
-        Memory::load_all(self.memories, self.anchor, &[])
+    /// What is remembered, of all memories; `offered` roots may lie between.
+    fn past(&self, offered: &[&Files]) -> Result<Past, MemoryError> {
+        Past::load(self.memories, self.anchor, self.collection, offered)
     }
 
     /// Remember a state that was verified.

@@ -12,6 +12,7 @@ mod reached;
 mod unconfirmed;
 
 pub use later::Settled;
+pub use organisations::Missing;
 pub use plan::{Job, Onto, Pair, PlanError, Prefix, Sweep, apart, without_clashes};
 pub use reached::Reached;
 pub use unconfirmed::{Confirmation, Unconfirmed};
@@ -176,8 +177,8 @@ pub struct Copied {
     pub confirmation: Confirmation,
     /// The source does not list its tags, or not all: other states than those asked for by name may lie there.
     pub unlisted: Option<StoreError>,
-    /// Organisations that say here who speaks for the bundle, and whose state was found nowhere.
-    pub no_organisation: Vec<CollectionName>,
+    /// Organisations that say here who speaks for the bundle, and of which no state was found that verifies.
+    pub no_organisation: Vec<Missing>,
 }
 
 /// Why a bundle was not copied.

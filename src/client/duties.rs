@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt};
 
+use super::commit::recalled::Past;
 use super::commit::{WorkError, signed_at};
 use super::known::Known;
+use super::memory::Memory;
 use super::state::{self, FILENAME, Kind, Packed, StateError};
 use super::submission::SubmissionTag;
 use super::whole::{RoleAt, Whole, walk};
@@ -233,16 +235,17 @@ fn releases(whole: &Whole, collection: &CollectionName) -> BTreeMap<Digest, BTre
 }
 
 /// What a look at the state came to.
-pub(super) struct Looked {
-    pub(super) whole: Whole,
-    pub(super) manifest: Digest,
+struct Looked {
+    whole: Whole,
+    manifest: Digest,
 }
 
-/// The live state, verified.
-pub(super) async fn look(
+/// The live state, verified, and not below what is remembered.
+async fn look(
     place: &Known<'_>,
     collection: &CollectionName,
     anchor: &bytes::Bytes,
+    memories: &[Memory],
     now: UnixTime,
 ) -> Result<Option<Looked>, WorkError> {
     let read = match state::fetch_state(place, collection).await {
@@ -251,9 +254,14 @@ pub(super) async fn look(
         Err(StateError::Store(e)) => return Err(e.into()),
         Err(e @ StateError::Invalid { .. }) => return Err(WorkError::State(e)),
     };
-    let limits = Limits::default();
-    let chain = walk(anchor, collection, &[&read.files], &limits)?;
-    let whole = Whole::judge(&chain, &read.files, collection, now, &limits).map_err(WorkError::Live)?;
+    let past = Past::load(memories, anchor, collection, &[&read.files])?;
+    let chain = past.chain(&[&read.files])?;
+    let whole = Whole::judge(&chain, &read.files, collection, now, &Limits::default());
+    let whole = whole.map_err(WorkError::Live)?;
+    let floor = past.beside(&chain, [&read.files], now)?.floor;
+    if let Some(role) = floor.and_then(|floor| floor.fallen(whole.trusted())) {
+        return Err(WorkError::Older(role));
+    }
     Ok(Some(Looked { whole, manifest: read.manifest.digest().clone() }))
 }
 
@@ -275,6 +283,7 @@ pub(super) struct Tagging<'a> {
     pub(super) place: &'a Known<'a>,
     pub(super) collection: &'a CollectionName,
     pub(super) anchor: &'a bytes::Bytes,
+    pub(super) memories: &'a [Memory],
     pub(super) now: UnixTime,
     pub(super) moves: Moves,
 }
@@ -316,12 +325,14 @@ impl Tagging<'_> {
             if !moved {
                 return Ok(());
             }
-            match look(self.place, self.collection, self.anchor, self.now).await? {
-                // An older state is what the registry showed before, or a rollback: no reason to move a tag back.
-                Some(looked) if looked.manifest != manifest && !looked.whole.is_below(&whole) => {
+            match look(self.place, self.collection, self.anchor, self.memories, self.now).await {
+                // An older state is what the registry showed before, or a rollback: no reason to move a tag back. So is one under
+                // keys that were replaced since.
+                Ok(Some(looked)) if looked.manifest != manifest && !looked.whole.is_below(&whole) => {
                     (whole, manifest) = (looked.whole, looked.manifest);
                 }
-                _ => return Ok(()),
+                Ok(_) | Err(WorkError::Older(_) | WorkError::Live(_)) => return Ok(()),
+                Err(e) => return Err(e),
             }
         }
         Ok(())

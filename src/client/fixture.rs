@@ -13,7 +13,7 @@ use super::memory::Memory;
 use super::places::Places;
 use super::publish::{self, PublishError, Published, Wanted, publish};
 use super::renew::{self, Cosign, Renewed, renew};
-use super::signing::OpenKeys;
+use super::signing::{OpenKeys, sign};
 use super::state;
 use super::verify::Verifier;
 use super::whole::{Whole, walk};
@@ -22,7 +22,11 @@ use crate::oci::{Content, Digest, Reference, Selector, media_type};
 use crate::store::{BytesSource, Manage, StoreError};
 use crate::time::{Clock, UnixTime};
 use crate::trust::{Anchor, Report, Scope, TrustFile};
-use crate::tuf::{Bundle, CollectionName, EntryName, Limits, RoleName, bundles};
+use crate::tuf::lineage::{Change, RoleFile, View, next};
+use crate::tuf::{
+    Bundle, CollectionName, Draft, EntryName, Extra, FileName, FilePin, Files, Heading, Limits, RoleName,
+    Version, bundles,
+};
 
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 pub(crate) const DAY: i64 = 86_400;
@@ -236,6 +240,37 @@ impl World {
         let read = state::fetch_state(&*self.store, &name()).await.unwrap().unwrap();
         let chain = walk(&self.root, &name(), &[&read.files], &Limits::default()).unwrap();
         Whole::judge(&chain, &read.files, &name(), self.clock.now(), &Limits::default()).unwrap()
+    }
+
+    /// The live state as who holds the keys of releases and the online key can make it, whatever honest tools refuse: with
+    /// `changes` to a role of theirs.
+    pub(crate) async fn forged(&self, role: &RoleName, changes: &[Change]) -> Files {
+        let (live, now, keys) =
+            (self.live().await, self.clock.now(), Home::new(&[Home::RELEASES, Home::ONLINE]).keys);
+        let view = View::of(&RoleFile::of(live.role(role).unwrap()).unwrap());
+        let draft = next(&view, None, changes, &name().to_string(), now, now.plus(90 * DAY));
+        let file = sign(&keys, role, live.keys(role).unwrap(), &draft).await.unwrap();
+        let version = live.role(role).unwrap().version().next();
+        let top = live.trusted();
+        let mut pins = top.snapshot().role().pins().clone();
+        pins.insert(role.clone(), FilePin::of(version, &file));
+        let heading = |version: Version| Heading {
+            version,
+            expires: now.plus(DAY),
+            extra: Extra::new(name().to_string(), now),
+        };
+        let online = top.timestamp().version().next();
+        let root = top.root().role();
+        let draft = Draft::snapshot(&heading(online), &pins);
+        let snapshot = sign(&keys, &RoleName::snapshot(), root.snapshot_keys(), &draft).await.unwrap();
+        let draft = Draft::timestamp(&heading(online), &FilePin::of(online, &snapshot));
+        let timestamp = sign(&keys, &RoleName::timestamp(), root.timestamp_keys(), &draft).await.unwrap();
+        let mut files = live.files().clone();
+        files.retain(|name| name.role() != role && *name.role() != RoleName::snapshot());
+        files.put(FileName::versioned(role.clone(), version), file);
+        files.put(FileName::versioned(RoleName::snapshot(), online), snapshot);
+        files.put(FileName::timestamp(), timestamp);
+        files
     }
 
     /// The entries of the releases role in the live state.

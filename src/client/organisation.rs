@@ -17,7 +17,7 @@ use crate::tuf::{CollectionName, Fault, FileName, Files, Limits, RoleName, TufEr
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MemberError {
     /// Names that are not the organisation's to give.
-    #[error("{} is no single name below {organisation}", .scopes.join(", "))]
+    #[error("{}: not one name below {organisation}", .scopes.join(", "))]
     Oversteps {
         /// The organisation.
         organisation: CollectionName,

@@ -273,6 +273,7 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
         place: &state,
         collection: &request.collection,
         anchor: &request.anchor,
+        memories: request.memories,
         now: request.clock.now(),
         moves: Moves::All,
     };

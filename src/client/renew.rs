@@ -166,6 +166,7 @@ pub async fn renew(request: Request<'_>) -> Result<Renewed, WorkError> {
             place: &place,
             collection: &request.collection,
             anchor: &request.anchor,
+            memories: request.memories,
             now,
             moves: Moves::Unfinished,
         },

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::commit::recalled::Past;
 use super::commit::{Committer, Concern, Gathering, Intents, Job, Pending, Refusal, WorkError, Worked};
-use super::duties::{Duty, Open, hang_seals, look};
+use super::duties::{Duty, Open, hang_seals};
 use super::history::History;
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::{KeyRing, SignError};
-use super::state;
+use super::state::{self, StateError};
 use super::whole::Whole;
 use crate::keys::{KeyError, random_id};
 use crate::oci::{Algorithm, Descriptor, Digest, Reference, Selector, Tag, media_type};
@@ -21,7 +22,7 @@ use crate::time::{Clock, UnixTime};
 use crate::trust::{RevocationEntry, RevocationKind, RevocationList, Revoke};
 use crate::tuf::lineage::{Change, View};
 use crate::tuf::{
-    CollectionName, EntryName, Fault, Files, Limits, Listing, Recall, RoleName, Targets, Unverified, Version,
+    CollectionName, EntryName, Fault, Files, Limits, Listing, RoleName, Targets, Unverified, Version,
 };
 
 /// What `revoke` needs.
@@ -272,35 +273,42 @@ pub async fn list_under(
     memories: &[Memory],
     now: UnixTime,
 ) -> Result<Lists, String> {
-    let place = Known::new(store);
-    let live = match look(&place, collection, root, now).await {
-        Ok(live) => Ok(live.map(|l| l.whole)),
-        Err(WorkError::Store(e)) => return Err(e.to_string()),
+    let read = match state::fetch_state(&Known::new(store), collection).await {
+        Ok(read) => Ok(read.map(|read| read.files)),
+        Err(StateError::Store(e)) => return Err(e.to_string()),
         Err(e) => Err(e.to_string()),
     };
-    let offered: Vec<&Files> = live.iter().flatten().map(Whole::files).collect();
-    let known = Memory::load_all(memories, root, &offered).map_err(|e| e.to_string())?;
-    let recalled = Recall::of(known.as_ref(), collection, now, &Limits::default()).state();
-    let recalled = recalled.map_err(|e| format!("the remembered state: {e}"))?;
-    let mut lists = Lists::default();
-    // Whatever else the memory lacks, and whatever keys were rotated since.
-    let remembered = match recalled.as_ref().map(|state| (state, state.revocations(collection))) {
-        None => false,
-        Some((_, Listing::Undelegated)) => true,
-        Some((_, Listing::List(list))) => {
-            lists.remembered.push(list);
-            true
-        }
-        Some((state, Listing::Missing(e))) => {
-            let floor = |live: &Whole| state.floor(live.trusted().root().role());
-            let newer = |live: &Whole| floor(live).is_none_or(|f| f.fallen(live.trusted()).is_none());
-            let unlisted = matches!(e.fault, Fault::NotListed(_));
-            if !unlisted && !live.iter().flatten().any(newer) {
-                return Err(format!("the remembered state: {e}"));
-            }
-            unlisted
-        }
+    let offered: Vec<&Files> = read.iter().flatten().collect();
+    let past = Past::load(memories, root, collection, &offered).map_err(|e| e.to_string())?;
+    let judge = |files: &Files| {
+        let whole = past
+            .chain(&[files])
+            .and_then(|chain| Whole::judge(&chain, files, collection, now, &Limits::default()));
+        whole.map_err(|e| e.to_string())
     };
+    let live = read.and_then(|files| files.as_ref().map(judge).transpose());
+    let states = past.states(now).map_err(|e| format!("the remembered state: {e}"))?;
+    let mut lists = Lists::default();
+    // Whatever else the memory lacks, whatever keys were rotated since, and also where roots on the way to it are kept back.
+    let mut remembered = false;
+    for state in states {
+        remembered |= match state.revocations(collection) {
+            Listing::Undelegated => true,
+            Listing::List(list) => {
+                lists.remembered.push(list);
+                true
+            }
+            Listing::Missing(e) => {
+                let floor = |live: &Whole| state.floor(live.trusted().root().role());
+                let newer = |live: &Whole| floor(live).is_none_or(|f| f.fallen(live.trusted()).is_none());
+                let unlisted = matches!(e.fault, Fault::NotListed(_));
+                if !unlisted && !live.iter().flatten().any(newer) {
+                    return Err(format!("the remembered state: {e}"));
+                }
+                unlisted
+            }
+        };
+    }
     match live {
         Ok(Some(live)) => {
             if list_of(&live, collection).map_err(|e| e.to_string())?.is_some() {

@@ -200,9 +200,20 @@ pub async fn resolve_state(
     store: &dyn Store,
     collection: &CollectionName,
 ) -> Result<Option<Content>, StateError> {
+    Ok(find_state(store, collection).await?.map(|(_, manifest)| manifest))
+}
+
+/// The manifest of the live state, with the tag at which it lies.
+///
+/// # Errors
+/// The store fails.
+pub async fn find_state(
+    store: &dyn Store,
+    collection: &CollectionName,
+) -> Result<Option<(Tag, Content)>, StateError> {
     let name = collection.state_tag();
     if let Some(manifest) = store.resolve(&Selector::Tag(name.clone())).await? {
-        return Ok(Some(manifest));
+        return Ok(Some((name, manifest)));
     }
     let prefix = format!("{name}.");
     let tags = match store.tags(Some(name.as_str())).await {
@@ -213,8 +224,8 @@ pub async fn resolve_state(
     let mut versions: Vec<_> = tags.into_iter().filter_map(|t| version(&t).map(|v| (v, t))).collect();
     versions.sort_unstable_by(|a, b| b.cmp(a));
     for (_, tag) in versions.into_iter().take(3) {
-        if let Some(manifest) = store.resolve(&Selector::Tag(tag)).await? {
-            return Ok(Some(manifest));
+        if let Some(manifest) = store.resolve(&Selector::Tag(tag.clone())).await? {
+            return Ok(Some((tag, manifest)));
         }
     }
     Ok(None)

@@ -22,7 +22,7 @@ pub const MAX_MEMBER_PLACES: usize = 8;
 pub struct Member {
     /// The collection.
     pub name: CollectionName,
-    /// For which names it may speak; as the organisation calls them.
+    /// For which name it may speak, as the organisation calls it. A list may say more, and is refused then.
     pub scope: Vec<Scope>,
     /// Further places of its state, untrusted.
     pub state_at: Vec<Reference>,
@@ -96,10 +96,11 @@ impl Member {
         }
     }
 
-    /// The scopes that it may not be given: those outside the organisation's names, which has not got them to give; and those of
-    /// more than one name, for a collection's entries do not tell its repositories apart.
+    /// The scopes that it may not be given: those outside the organisation's names, which has not got them to give; and more than one
+    /// name, by a pattern or by several scopes, for a collection's entries do not tell its repositories apart.
     pub fn oversteps(&self, organisation: &CollectionName) -> Vec<&Scope> {
-        self.scope.iter().filter(|scope| !is_below(scope, organisation)).collect()
+        let several = self.scope.len() > 1;
+        self.scope.iter().filter(|scope| several || !is_below(scope, organisation)).collect()
     }
 }
 
@@ -204,7 +205,10 @@ fn overstepping(member: &Member, organisation: &CollectionName) -> Option<Check>
     let scopes: Vec<String> = member.oversteps(organisation).iter().map(ToString::to_string).collect();
     let detail = || {
         let scopes = scopes.join(", ");
-        format!("{organisation} lets {} speak for {scopes}: no single name below {organisation}", member.name)
+        format!(
+            "{organisation} lets {} speak for {scopes}: not for one name below {organisation}",
+            member.name
+        )
     };
     (!scopes.is_empty()).then(|| Check::fail(Code::OrganisationOverstep, detail()))
 }

@@ -43,7 +43,7 @@ pub use error::{Fault, TufError};
 pub use files::Files;
 pub use metadata::{Ancestor, Extra, Metadata, Role, RoleKeys, SignatureCount, Unverified};
 pub use proposal::RoleAt;
-pub use recall::{Listing, Recall, Recalled, beyond};
+pub use recall::{Listing, Recall, Recalled, apart, beyond};
 pub use refresh::{Floor, Refresh, Step, Top, same_online_keys};
 pub use remembered::{Remembered, Told};
 pub use role::{FileName, RoleName, RoleNameError, Version};

@@ -139,15 +139,23 @@ pub fn beyond(
     now: UnixTime,
     limits: &Limits,
 ) -> Result<Vec<(Recalled, Floor)>, TufError> {
-    let mut states = Vec::new();
-    for other in others.iter().filter(|other| other.may_lead_to(anchor, limits)) {
-        if let Some(state) = Recall::of(Some(other), collection, now, limits).state()?
-            && let Some(floor) = state.floor(root)
-        {
-            states.push((state, floor));
-        }
-    }
-    Ok(states)
+    let states = apart(others, anchor, collection, now, limits)?;
+    Ok(states.into_iter().filter_map(|state| state.floor(root).map(|floor| (state, floor))).collect())
+}
+
+/// The states of `others` that may be of the chain of `anchor`, whatever keys sign timestamp and snapshot by now.
+///
+/// # Errors
+/// One of them is damaged.
+pub fn apart(
+    others: &[Remembered],
+    anchor: &Bytes,
+    collection: &CollectionName,
+    now: UnixTime,
+    limits: &Limits,
+) -> Result<Vec<Recalled>, TufError> {
+    let may = others.iter().filter(|other| other.may_lead_to(anchor, limits));
+    may.filter_map(|other| Recall::of(Some(other), collection, now, limits).state().transpose()).collect()
 }
 
 impl Listing {

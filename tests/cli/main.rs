@@ -24,6 +24,7 @@ mod keyless;
 mod keys;
 mod kms;
 mod logins;
+mod logs;
 mod members;
 mod organisations;
 mod places;

@@ -106,8 +106,11 @@ fn members_come_are_kept_up_to_date_and_go() {
     // By its fingerprint, fetched from where its state lies.
     let said = desk.json("berta", &format!("trust fingerprint {root_b}"));
     let fingerprint = said["result"]["fingerprint"].as_str().unwrap().to_owned();
-    let wide = format!("{b} --root {fingerprint} --scope {b} --scope {ORG}/team/b");
-    assert_eq!(desk.add(&wide)["result"]["status"], "committed");
+    // One name a member: its entries do not say in which of two repositories a bundle lies.
+    let both = desk.add(&format!("{b} --root {fingerprint} --scope {b} --scope {ORG}/team/b"));
+    assert_eq!(code(&both), (2, "usage"), "{both:#}");
+    let other = format!("{b} --root {fingerprint} --scope {ORG}/team/b");
+    assert_eq!(desk.add(&other)["result"]["status"], "committed");
     let wrong = desk.add(&format!("{a} --root {fingerprint}"));
     assert_eq!(code(&wrong), (1, "trust.fingerprint"), "{wrong:#}");
     let local = desk.add(&format!("{a} --root {root_a} --state-at {}", desk.org()));
@@ -148,7 +151,7 @@ fn members_come_are_kept_up_to_date_and_go() {
     let listed = desk.members();
     assert_eq!(listed.len(), 2);
     assert_eq!((&listed[1]["member"], &listed[1]["rootVersion"]), (&b.as_str().into(), &2.into()));
-    assert_eq!(listed[1]["scope"], serde_json::json!([b, format!("{ORG}/team/b")]));
+    assert_eq!(listed[1]["scope"], serde_json::json!([format!("{ORG}/team/b")]));
     let current = desk.add(&b);
     assert_eq!(current["result"]["status"], "current", "{current:#}");
 
@@ -294,4 +297,27 @@ fn an_organisation_whose_state_is_gone_has_no_members_to_renew() {
     let said = desk.renew(NOW).json();
     assert_eq!(code(&said), (3, "memory.missing"), "{said:#}");
     assert!(said["result"].is_null());
+}
+
+/// Whoever renews the organisation need not have the members' keys: those are passed over, and that is no failure.
+#[test]
+fn members_whose_keys_are_elsewhere_are_skipped() {
+    let desk = Desk::new();
+    let (a, b) = (format!("{ORG}/a"), format!("{ORG}/b"));
+    let (root_a, root_b) = (desk.collection("owner", &a), desk.collection("berta", &b));
+    for (name, root) in [(&a, root_a), (&b, root_b)] {
+        let added = desk.add(&format!("{name} --root {root}"));
+        assert_eq!(code(&added), (0, "none"), "{added:#}");
+    }
+    let renewed = desk.json("owner", &format!("renew {} --as {ORG} --organisation", desk.org()));
+    assert_eq!(code(&renewed), (0, "none"), "{renewed:#}");
+    let members: Vec<(&str, &str)> = renewed["result"]["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| (m["collection"].as_str().unwrap(), m["status"].as_str().unwrap()))
+        .collect();
+    assert_eq!(members, [(a.as_str(), "current"), (b.as_str(), "skipped")]);
+    let text = desk.run("owner", &format!("renew {} --as {ORG} --organisation", desk.org())).ok();
+    assert!(text.contains(&format!("skipped   {b}   no key of it is here")), "{text}");
 }

@@ -3,6 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use bulla::store::layout::OciDir;
+use bulla::store::{Manage as _, Store as _};
+
+use crate::bundles;
+use crate::places::run;
+use crate::registry::{Config, Registry};
 use crate::run::Bulla;
 
 const NAME: &str = "example.com/org";
@@ -68,4 +74,45 @@ fn an_organisation_needs_a_prefix() {
     }
     let said = add("mirror.example/org/*", "").ok();
     assert!(said.contains("mirror.example/org/*  speaks for the members of example.com/org"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_says_that_no_state_of_the_organisation_was_found() {
+    let dir = owner();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let registry = Registry::start(Config::default()).await;
+    let store = OciDir::create(dir.path().join("build")).await.unwrap();
+    let image = bundles::image(&store, "app").await;
+    store.push_manifest(&image, Some(&bundles::tag("v1"))).await.unwrap();
+    store.flush().await.unwrap();
+    let by = async |line: String| run(Bulla::at(&dir.path().join("deployer")), line).await;
+    let app = format!("{}/org/app", registry.host());
+    by(format!("copy oci:{}:v1 {app}", at("build"))).await.ok();
+    let scope = format!("{}/org/*", registry.host());
+    by(format!("trust add {scope} --organisation {NAME} --root {}", at("1.root.json"))).await.ok();
+    let copy = async |to: &str| {
+        let said = by(format!("copy {app}:v1 oci:{} --format json", at(to))).await.json();
+        let notes = said["notes"].as_array().unwrap().clone();
+        let found = notes.iter().find(|n| n["code"] == "copy.organisation-absent");
+        (said["exitCode"].clone(), found.map(|n| n["message"].as_str().unwrap().to_owned()))
+    };
+    let (exit, absent) = copy("stick").await;
+    assert!(
+        exit == 0 && absent.as_ref().is_some_and(|m| m.contains(NAME) && !m.contains("passed over")),
+        "{absent:?}"
+    );
+    // What lies at its tag and is none is named.
+    let tag = NAME.parse::<bulla::tuf::CollectionName>().unwrap().state_tag();
+    by(format!("copy oci:{}:v1 {}/org:{tag}", at("build"), registry.host())).await.ok();
+    let (exit, junk) = copy("stick2").await;
+    let place = format!("{}/org", registry.host());
+    assert!(
+        exit == 0 && junk.as_ref().is_some_and(|m| m.contains("passed over") && m.contains(&place)),
+        "{junk:?}"
+    );
+    // Where it lies there is nothing to say.
+    by(format!("copy oci:{}:{tag} {}/there:{tag}", at("layout"), registry.host())).await.ok();
+    let more = format!("--state-at {}/there", registry.host());
+    by(format!("trust add {scope} --organisation {NAME} --root {} {more}", at("1.root.json"))).await.ok();
+    assert_eq!(copy("stick3").await, (0.into(), None));
 }

@@ -146,3 +146,30 @@ async fn a_service_renews_an_organisation_and_its_members() {
     }
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
 }
+
+/// What was begun under a root that was given up since signs nothing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_ends_when_the_root_is_replaced() {
+    let (shop, anew) = (Workshop::new(false).await, Workshop::new(false).await);
+    let mut child =
+        shop.spawn("publisher", &format!("renew {} --loop --every 1s --plain-http --format json", shop.at()));
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    assert_eq!(line(&mut out).await["exitCode"], 0);
+    let root = anew.path("1.root.json").display().to_string();
+    let said = shop.ok("publisher", &format!("trust fingerprint {root}")).await;
+    let said = String::from_utf8(said.stdout).unwrap();
+    let fingerprint = said.lines().next().unwrap();
+    shop.ok("publisher", &format!("trust replace {} --root {root} --fingerprint {fingerprint}", shop.at()))
+        .await;
+    let state = |shop: &Workshop| shop.server.requests().iter().filter(|r| r.method == "PUT").count();
+    let last = loop {
+        let next = line(&mut out).await;
+        if next["exitCode"] != 0 {
+            break next;
+        }
+    };
+    let puts = state(&shop);
+    assert_eq!((&last["error"]["code"], &last["exitCode"]), (&"renew.root-replaced".into(), &3.into()));
+    assert_eq!(child.wait().await.unwrap().code(), Some(3));
+    assert_eq!(state(&shop), puts);
+}

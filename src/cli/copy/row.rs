@@ -218,11 +218,16 @@ impl Row {
                 ),
             );
         }
-        for organisation in &copied.no_organisation {
+        for missing in &copied.no_organisation {
+            let over = match &missing.passed_over[..] {
+                [] => String::new(),
+                over => format!(" (passed over: {})", over.join("; ")),
+            };
             cx.note(
                 "copy.organisation-absent",
                 format!(
-                    "no state of the organisation {organisation} was found: who speaks for {} is not known at the far end",
+                    "no state of the organisation {} was found that verifies{over}: who speaks for {} is not known at the far end",
+                    missing.organisation,
                     self.source.at(None)
                 ),
             );

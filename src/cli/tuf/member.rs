@@ -55,9 +55,9 @@ enum Action {
         /// The fingerprint of FILE, got by another way than the file: needed where a member gets a root of another chain
         #[arg(long, value_name = "sha256:HEX", requires = "root")]
         fingerprint: Option<Digest>,
-        /// A name that it may speak for, below the organisation's (can be repeated; default: its own)
+        /// The name that it may speak for, below the organisation's (default: its own)
         #[arg(long, value_name = "SCOPE")]
-        scope: Vec<Scope>,
+        scope: Option<Scope>,
         /// Where its state lies, besides its bundles' repository (can be repeated)
         #[arg(long, value_name = "REPO")]
         state_at: Vec<Reference>,
@@ -153,7 +153,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
 /// A member as typed.
 struct Asked {
     name: CollectionName,
-    scope: Vec<Scope>,
+    scope: Option<Scope>,
     state_at: Vec<Reference>,
 }
 
@@ -161,9 +161,9 @@ impl Asked {
     /// With what the entry says that is there, where nothing else was typed.
     fn over(self, listed: Option<&Listed>, at: crate::time::UnixTime) -> Member {
         let keep = listed.map(|l| &l.member);
-        let scope = match (self.scope.is_empty(), keep) {
-            (true, Some(member)) => member.scope.clone(),
-            _ => self.scope,
+        let scope = match (self.scope, keep) {
+            (None, Some(member)) => member.scope.clone(),
+            (scope, _) => scope.into_iter().collect(),
         };
         let state_at = match (self.state_at.is_empty(), keep) {
             (true, Some(member)) => member.state_at.clone(),
@@ -450,9 +450,9 @@ impl From<MemberError> for CliError {
     fn from(e: MemberError) -> Self {
         match e {
             MemberError::Oversteps { .. } => {
-                Self::new(Exit::No, "member.overstep", "an organisation gives only names that are its own")
+                Self::new(Exit::No, "member.overstep", "an organisation gives a member one name that is its own")
                     .reason(e)
-                    .next("name single repositories below the organisation's name")
+                    .next("name one repository below the organisation's name; who has several takes a collection for each")
             }
             MemberError::Taken { .. } => {
                 Self::new(Exit::No, "member.taken", "two members cannot speak for one name")

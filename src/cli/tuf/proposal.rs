@@ -15,7 +15,7 @@ use crate::cli::registry::RegistryArgs;
 use crate::cli::signing::anchors_of;
 use crate::client::ceremony::{CeremonyError, carried_by, file, travel};
 use crate::client::commit::check_next;
-use crate::client::commit::recalled::Beside;
+use crate::client::commit::recalled::{Beside, Past};
 use crate::client::init::is_first;
 use crate::client::memory::Memory;
 use crate::client::places::Places as _;
@@ -30,7 +30,7 @@ use crate::tuf::proposal::{
     BadSignature, Base, EditError, Incomplete, MAX_BYTES, MergeError, Needed, Proposal, SignedBy, merge,
     plain,
 };
-use crate::tuf::{CollectionName, Files, Limits, Recall, RoleName, TufError, Version};
+use crate::tuf::{CollectionName, Files, RoleName, TufError, Version};
 
 /// A place of proposals: a file, or where artifacts lie. The form decides, not what exists.
 #[derive(Debug, Clone)]
@@ -313,9 +313,8 @@ pub(super) fn ground(
     // The roots that come along may lie between those that are remembered and the one that is trusted.
     let trusted = anchor.is_some() || compared;
     let memories = if trusted { std::slice::from_ref(&memory) } else { &[] };
-    let remembered = Memory::load_all(memories, &root, &[carried])?;
-    let others = Memory::others(memories, &root, &[carried])?;
-    let known: Option<&Files> = remembered.as_ref().map(|r| &r.files);
+    let past = Past::load(memories, &root, &collection, &[carried])?;
+    let known: Option<&Files> = past.own.as_ref().map(|r| &r.files);
     let newer = || stale("this installation remembers a newer state than the one it carries".into());
     if known.and_then(Files::newest_root) > carried.newest_root() {
         return Err(newer());
@@ -333,9 +332,7 @@ pub(super) fn ground(
         .next("sign nothing; compare the fingerprint with the collection's owner again"));
     }
     let mut falls = discard.then_some(Live::Nothing);
-    let recall = Recall::of(remembered.as_ref(), &collection, now, &Limits::default());
-    let beside = Beside::new(recall, &chain, [carried], &collection, now)?;
-    let Beside { memory, floor, .. } = beside.raised(&others, &chain, &collection, now)?;
+    let Beside { memory, floor, .. } = past.beside(&chain, [carried], now)?;
     let known = floor.is_some();
     if floor.is_some_and(|floor| floor.fallen(whole.trusted()).is_some()) {
         if !discard {

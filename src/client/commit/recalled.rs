@@ -1,11 +1,88 @@
 //! What is remembered beside what is live: a state that can stand in for it, or a floor alone.
 
+use bytes::Bytes;
+
 use super::WorkError;
-use crate::client::whole::Whole;
+use crate::client::memory::{Memory, MemoryError};
+use crate::client::whole::{Whole, walk_on};
 use crate::time::UnixTime;
 use crate::tuf::{
-    CollectionName, Files, Floor, Limits, Recall, Recalled, Remembered, RootChain, TufError, Version, beyond,
+    CollectionName, Files, Floor, Limits, Recall, Recalled, Remembered, RootChain, TufError, Version, apart,
+    beyond,
 };
+
+/// All that several memories hold of a collection, seen from a trusted root. Every command starts from it, so that one and the same
+/// floor holds for all of them (docs/adr/0016).
+#[derive(Debug, Clone)]
+pub struct Past {
+    anchor: Bytes,
+    collection: CollectionName,
+    /// The chain of the trusted root.
+    pub own: Option<Remembered>,
+    /// Chains of the name of which cannot be seen here how they go on from it.
+    others: Vec<Remembered>,
+}
+
+impl Past {
+    /// Read it; roots that are `offered` may lie between those that are remembered and the trusted one.
+    ///
+    /// # Errors
+    /// A memory cannot be read, or two contradict each other.
+    pub fn load(
+        memories: &[Memory],
+        anchor: &Bytes,
+        collection: &CollectionName,
+        offered: &[&Files],
+    ) -> Result<Self, MemoryError> {
+        let own = Memory::load_all(memories, anchor, offered)?;
+        let others = Memory::others(memories, anchor, offered)?;
+        Ok(Self { anchor: anchor.clone(), collection: collection.clone(), own, others })
+    }
+
+    /// The roots, as they are remembered and as `sources` offer them.
+    ///
+    /// # Errors
+    /// As [`walk_on`].
+    pub fn chain(&self, sources: &[&Files]) -> Result<RootChain, TufError> {
+        let known = self.own.as_ref().map(|own| &own.files);
+        walk_on(&self.anchor, &self.collection, known, sources, &Limits::default())
+    }
+
+    /// What it comes to under the final root of `chain`. Of the files that it pins, those that are missing are taken from `live`.
+    ///
+    /// # Errors
+    /// [`WorkError::Remembered`]: it is damaged.
+    pub fn beside<'a>(
+        &self,
+        chain: &RootChain,
+        live: impl IntoIterator<Item = &'a Files>,
+        now: UnixTime,
+    ) -> Result<Beside, WorkError> {
+        let recall = Recall::of(self.own.as_ref(), &self.collection, now, &Limits::default());
+        Beside::new(recall, chain, live, &self.collection, now)?.raised(
+            &self.others,
+            chain,
+            &self.collection,
+            now,
+        )
+    }
+
+    /// Every state that is remembered, of the own chain first.
+    ///
+    /// # Errors
+    /// One of them is damaged.
+    pub fn states(&self, now: UnixTime) -> Result<Vec<Recalled>, TufError> {
+        let limits = Limits::default();
+        let own = Recall::of(self.own.as_ref(), &self.collection, now, &limits).state()?;
+        let others = apart(&self.others, &self.anchor, &self.collection, now, &limits)?;
+        Ok(own.into_iter().chain(others).collect())
+    }
+
+    /// The files of every chain, of the own one first.
+    pub fn files(&self) -> impl Iterator<Item = &Files> {
+        self.own.iter().chain(&self.others).map(|chain| &chain.files)
+    }
+}
 
 /// What is remembered, judged under the final root.
 pub struct Beside {

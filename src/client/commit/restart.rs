@@ -15,11 +15,11 @@ use crate::client::revoke::list_of;
 use crate::client::signing::require;
 use crate::client::state;
 use crate::client::submission::Submission;
-use crate::client::whole::{Whole, walk_on};
+use crate::client::whole::Whole;
 use crate::store::Manage;
 use crate::trust::{RevocationEntry, RevocationList, UnreadableList, recovered_revocations};
 use crate::tuf::proposal::{Edit, Group, Installed};
-use crate::tuf::{FileName, Files, Limits, Recall, RoleName, RootChain, Version};
+use crate::tuf::{FileName, Files, Limits, RoleName, RootChain, Version};
 
 impl Committer<'_> {
     /// The state at `at`, or what is remembered here, verified under the newest root that any of them or the live state has.
@@ -27,26 +27,29 @@ impl Committer<'_> {
     /// # Errors
     /// There is none, or it does not verify.
     pub async fn good(&self, at: Option<&dyn Manage>) -> Result<Whole, WorkError> {
-        let remembered = self.remembered()?;
-        let files = match at {
+        let shown = match at {
             Some(at) => match state::fetch_state(at, self.collection).await? {
-                Some(read) => read.files,
+                Some(read) => Some(read.files),
                 None => {
                     let (collection, place) = (self.collection.clone(), at.place());
                     return Err(WorkError::Absent { collection, place });
                 }
             },
-            None => {
-                let whole = remembered.as_ref().filter(|r| r.verified_under.is_some());
-                whole.ok_or_else(|| WorkError::NoMemory(self.collection.clone()))?.files.clone()
-            }
+            None => None,
         };
         let Found { files: live, .. } =
             self.find(&Job::routine(&BTreeSet::new()), &mut Ledger::new()).await?;
-        let sources: Vec<&Files> = live.iter().chain([&files]).collect();
-        let known = remembered.as_ref().map(|r| &r.files);
+        let sources: Vec<&Files> = live.iter().chain(&shown).collect();
+        let past = self.past(&sources)?;
+        let chain = past.chain(&sources)?;
         let limits = Limits::default();
-        let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
+        let files = match shown {
+            Some(files) => files,
+            None => {
+                let whole = past.own.filter(|own| own.verified_under.is_some());
+                whole.ok_or_else(|| WorkError::NoMemory(self.collection.clone()))?.files
+            }
+        };
         let files = with_roots(files, &chain);
         Whole::judge(&chain, &files, self.collection, self.clock.now(), &limits).map_err(WorkError::Good)
     }
@@ -57,18 +60,16 @@ impl Committer<'_> {
     /// # Errors
     /// The place or the memory cannot be read.
     pub async fn live(&self, good: &Whole) -> Result<Live, WorkError> {
-        let remembered = self.remembered()?;
         let found = self.find(&Job::routine(&BTreeSet::new()), &mut Ledger::new()).await?;
         let (limits, now) = (Limits::default(), self.clock.now());
-        let known = remembered.as_ref().map(|r| &r.files);
         let sources: Vec<&Files> = found.files.iter().chain([good.files()]).collect();
-        let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
+        let past = self.past(&sources)?;
+        let chain = past.chain(&sources)?;
         let judged = found.files.as_ref().map(|files| match &found.fault {
             Some(fault) => Err(fault.to_string()),
             None => Whole::judge(&chain, files, self.collection, now, &limits).map_err(|e| e.to_string()),
         });
-        let recall = Recall::of(remembered.as_ref(), self.collection, now, &limits);
-        let Beside { memory, floor, .. } = Beside::new(recall, &chain, sources, self.collection, now)?;
+        let Beside { memory, floor, .. } = past.beside(&chain, sources, now)?;
         let version = |w: &Whole| w.trusted().timestamp().version();
         let newer = floor.as_ref().is_some_and(|floor| floor.fallen(good.trusted()).is_some());
         let memory = memory.filter(|m| newer || version(m) > version(good));
@@ -121,9 +122,9 @@ impl Committer<'_> {
 
     /// What is remembered comes first: it was verified.
     async fn lists_since(&self, good: &Whole) -> Result<Vec<Bytes>, WorkError> {
-        let remembered = self.remembered()?.map(|r| r.files);
         let live = self.find(&Job::routine(&BTreeSet::new()), &mut Ledger::new()).await?.files;
-        Ok(remembered.iter().chain(&live).filter_map(|files| self.list_in(files, good)).collect())
+        let past = self.past(&live.iter().chain([good.files()]).collect::<Vec<_>>())?;
+        Ok(past.files().chain(&live).filter_map(|files| self.list_in(files, good)).collect())
     }
 
     /// The revocation list that any file of the role names which the keys of `good` signed: whoever may push can add others.
@@ -155,7 +156,9 @@ impl Committer<'_> {
             let mut round = self.anew(&job, &mut ledger, good).await?;
             let root = group.versions()?.get(&RoleName::root()).copied();
             let root = root.filter(|v| holds(&round.chain, *v, group));
-            if root.is_some() && (self.stands(&round) || self.remembered_under()? >= root) {
+            let offered: Vec<&Files> = round.raw.iter().chain([good.files()]).collect();
+            let verified_under = self.past(&offered)?.own.and_then(|own| own.verified_under);
+            if root.is_some() && (self.stands(&round) || verified_under >= root) {
                 return self.work(&job).await;
             }
             self.check_floors(group, good, &round.chain)?;
@@ -176,11 +179,6 @@ impl Committer<'_> {
         let limits = Limits::default();
         let judge = |f: &Files| Whole::judge(&round.chain, f, self.collection, round.read_at, &limits);
         round.raw.as_ref().is_some_and(|files| judge(files).is_ok())
-    }
-
-    /// The root under which what is remembered was verified.
-    fn remembered_under(&self) -> Result<Option<Version>, WorkError> {
-        Ok(self.remembered()?.and_then(|r| r.verified_under))
     }
 
     /// That the group replaces the online keys, and that the new ones are here: it goes in at once, or not at all.
@@ -206,12 +204,9 @@ impl Committer<'_> {
     /// A round that starts from `good`, and sees nothing that was submitted before.
     async fn anew(&self, job: &Job<'_>, ledger: &mut Ledger, good: &Whole) -> Result<Round, WorkError> {
         let read_at = self.clock.now();
-        let remembered = self.remembered()?;
         let Found { manifest, files, .. } = self.find(job, ledger).await?;
-        let limits = Limits::default();
         let sources: Vec<&Files> = files.iter().chain([good.files()]).collect();
-        let known = remembered.as_ref().map(|r| &r.files);
-        let chain = walk_on(self.anchor, self.collection, known, &sources, &limits)?;
+        let chain = self.past(&sources)?.chain(&sources)?;
         let Installed { roles, vacant, .. } = self.placed(chain.last(), good, None)?;
         let single_writer = chain.last().extra().is_some_and(|x| x.single_writer);
         let listed = if single_writer { Vec::new() } else { self.list(manifest.is_some()).await? };

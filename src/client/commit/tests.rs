@@ -3,6 +3,7 @@
 mod beside;
 mod candidates;
 mod installs;
+mod lists;
 mod mean;
 mod past;
 mod recovered;
@@ -23,6 +24,7 @@ use crate::client::publish::PublishError;
 use crate::client::renew::Status;
 use crate::client::state::{Kind, pack};
 use crate::client::submission::fetch;
+use crate::client::whole::walk_on;
 use crate::oci::Selector;
 use crate::sig::KeyId;
 use crate::store::Manage;

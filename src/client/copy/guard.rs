@@ -100,15 +100,9 @@ impl NewerState<'_> {
     /// Why nothing can be said of it, for the report.
     pub(super) async fn judge_new(&self, tag: &Tag, manifest: &Content) -> Result<Option<Moved>, String> {
         let files = read(self.source, manifest).await.map_err(|e| format!("it cannot be read: {e}"))?;
-        let limits = Limits::default();
         let mut reasons = Vec::new();
         for (root, collection) in self.roots(tag, &files) {
-            let judged = self.remembered(&root, &collection).and_then(|known| {
-                let chain = walk_on(&root, &collection, Some(&known), &[&files], &limits);
-                let whole = chain.and_then(|c| Whole::judge(&c, &files, &collection, self.now, &limits));
-                whole.map_err(|e| format!("it does not verify: {e}"))
-            });
-            match judged {
+            match self.judge(&root, &collection, &files) {
                 Ok(new) => return Ok(Some(Moved { collection, new, old: None })),
                 Err(reason) => reasons.push(reason),
             }
@@ -120,6 +114,22 @@ impl NewerState<'_> {
             (true, false) if !self.collections.is_empty() => Ok(None),
             (true, _) => Err("its own root does not say of which collection it is".into()),
         }
+    }
+
+    /// A state, judged by itself under this root and those that are remembered after it.
+    ///
+    /// # Errors
+    /// Why it is none that counts.
+    pub(super) fn judge(
+        &self,
+        root: &Bytes,
+        collection: &CollectionName,
+        files: &Files,
+    ) -> Result<Whole, String> {
+        let (known, limits) = (self.remembered(root, collection)?, Limits::default());
+        walk_on(root, collection, Some(&known), &[files], &limits)
+            .and_then(|chain| Whole::judge(&chain, files, collection, self.now, &limits))
+            .map_err(|e| format!("it does not verify: {e}"))
     }
 
     /// The roots under which a state at this tag may be judged: those that are trusted, or else its own.

@@ -1,7 +1,7 @@
 //! What waits for the last bundle between two places: states, which speak of all of them, and after a state that moves the
 //! tags that move with it. A run that is interrupted before has left what readers see as it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use super::plan::Job;
@@ -20,12 +20,11 @@ pub(super) struct Waiting {
     /// The first bundle that waits: what becomes of the states is told with it.
     first: (Reference, Reference),
     source_unlisted: bool,
-    states: BTreeSet<Tag>,
+    /// Each with where it goes if it may not be written at the destination.
+    states: BTreeMap<Tag, Option<Arc<dyn Manage>>>,
     moves: bool,
     /// Tags of bundles.
     own: Vec<(Reference, Reference, Vec<TagOutcome>)>,
-    /// Where the states go if they may not be written at the destination.
-    instead: Option<Arc<dyn Manage>>,
 }
 
 /// What became, for one bundle, of what had waited.
@@ -71,22 +70,15 @@ impl Waiting {
             destination: destination.clone(),
             first: first.clone(),
             source_unlisted,
-            states: BTreeSet::new(),
+            states: BTreeMap::new(),
             moves: false,
             own: Vec::new(),
-            instead: None,
         }
     }
 
-    /// One state, from another place than the bundle's.
-    pub(super) fn for_state(
-        first: &(Reference, Reference),
-        source: &Arc<dyn Manage>,
-        destination: &Arc<dyn Manage>,
-        instead: Option<Arc<dyn Manage>>,
-        tag: Tag,
-    ) -> Self {
-        Self { states: [tag].into(), instead, ..Self::between(first, source, destination, false) }
+    /// One more state: an organisation's, whose place need not be the bundle's.
+    pub(super) fn add_state(&mut self, tag: Tag, instead: Option<Arc<dyn Manage>>) {
+        self.states.entry(tag).or_insert(instead);
     }
 
     /// What a copy left: some of the states that it was to leave, and tags of its bundle.
@@ -94,7 +86,7 @@ impl Waiting {
         let (states, own): (Vec<TagOutcome>, Vec<TagOutcome>) =
             later.iter().cloned().partition(|t| states.contains(&t.tag));
         self.moves |= states.iter().any(|t| t.action == TagAction::Replaced);
-        self.states.extend(states.into_iter().map(|t| t.tag));
+        states.into_iter().for_each(|t| self.add_state(t.tag, None));
         if !own.is_empty() {
             self.own.push((from.clone(), to.clone(), own));
         }
@@ -155,23 +147,26 @@ impl Copier<'_> {
     }
 
     async fn bring(&mut self, ends: &Ends) {
-        let Some(mut waiting) = self.done.waiting.remove(ends) else { return };
+        let Some(waiting) = self.done.waiting.remove(ends) else { return };
         let (mut states, mut error, mut kept) = (Vec::new(), None, None);
         let lost = self.done.lost.get(ends).cloned().unwrap_or_default();
-        for tag in &waiting.states.clone() {
-            let mut brought = self.bring_state(&waiting, tag, &lost).await;
-            if let (Err(e), Some(instead)) = (&brought, waiting.instead.take())
+        let mut written = vec![waiting.destination.clone()];
+        for (tag, instead) in &waiting.states {
+            let mut destination = &waiting.destination;
+            let mut brought = self.bring_state(&waiting, destination, tag, &lost).await;
+            if let (Err(e), Some(instead)) = (&brought, instead)
                 && is_forbidden(e)
             {
                 // Other bundles of the run have other destinations to fall back to.
                 self.learnt.organisations.retain(|(to, _)| *to != ends.1);
-                waiting.destination = instead;
-                brought = self.bring_state(&waiting, tag, &lost).await;
+                destination = instead;
+                written.push(instead.clone());
+                brought = self.bring_state(&waiting, destination, tag, &lost).await;
             }
             match brought {
                 Ok((report, without)) => {
                     states.push(report);
-                    let place = || waiting.destination.place().to_string();
+                    let place = || destination.place().to_string();
                     let held = |without| CopyError::HeldBack { place: place(), state: tag.clone(), without };
                     kept = kept.or_else(|| without.map(held));
                 }
@@ -190,17 +185,19 @@ impl Copier<'_> {
                     .await,
             );
         }
-        if !self.settings.dry_run
-            && let Err(e) = waiting.destination.flush().await
-        {
-            settled.iter_mut().for_each(|s| {
-                s.error.get_or_insert_with(|| at_destination(e.clone()));
-            });
-        }
         let (from, to) = waiting.first;
         match settled.iter_mut().find(|s| (&s.from, &s.to) == (&from, &to)) {
             Some(first) => first.states = states,
             None => settled.insert(0, Settled { from, to, states, tags: Vec::new(), error }),
+        }
+        for place in written {
+            if !self.settings.dry_run
+                && let Err(e) = place.flush().await
+            {
+                settled.iter_mut().for_each(|s| {
+                    s.error.get_or_insert_with(|| at_destination(e.clone()));
+                });
+            }
         }
         self.done.settled.extend(settled);
     }
@@ -210,10 +207,11 @@ impl Copier<'_> {
     async fn bring_state(
         &mut self,
         waiting: &Waiting,
+        onto: &Arc<dyn Manage>,
         tag: &Tag,
         lost: &BTreeSet<Tag>,
     ) -> Result<(CopyReport, Option<Vec<Tag>>), CopyError> {
-        let (source, destination) = (&*waiting.source, &*waiting.destination);
+        let (source, destination) = (&*waiting.source, &**onto);
         let selector = Selector::Tag(tag.clone());
         let found = source.resolve(&selector).await.map_err(at_source)?;
         let Some(manifest) = found else {
@@ -235,7 +233,7 @@ impl Copier<'_> {
         let report = copied.await?;
         let moved = guard.moved.into_inner().unwrap_or_else(PoisonError::into_inner);
         let held = guard.held.into_inner().unwrap_or_else(PoisonError::into_inner).remove(tag);
-        let (source, destination) = (waiting.source.clone(), waiting.destination.clone());
+        let (source, destination) = (waiting.source.clone(), onto.clone());
         let brought = Brought::by(waiting.first.clone(), source, destination, moved, &report.tags);
         self.done.states.extend(brought);
         Ok((report, held))

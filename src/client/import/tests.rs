@@ -8,6 +8,7 @@ use crate::client::fixture::{Home, NOW, World, image, name};
 use crate::store::Store as _;
 use crate::store::memory::MemoryStore;
 use crate::trust::Verdict;
+use crate::tuf::lineage::Change;
 
 async fn world() -> World {
     World::new(Arc::new(MemoryStore::new(name().as_repository().clone()))).await
@@ -166,4 +167,65 @@ async fn a_memory_that_lacks_files_is_a_floor_all_the_same() {
     let new = tempfile::tempdir().unwrap();
     tree_of(&world, new.path()).await;
     import_from(new.path(), &world.root, &there, &home, NOW).await.unwrap();
+}
+
+/// A repository in memory that counts what it is asked for.
+struct Counted(Files, std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl Source for Counted {
+    async fn metadata(&self, name: &FileName, _: u64) -> Result<Option<Bytes>, ImportError> {
+        Ok(self.0.get(name).cloned())
+    }
+
+    async fn target(&self, path: &str, _: &Target) -> Result<Option<Bytes>, ImportError> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Ok(self.0.target(path).cloned())
+    }
+}
+
+#[tokio::test]
+async fn no_file_is_asked_for_that_makes_the_state_too_large() {
+    let world = world().await;
+    let path = name().revocations_path();
+    let list = Bytes::from_static(br#"{"entries":[],"schemaVersion":1}"#);
+    let hashes = serde_json::json!({"sha256": crate::oci::Digest::sha256(&list).hex()});
+    let entry = |path: String, length: u64| Change::Set {
+        path,
+        value: serde_json::json!({"length": length, "hashes": hashes}),
+    };
+    let large = vec![entry(path.clone(), 1 << 50)];
+    let many = (0..1_100).map(|i| entry(format!("{}/in-toto-pubkeys/{i}.pub", name()), 1)).collect();
+    let fits = vec![entry(path.clone(), list.len() as u64)];
+    let role = RoleName::releases();
+    for (role, changes, what) in [
+        (RoleName::revocations(), large, Some("bytes of files")),
+        (role, many, Some("files")),
+        (RoleName::revocations(), fits, None),
+    ] {
+        let mut files = world.forged(&role, &changes).await;
+        files.put_target(path.clone(), list.clone());
+        let source = Counted(files, Default::default());
+        let home = Home::new(&[]);
+        let there = MemoryStore::new("mirror.example/x/app".parse().unwrap());
+        let memories = [home.memory()];
+        let request = Request {
+            collection: name(),
+            anchor: world.root.clone(),
+            source: &source,
+            store: &there,
+            memories: &memories,
+            now: NOW,
+        };
+        let done = import(request).await;
+        let asked = source.1.load(std::sync::atomic::Ordering::SeqCst);
+        match what {
+            Some(what) => {
+                let e = done.unwrap_err();
+                assert!(matches!(&e, ImportError::Oversize(o) if o.what == what), "{e:?}");
+                assert_eq!(asked, 0, "{what}");
+            }
+            None => assert!(done.unwrap().written && asked > 0),
+        }
+    }
 }

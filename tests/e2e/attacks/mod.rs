@@ -13,6 +13,7 @@ mod bundle;
 mod layout;
 mod metadata;
 mod organisations;
+mod organisations_copied;
 mod requests;
 mod scene;
 mod seals;

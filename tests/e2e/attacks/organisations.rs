@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bulla::client::copy::{Copier, Job, Outcome, Settings};
 use bulla::client::state::{self, Kind};
 use bulla::client::stores::Stores;
 use bulla::client::verify::{Looked, Verifier};
 use bulla::oci::{Content, Digest, Reference};
-use bulla::store::copy::{Filter, Unobserved};
 use bulla::trust::{Anchor, Member, Report, Subject, TrustFile, Verdict};
 use bulla::tuf::{CollectionName, Files};
 use serde_json::json;
@@ -17,30 +15,30 @@ use super::sim::{NOW, Sim, SimKey};
 use crate::registry::{Config, Registry};
 use crate::servers::{config, place};
 
-const ORGANISATION: &str = "ex.com/org";
-const MEMBERS: usize = 30;
+pub(super) const ORGANISATION: &str = "ex.com/org";
+pub(super) const MEMBERS: usize = 30;
 
 /// A mirror with an organisation and its members below `org`, and a deployer who has one anchor.
-struct Fleet {
-    mirror: Registry,
-    organisation: Sim,
+pub(super) struct Fleet {
+    pub(super) mirror: Registry,
+    pub(super) organisation: Sim,
     /// Name, scopes, root: what the organisation lists.
     listed: BTreeMap<String, (Vec<String>, bytes::Bytes)>,
     members: BTreeMap<String, Sim>,
-    home: tempfile::TempDir,
+    pub(super) home: tempfile::TempDir,
 }
 
-fn named(name: &str) -> CollectionName {
+pub(super) fn named(name: &str) -> CollectionName {
     name.parse().unwrap()
 }
 
 /// The `i`th member's name.
-fn app(i: usize) -> String {
+pub(super) fn app(i: usize) -> String {
     format!("{ORGANISATION}/app{i}")
 }
 
 /// A collection with keys of its own that released `bundle` as v1.
-fn collection(name: &str, seed: u8, bundle: &Content) -> Sim {
+pub(super) fn collection(name: &str, seed: u8, bundle: &Content) -> Sim {
     let mut sim = Sim::of(named(name));
     sim.root_keys = vec![SimKey::new(seed)];
     sim.root_threshold = 1;
@@ -56,7 +54,7 @@ fn collection(name: &str, seed: u8, bundle: &Content) -> Sim {
 }
 
 impl Fleet {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let mut organisation = Sim::of(named(ORGANISATION));
         organisation.at_version(5, NOW);
         let mut fleet = Self {
@@ -78,14 +76,14 @@ impl Fleet {
     }
 
     /// A bundle of its own in a member's repository, as v1.
-    fn release(&self, name: &str) -> Content {
+    pub(super) fn release(&self, name: &str) -> Content {
         let bundle = image(name);
         self.mirror.put_blob(&repo(name), bytes::Bytes::from(name.to_owned()));
         place(&self.mirror, &repo(name), Some("v1"), &bundle);
         bundle
     }
 
-    fn serve(&self, repository: &str, name: &CollectionName, files: &Files) {
+    pub(super) fn serve(&self, repository: &str, name: &CollectionName, files: &Files) {
         let packed = state::pack(Kind::State, files, None);
         for blob in &packed.blobs {
             self.mirror.put_blob(repository, blob.bytes().clone());
@@ -94,7 +92,7 @@ impl Fleet {
     }
 
     /// What the organisation signs now.
-    fn organisation_files(&mut self) -> Files {
+    pub(super) fn organisation_files(&mut self) -> Files {
         let organisation = named(ORGANISATION);
         self.organisation.top.clear();
         for (name, (scope, root)) in &self.listed {
@@ -117,7 +115,7 @@ impl Fleet {
         files
     }
 
-    fn trust(&self, scope: &str) -> TrustFile {
+    pub(super) fn trust(&self, scope: &str) -> TrustFile {
         let root = self.organisation.roots[0].clone();
         let anchor = Anchor::tuf(scope.parse().unwrap(), named(ORGANISATION), root, vec![]);
         let mut trust = TrustFile::default();
@@ -125,16 +123,20 @@ impl Fleet {
         trust
     }
 
-    fn at_mirror(&self) -> TrustFile {
+    pub(super) fn at_mirror(&self) -> TrustFile {
         self.trust(&format!("{}/org/*", self.mirror.host()))
     }
 
-    fn reference(&self, name: &str) -> Reference {
+    pub(super) fn reference(&self, name: &str) -> Reference {
         format!("{}/{}:v1", self.mirror.host(), repo(name)).parse().unwrap()
     }
 
     /// Verify as one command does, all of them.
-    async fn verify_all(&self, trust: &TrustFile, all: &[(Reference, Option<Subject>)]) -> Vec<Report> {
+    pub(super) async fn verify_all(
+        &self,
+        trust: &TrustFile,
+        all: &[(Reference, Option<Subject>)],
+    ) -> Vec<Report> {
         let (stores, looked) = (Stores::new(config()), Looked::default());
         let memory = self.home.path().join("memory");
         let verifier = Verifier {
@@ -165,7 +167,7 @@ impl Fleet {
 }
 
 /// Where a member lies at the mirror.
-fn repo(name: &str) -> String {
+pub(super) fn repo(name: &str) -> String {
     name.replacen("ex.com/", "", 1)
 }
 
@@ -216,8 +218,9 @@ async fn an_organisation_and_its_members_do_not_overstep() {
     // That is no state of the member's, so what is remembered of it speaks.
     assert_eq!(fleet.says(&app(1)).await, "no: bundle.tag.moved");
 
-    // The organisation gives what is not its own, or more than a name.
-    for (i, scope) in ["ex.com/*", "ex.com/org/*", "other.example/app", "ex.com"].iter().enumerate() {
+    // The organisation gives what is not its own, or more than a name: by one word or by two.
+    let more = ["ex.com/*", "ex.com/org/*", "other.example/app", "ex.com", "ex.com/org/team/web"];
+    for (i, scope) in more.iter().enumerate() {
         let name = app(3 + i);
         fleet.listed.get_mut(&name).unwrap().0 = vec![name.clone(), (*scope).to_owned()];
         fleet.organisation.at_version(6 + i as u64, NOW);
@@ -258,80 +261,4 @@ async fn a_member_that_was_taken_out_stays_out_wherever_the_old_list_is_shown() 
     let path = format!("/v2/org/manifests/{}", named(ORGANISATION).state_tag());
     fleet.mirror.fault(crate::registry::Fault::on("GET", &path).status(403));
     assert_eq!(fleet.says(&app(1)).await, "undecided: state.unreadable");
-}
-
-/// Everything on one stick, by who trusts the organisation alone; then without any network.
-#[tokio::test]
-async fn copies_bring_the_organisation_along() {
-    let fleet = Fleet::new().await;
-    let (trust, memory) = (fleet.at_mirror(), fleet.home.path().join("copies"));
-    let stick = fleet.home.path().join("stick");
-    let copy = async |i: usize, to: &str, dry_run: bool| {
-        let stores = Stores::new(config());
-        let mut copier = Copier::new(Settings {
-            places: &stores,
-            trust: &trust,
-            memory: &memory,
-            now: NOW,
-            clock_override: false,
-            named: None,
-            verify: false,
-            dry_run,
-            repair: false,
-            filter: Filter::all(),
-            concurrency: 4,
-            observer: &Unobserved,
-        });
-        let job = Job::one(&fleet.reference(&app(i)), &to.parse().unwrap()).unwrap();
-        copier.expect([&job]);
-        let mut copied = match copier.copy(&job).await.unwrap() {
-            Outcome::Copied(copied) => copied,
-            Outcome::Refused(report) => panic!("{report:#?}"),
-        };
-        for settled in copier.settle(true).await {
-            settled.add_to(&mut copied).unwrap();
-        }
-        assert!(copied.no_organisation.is_empty());
-        copied
-    };
-    let onto = |i: usize| format!("oci:{}:app{i}", stick.display());
-    let planned = copy(0, &onto(0), true).await;
-    let tag = named(ORGANISATION).state_tag();
-    assert!(planned.report.tags.iter().any(|t| t.tag == tag), "{:?}", planned.report.tags);
-    assert!(!stick.exists());
-    for i in 0..MEMBERS {
-        copy(i, &onto(i), false).await;
-    }
-    let all: Vec<_> = (0..MEMBERS)
-        .map(|i| (onto(i).parse().unwrap(), Some(format!("{}:v1", app(i)).parse().unwrap())))
-        .collect();
-    fleet.mirror.clear();
-    let reports = fleet.verify_all(&fleet.trust(&format!("{ORGANISATION}/*")), &all).await;
-    for report in &reports {
-        assert_eq!(report.verdict(), Verdict::Trusted, "{report:#?}");
-    }
-    assert_eq!(fleet.mirror.requests(), []);
-
-    // To another mirror: the organisation's state goes where its readers look first.
-    let far = Registry::start(Config::default()).await;
-    let copied = copy(1, &format!("{}/copies/app1", far.host()), false).await;
-    assert!(copied.report.tags.iter().any(|t| t.tag == tag));
-    assert_eq!(far.count("PUT", &format!("/v2/copies/manifests/{tag}")), 1, "{}", far.log());
-    assert_eq!(far.count("PUT", &format!("/v2/copies/app1/manifests/{tag}")), 0);
-    let there: Reference = format!("{}/copies/app1:v1", far.host()).parse().unwrap();
-    let trust_there = fleet.trust(&format!("{}/copies/*", far.host()));
-    let report = &fleet.verify_all(&trust_there, &[(there, None)]).await[0];
-    assert_eq!(report.verdict(), Verdict::Trusted, "{report:#?}");
-    // Where that may not be written, beside the bundle.
-    let other = Registry::start(Config::default()).await;
-    for method in ["POST", "PUT"] {
-        other.fault(crate::registry::Fault::on(method, "/v2/copies/blobs/*").status(403));
-        other.fault(crate::registry::Fault::on(method, "/v2/copies/manifests/*").status(403));
-    }
-    copy(1, &format!("{}/copies/app1", other.host()), false).await;
-    assert_eq!(other.count("PUT", &format!("/v2/copies/app1/manifests/{tag}")), 1, "{}", other.log());
-    let there: Reference = format!("{}/copies/app1:v1", other.host()).parse().unwrap();
-    let report =
-        &fleet.verify_all(&fleet.trust(&format!("{}/copies/*", other.host())), &[(there, None)]).await[0];
-    assert_eq!(report.verdict(), Verdict::Trusted, "{report:#?}");
 }

@@ -1,9 +1,11 @@
 //! A memory that cannot stand in for a state is a floor all the same, and what it says to be revoked stays said.
 
+use super::installs::{ALL, at_once, desk, rotate};
 use super::*;
 use crate::client::audit;
 use crate::client::export::{self, ExportError, export};
 use crate::client::memory::Memory;
+use crate::client::recover::Live;
 use crate::client::revoke::list_under;
 use crate::client::status::{self, Standing, status};
 
@@ -151,4 +153,88 @@ async fn a_later_anchor_does_not_make_an_older_state_new() {
     assert_eq!(standing(&world, &memories).await, Ok(Standing::Newest));
     world.renew(&home, &[]).await.unwrap();
     assert_eq!(home.memory().chains().unwrap().len(), 1);
+}
+
+/// An installation that remembers the collection from its third root on, as one does that an organisation led there, and trusts
+/// the first one now.
+async fn from_the_third(world: &World, keys: &[u8]) -> Home {
+    let all = world.home(&[Home::ROOT, Home::ONLINE]);
+    for _ in 0..2 {
+        world.clock.forward(1);
+        world.renew(&all, &["root"]).await.unwrap();
+    }
+    let mut short = all.memory().load(&world.root).unwrap().unwrap();
+    short.files.retain(|name| ![root(1), root(2)].contains(name));
+    let (home, third) = (Home::new(keys), world.live().await.files().get(&root(3)).unwrap().clone());
+    home.memory().save(&third, &short).unwrap();
+    assert_eq!(home.memory().load(&world.root), Ok(None));
+    home
+}
+
+#[tokio::test]
+async fn an_audit_knows_what_is_remembered_past_roots_that_are_kept_back() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    let old = world.live().await.files().clone();
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &["v1"])]).await.unwrap();
+    let home = from_the_third(&world, &[]).await;
+    let newest = world.live().await.files().clone();
+    put(&world, &old).await;
+    assert!(!judged(&world, &home.memory()).await);
+    put(&world, &newest).await;
+    assert!(judged(&world, &home.memory()).await);
+}
+
+#[tokio::test]
+async fn what_was_revoked_stays_said_past_roots_that_are_kept_back() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    let old = world.live().await.files().clone();
+    revoke(&world, bundle.digest()).await;
+    let home = from_the_third(&world, &[]).await;
+    let list = world.live().await.files().target(&name().revocations_path()).cloned();
+    let lists = async || {
+        let memories = [home.memory()];
+        list_under(&*world.store, &name(), &world.root, &memories, world.clock.now()).await.unwrap()
+    };
+    put(&world, &old).await;
+    assert_eq!(lists().await.remembered.first(), list.as_ref());
+    assert!(world.store.delete(&Selector::Tag(name().state_tag())).await.unwrap());
+    assert_eq!(lists().await.remembered.first(), list.as_ref(), "nothing is live");
+}
+
+#[tokio::test]
+async fn a_list_under_keys_that_were_replaced_is_not_what_lies_there() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    revoke(&world, bundle.digest()).await;
+    let stolen = world.live().await.files().clone();
+    let mut home = world.home(ALL);
+    home.keys.0.push(key(14));
+    let edits = [RoleName::timestamp(), RoleName::snapshot()].map(|role| rotate(role, Home::ONLINE, 14));
+    at_once(&world, &home, &edits.concat()).await.unwrap();
+    assert_eq!(world.live().await.trusted().root().version().get(), 2);
+    put(&world, &stolen).await;
+    let lists = list_under(&*world.store, &name(), &world.root, &[home.memory()], world.clock.now()).await;
+    let lists = lists.unwrap();
+    assert_eq!((lists.remembered.len(), lists.live), (1, vec![]));
+}
+
+#[tokio::test]
+async fn a_recovery_knows_what_is_remembered_past_roots_that_are_kept_back() {
+    let world = world().await;
+    let bundle = image(&*world.store, "a").await;
+    let old = world.live().await.files().clone();
+    world.publish(&world.owner, &[(&bundle.digest().to_string(), &["v1"])]).await.unwrap();
+    let home = from_the_third(&world, &[]).await;
+    let (collection, memories) = (name(), [home.memory()]);
+    let desk = desk(&world, &collection, &memories, &home);
+    // The roots that lie there lead to what is remembered.
+    let own = desk.remembered().await.unwrap();
+    assert_eq!(own.trusted().root().version().get(), 3);
+    // Where they are kept back, what lies there is still not all there was.
+    put(&world, &old).await;
+    let good = desk.good(Some(&*world.store)).await.unwrap();
+    let live = desk.live(&good).await.unwrap();
+    assert!(matches!(live, Live::Fault(_)), "{live:?}");
 }
