@@ -4,9 +4,10 @@
 usage: shown.py [--update] [--days] KEPT
 
 KEPT holds NAME.out files. In docs/, the code block after a line `<!-- shown: NAME -->` must hold NAME.out, with digests, ids, times
-and versions that are times replaced by others that are the same in every run. --update writes them. Names that begin with `day-` are
-those of scripts/demo-personas, and looked at with --days alone.
+and versions that are times replaced by others that are the same in every run; the days between two times stay. --update writes them.
+Names that begin with `day-` are those of scripts/demo-personas, and looked at with --days alone.
 """
+import datetime
 import hashlib
 import pathlib
 import re
@@ -29,8 +30,25 @@ def in_order(tree: str) -> str:
     return "\n".join(out)
 
 
-def steady(text: str) -> str:
-    """The same text in every run: what differs is numbered in the order in which it appears."""
+TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def parsed(time: str) -> datetime.datetime:
+    return datetime.datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ")
+
+
+def began(kept: pathlib.Path) -> datetime.datetime:
+    """The first moment that a run speaks of."""
+    return min(parsed(time) for out in kept.glob("*.out") for time in TIME.findall(out.read_text()))
+
+
+def steady(text: str, start: datetime.datetime) -> str:
+    """The same text in every run: what differs is numbered in the order in which it appears. Times keep their days since `start`, to the nearest."""
+
+    def day(match: re.Match) -> str:
+        days = (parsed(match[0]) - start + datetime.timedelta(hours=12)).days
+        return (datetime.datetime(2026, 11, 21, 9) + datetime.timedelta(days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
     text = re.sub(r"\b\d+ (?:second|minute)s?\b(?=  )", "1 minute", text)
     text = in_order(text)
     seen: dict[str, str] = {}
@@ -40,7 +58,7 @@ def steady(text: str) -> str:
         return hashlib.sha256(number.encode()).hexdigest()[:8]
 
     text = re.sub(r"/tmp/[A-Za-z0-9._]+/", "", text)
-    text = re.sub(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-11-21T09:00:00Z", text)
+    text = TIME.sub(day, text)
     text = re.sub(r"\b1[789]\d{8}\b", "1795251600", text)
     # Sets of keys stand in the order of their ids, which is another in each run: what stands alone is numbered first.
     ids = re.compile(r"\b[0-9a-f]{8}(?:, [0-9a-f]{8})+")
@@ -58,7 +76,7 @@ def main() -> int:
     script = "demo-personas" if days else "demo-ceremony"
     kept = pathlib.Path([a for a in args if not a.startswith("--")][0])
     docs = pathlib.Path(__file__).resolve().parent.parent / "docs"
-    wrong, blocks = [], 0
+    wrong, blocks, start = [], 0, began(kept)
     for page in sorted(docs.rglob("*.md")):
         text = page.read_text()
 
@@ -71,7 +89,7 @@ def main() -> int:
             if not source.exists():
                 wrong.append(f"{page}: nothing is kept under {match[2]}")
                 return match[0]
-            return match[1] + steady(source.read_text()) + match[4]
+            return match[1] + steady(source.read_text(), start) + match[4]
 
         new = BLOCK.sub(put, text)
         if text.count("<!-- shown:") != len(BLOCK.findall(text)):

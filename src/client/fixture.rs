@@ -242,11 +242,14 @@ impl World {
         Whole::judge(&chain, &read.files, &name(), self.clock.now(), &Limits::default()).unwrap()
     }
 
-    /// The live state as who holds the keys of releases and the online key can make it, whatever honest tools refuse: with
+    /// The live state as who holds all keys but root's can make it, whatever honest tools refuse: with
     /// `changes` to a role of theirs.
     pub(crate) async fn forged(&self, role: &RoleName, changes: &[Change]) -> Files {
-        let (live, now, keys) =
-            (self.live().await, self.clock.now(), Home::new(&[Home::RELEASES, Home::ONLINE]).keys);
+        let (live, now, keys) = (
+            self.live().await,
+            self.clock.now(),
+            Home::new(&[Home::TARGETS, Home::RELEASES, Home::ONLINE]).keys,
+        );
         let view = View::of(&RoleFile::of(live.role(role).unwrap()).unwrap());
         let draft = next(&view, None, changes, &name().to_string(), now, now.plus(90 * DAY));
         let file = sign(&keys, role, live.keys(role).unwrap(), &draft).await.unwrap();

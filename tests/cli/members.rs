@@ -298,26 +298,3 @@ fn an_organisation_whose_state_is_gone_has_no_members_to_renew() {
     assert_eq!(code(&said), (3, "memory.missing"), "{said:#}");
     assert!(said["result"].is_null());
 }
-
-/// Whoever renews the organisation need not have the members' keys: those are passed over, and that is no failure.
-#[test]
-fn members_whose_keys_are_elsewhere_are_skipped() {
-    let desk = Desk::new();
-    let (a, b) = (format!("{ORG}/a"), format!("{ORG}/b"));
-    let (root_a, root_b) = (desk.collection("owner", &a), desk.collection("berta", &b));
-    for (name, root) in [(&a, root_a), (&b, root_b)] {
-        let added = desk.add(&format!("{name} --root {root}"));
-        assert_eq!(code(&added), (0, "none"), "{added:#}");
-    }
-    let renewed = desk.json("owner", &format!("renew {} --as {ORG} --organisation", desk.org()));
-    assert_eq!(code(&renewed), (0, "none"), "{renewed:#}");
-    let members: Vec<(&str, &str)> = renewed["result"]["members"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|m| (m["collection"].as_str().unwrap(), m["status"].as_str().unwrap()))
-        .collect();
-    assert_eq!(members, [(a.as_str(), "current"), (b.as_str(), "skipped")]);
-    let text = desk.run("owner", &format!("renew {} --as {ORG} --organisation", desk.org())).ok();
-    assert!(text.contains(&format!("skipped   {b}   no key of it is here")), "{text}");
-}

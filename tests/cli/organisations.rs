@@ -78,7 +78,7 @@ fn an_organisation_needs_a_prefix() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_says_that_no_state_of_the_organisation_was_found() {
-    let dir = owner();
+    let dir = tokio::task::spawn_blocking(owner).await.unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
     let registry = Registry::start(Config::default()).await;
     let store = OciDir::create(dir.path().join("build")).await.unwrap();

@@ -157,7 +157,6 @@ async fn a_service_ends_when_the_root_is_replaced() {
     assert_eq!(line(&mut out).await["exitCode"], 0);
     let root = anew.path("1.root.json").display().to_string();
     let said = shop.ok("publisher", &format!("trust fingerprint {root}")).await;
-    let said = String::from_utf8(said.stdout).unwrap();
     let fingerprint = said.lines().next().unwrap();
     shop.ok("publisher", &format!("trust replace {} --root {root} --fingerprint {fingerprint}", shop.at()))
         .await;

@@ -197,7 +197,7 @@ async fn no_file_is_asked_for_that_makes_the_state_too_large() {
     let large = vec![entry(path.clone(), 1 << 50)];
     let many = (0..1_100).map(|i| entry(format!("{}/in-toto-pubkeys/{i}.pub", name()), 1)).collect();
     let fits = vec![entry(path.clone(), list.len() as u64)];
-    let role = RoleName::releases();
+    let role = RoleName::targets();
     for (role, changes, what) in [
         (RoleName::revocations(), large, Some("bytes of files")),
         (role, many, Some("files")),

@@ -1,5 +1,7 @@
 //! Organisations go along with the bundles of their members: onto sticks and to other mirrors, whatever lies at their places.
 
+use std::path::Path;
+
 use bulla::client::copy::{Copied, Copier, Job, Outcome, Settings};
 use bulla::client::state::{self, Kind};
 use bulla::client::stores::Stores;
@@ -14,24 +16,28 @@ use super::sim::NOW;
 use crate::registry::{Config, Fault, Registry};
 use crate::servers::{config, place};
 
+fn settings<'a>(stores: &'a Stores, trust: &'a TrustFile, memory: &'a Path, dry_run: bool) -> Settings<'a> {
+    Settings {
+        places: stores,
+        trust,
+        memory,
+        now: NOW,
+        clock_override: false,
+        named: None,
+        verify: false,
+        dry_run,
+        repair: false,
+        filter: Filter::all(),
+        concurrency: 4,
+        observer: &Unobserved,
+    }
+}
+
 impl Fleet {
     /// Copy as one command does: `jobs` one after the other, then what waits for the last of them.
     async fn copy(&self, trust: &TrustFile, jobs: &[(Reference, String)], dry_run: bool) -> Vec<Copied> {
         let (stores, memory) = (Stores::new(config()), self.home.path().join("copies"));
-        let mut copier = Copier::new(Settings {
-            places: &stores,
-            trust,
-            memory: &memory,
-            now: NOW,
-            clock_override: false,
-            named: None,
-            verify: false,
-            dry_run,
-            repair: false,
-            filter: Filter::all(),
-            concurrency: 4,
-            observer: &Unobserved,
-        });
+        let mut copier = Copier::new(settings(&stores, trust, &memory, dry_run));
         let jobs: Vec<Job> =
             jobs.iter().map(|(from, to)| Job::one(from, &to.parse().unwrap()).unwrap()).collect();
         copier.expect(&jobs);
@@ -161,20 +167,7 @@ async fn the_newest_state_that_verifies_goes_along() {
     let job = Job::one(&fleet.reference(&app(1)), &format!("{}/copies/app1", far.host()).parse().unwrap());
     let (stores, memory) = (Stores::new(config()), fleet.home.path().join("copies"));
     let trust = fleet.at_mirror();
-    let mut copier = Copier::new(Settings {
-        places: &stores,
-        trust: &trust,
-        memory: &memory,
-        now: NOW,
-        clock_override: false,
-        named: None,
-        verify: false,
-        dry_run: false,
-        repair: false,
-        filter: Filter::all(),
-        concurrency: 4,
-        observer: &Unobserved,
-    });
+    let mut copier = Copier::new(settings(&stores, &trust, &memory, false));
     let Outcome::Copied(mut copied) = copier.copy(&job.unwrap()).await.unwrap() else { panic!() };
     let settled = copier.settle(true).await;
     assert!(settled.into_iter().any(|s| s.add_to(&mut copied).is_err()));

@@ -64,7 +64,7 @@ async fn a_list_that_cannot_be_read_is_replaced_on_demand_by_what_was_known_befo
             "{refused:?}"
         );
         let done = withdraw(&world, bundle(&second), true).await.unwrap();
-        assert!(done.replaced.is_some_and(|entries| entries >= 1), "{done:?}");
+        assert!(done.replaced.is_some(), "{done:?}");
         let list = list(&world).await;
         assert!(list.revokes(first.digest()).is_some() && list.revokes(second.digest()).is_some());
     }
