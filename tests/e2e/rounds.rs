@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 
 use super::workshop::{NAME, Workshop};
@@ -161,12 +161,14 @@ async fn a_service_ends_when_the_root_is_replaced() {
     shop.ok("publisher", &format!("trust replace {} --root {root} --fingerprint {fingerprint}", shop.at()))
         .await;
     let state = |shop: &Workshop| shop.server.requests().iter().filter(|r| r.method == "PUT").count();
-    let last = loop {
-        let next = line(&mut out).await;
-        if next["exitCode"] != 0 {
-            break next;
-        }
-    };
+    // Rounds are lines; the error that ends it is the document of a command.
+    let mut text = String::new();
+    while text.is_empty() || serde_json::from_str::<Value>(&text).is_ok() {
+        text.clear();
+        assert_ne!(out.read_line(&mut text).await.unwrap(), 0);
+    }
+    out.read_to_string(&mut text).await.unwrap();
+    let last: Value = serde_json::from_str(&text).unwrap();
     let puts = state(&shop);
     assert_eq!((&last["error"]["code"], &last["exitCode"]), (&"renew.root-replaced".into(), &3.into()));
     assert_eq!(child.wait().await.unwrap().code(), Some(3));
