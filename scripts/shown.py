@@ -38,8 +38,9 @@ def parsed(time: str) -> datetime.datetime:
 
 
 def began(kept: pathlib.Path) -> datetime.datetime:
-    """The first moment that a run speaks of."""
-    return min(parsed(time) for out in kept.glob("*.out") for time in TIME.findall(out.read_text()))
+    """When a run began, to some minutes."""
+    first = min(out.stat().st_mtime for out in kept.glob("*.out"))
+    return datetime.datetime.fromtimestamp(first, datetime.timezone.utc).replace(tzinfo=None)
 
 
 def steady(text: str, start: datetime.datetime) -> str:
