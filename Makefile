@@ -37,7 +37,7 @@ soak: ## the long rounds: every fault and kill at every request, 200 SIGKILLs, 2
 
 fuzz: ## a minute of every fuzz target (needs a nightly toolchain and cargo-fuzz)
 	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "fuzz: install them first: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 2; }
-	for t in certificate changes installed intoto_document intoto_rule json keyless keys kms_answer manifest metadata proposal reference request revocations root_pack signature trust_document trust_file; do cargo +nightly fuzz run $$t -- -max_total_time=60 || exit 1; done
+	for t in certificate changes cnab installed intoto_document intoto_rule json keyless keys kms_answer manifest metadata proposal reference request revocations root_pack signature trust_document trust_file; do cargo +nightly fuzz run $$t -- -max_total_time=60 || exit 1; done
 
 lint: ## format, clippy, documentation, crates and licences, test layouts, the publishing model
 	cargo fmt --check
@@ -57,6 +57,7 @@ interop: ## against other people's registries, copiers and TUF clients (Debian's
 	scripts/recipes.py
 	scripts/signature-peers.py
 	scripts/signature-cells.py
+	scripts/attestation-cells.py
 	PATH="$${BULLA_INTEROP_CACHE:-$$HOME/.cache/bulla-interop}/ferro/bin:$$PATH" scripts/interop-registry
 
 bench: build ## copies against oras and skopeo on docker-registry; half an hour, on a quiet machine

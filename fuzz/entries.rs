@@ -20,6 +20,7 @@ use bulla::sig::statement::Statement;
 use bulla::sig::x509::{Certificate, Chain};
 use bulla::sig::{PublicKey, SubjectKey, json};
 use bulla::time::UnixTime;
+use bulla::trust::cnab::{BundleJson, CnabAnswer, CnabIndex, RelocationMap, bundle_json_of, compare, look};
 use bulla::trust::{
     Addition, Document, Duration, NotationPolicy, NotationStores, RequirementsError, Rescissions,
     RevocationList, RootPack, Scope, SpiffeBundle, SubjectPattern, TrustFile, join_revocations,
@@ -40,6 +41,7 @@ pub type Entry = (&'static str, fn(&[u8]));
 pub const ALL: &[Entry] = &[
     ("certificate", certificate),
     ("changes", changes),
+    ("cnab", cnab),
     ("installed", installed),
     ("intoto_document", intoto_document),
     ("intoto_rule", intoto_rule),
@@ -115,6 +117,24 @@ pub fn intoto_rule(bytes: &[u8]) {
         assert_eq!(path.flat().parse::<LinkPath>().unwrap(), path);
     }
     let _ = (text.parse::<ArtifactName>(), text.parse::<StepName>());
+}
+
+/// CNAB bundles: indexes, config manifests, `bundle.json`, relocation maps. What is whole has no difference left.
+pub fn cnab(bytes: &[u8]) {
+    let (bundle, map) = (BundleJson::parse(bytes), RelocationMap::parse(bytes));
+    if let (Ok(bundle), Ok(map)) = (&bundle, &map) {
+        let _ = map.misplaced(bundle, None);
+    }
+    let config = Content::new(media_type::OCI_MANIFEST, bytes.to_vec());
+    let _ = Manifest::parse(&config).map(|manifest| bundle_json_of(&manifest));
+    let index = Content::new(media_type::OCI_INDEX, bytes.to_vec());
+    let Ok(Some(index)) = Manifest::parse(&index).map(|m| CnabIndex::of(&m).transpose()) else { return };
+    let bundle_json = Content::new("application/vnd.cnab.config.v1+json", bytes.to_vec());
+    let read = CnabAnswer::Read { config, bundle_json, absent: Vec::new() };
+    let report = look(&index, Some(&read));
+    if let (None, Ok(index), Ok(bundle)) = (report.verdict(), index, bundle) {
+        assert_eq!(compare(&index, &bundle), []);
+    }
 }
 
 /// `installed.jsonl`: every line is read, or counted, or is the last and torn.

@@ -168,6 +168,7 @@ pub(super) enum Command {
     Renew(renew::Args),
     Revoke(revoke::Args),
     Sign(sign::Args),
+    Attest(sign::AttestArgs),
     Attach(attach::Args),
     Verify(verify::Args),
     Status(status::Args),

@@ -106,6 +106,7 @@ fn dispatch(
         Command::Renew(args) => renew::run(args, format, cx),
         Command::Revoke(args) => revoke::run(args, cx),
         Command::Sign(args) => sign::run(args, cx),
+        Command::Attest(args) => sign::attest(args, cx),
         Command::Attach(args) => attach::run(args, cx),
         Command::Verify(args) => verify::run(args, cx),
         Command::Status(args) => status::run(args, cx),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -15,8 +16,11 @@ use super::signing::{
     state_place,
 };
 use super::tuf;
+use super::verify::hash_of;
 use crate::client::places::Places as _;
-use crate::client::publish::{Proposed, PublishError, Published, Request, Status, Wanted, publish};
+use crate::client::publish::{
+    Proposed, PublishError, Published, Request, Status, Thick, Wanted, publish_with,
+};
 use crate::oci::{Reference, Selector, Tag};
 use crate::store::copy::{CopyRequest, KeepExisting, copy};
 use crate::tuf::RoleName;
@@ -42,6 +46,9 @@ pub(super) struct Args {
     /// Sign as this role: `dev` means targets/releases/dev. Otherwise as the one whose key is here
     #[arg(long, value_name = "ROLE", value_parser = tuf::role_name)]
     role: Option<RoleName>,
+    /// Sign the hash of this thick archive of the CNAB bundle too, and hang the archive on the bundle
+    #[arg(long, value_name = "FILE")]
+    thick: Option<PathBuf>,
     #[command(flatten)]
     also: AlsoArgs,
     #[command(flatten)]
@@ -54,6 +61,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     let place = one_place(&args)?;
     let also = args.also.take(cx, &args.registry)?;
     let pens = also.pens(cx)?;
+    let thick = args.thick.map(|file| hash_of(&file).map(|hash| Thick { file, hash })).transpose()?;
     let desk = args.signing.desk(cx, &args.registry, &place, &[])?;
     let named: Vec<&Reference> = args.references.iter().chain(&args.from).collect();
     let places = args.registry.places(cx, &named)?;
@@ -91,7 +99,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             keys: &desk.ring,
             clock: &*clock,
         };
-        match publish(request).await {
+        match publish_with(request, thick.as_ref()).await {
             Err(PublishError::Proposed(proposed)) => Ok::<_, CliError>(Err(*proposed)),
             other => {
                 let published = other.map_err(CliError::from)?;
@@ -291,7 +299,16 @@ impl From<PublishError> for CliError {
                     .reason(error)
                     .next("publish an OCI or docker manifest or index")
             }
-            PublishError::CnabConfig { ref reference, .. } => {
+            PublishError::NoCnab => Self::usage("--thick goes with one CNAB bundle")
+                .next("name the bundle that the archive is one of, or leave --thick out"),
+            PublishError::Thick { .. } => Self::new(
+                Exit::No,
+                "publish.thick",
+                "another thick archive of this bundle was published before; the rest was released",
+            )
+            .reason(&e)
+            .next("give out the archive that is listed, or publish another build of the bundle"),
+            PublishError::Cnab { ref reference, .. } => {
                 Self::failed("manifest.invalid", format!("the CNAB bundle {reference} is not whole"))
                     .reason(&e)
                     .next("push the whole bundle, and publish it then")

@@ -1,6 +1,7 @@
 //! `bulla sign`: a detached signature that other tools read.
 
 mod also;
+mod attest;
 mod outcome;
 mod pens;
 mod target;
@@ -18,6 +19,7 @@ use crate::keys::KeyRef;
 use crate::oci::{Reference, Repository};
 use crate::trust::Duration;
 pub(super) use also::{AlsoArgs, AlsoSigned, sign_published};
+pub(super) use attest::{Args as AttestArgs, run as attest};
 use outcome::{Row, Signed};
 pub(super) use outcome::{attached, read as read_file, row_error};
 pub(super) use pens::{Hand, annotation};

@@ -1,5 +1,6 @@
 //! `bulla verify`: is this a trusted release, here, now, and why?
 
+mod files;
 mod list;
 mod next;
 mod render;
@@ -15,11 +16,13 @@ use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
 use super::render::{Outcome, columns};
 use crate::client::installed::{Done, Installed};
-use crate::client::verify::{Looked, Verifier, VerifyError};
+use crate::client::verify::{Asked, Looked, Verifier, VerifyError};
 use crate::oci::Reference;
 use crate::time::UnixTime;
-use crate::trust::{Report, Subject, Verdict};
+use crate::trust::cnab::CnabFiles;
+use crate::trust::{PredicateType, Report, Subject, Verdict};
 
+pub(super) use files::hash_of;
 pub(super) use next::next_step;
 pub(super) use render::{as_json, one};
 
@@ -47,6 +50,18 @@ pub(super) struct Args {
     /// Judge as if the bundle lay under this name (for oci: and oci-archive: references)
     #[arg(long = "as", value_name = "NAME[:TAG]")]
     named: Option<Subject>,
+    /// Also require an attestation of this type by a signer whom the scope trusts (repeatable): a short name as of bulla attest, or a URI
+    #[arg(long, value_name = "TYPE")]
+    attestation: Vec<PredicateType>,
+    /// This thin CNAB bundle file must be the bundle's bundle.json
+    #[arg(long, value_name = "FILE")]
+    bundle_json: Option<PathBuf>,
+    /// This thick CNAB archive must be the one that the publisher signed with the bundle
+    #[arg(long, value_name = "FILE")]
+    thick: Option<PathBuf>,
+    /// This relocation map must place every image of the CNAB bundle, by its digest, in REF's repository
+    #[arg(long, value_name = "FILE")]
+    relocation_mapping: Option<PathBuf>,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -61,6 +76,13 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
             return Err(VerifyError::NoSelector(reference.clone()).into());
         }
     }
+    let files =
+        files::read(args.bundle_json.as_deref(), args.thick.as_deref(), args.relocation_mapping.as_deref())?;
+    if references.len() > 1 && files != CnabFiles::default() {
+        return Err(CliError::usage("files of a CNAB bundle go with one reference")
+            .next("verify the bundles one by one, each with its files"));
+    }
+    let asked = Asked { files, attestations: args.attestation };
     let named: Vec<&Reference> = references.iter().collect();
     let places = args.registry.places(cx, &named)?;
     let trust = cx.trust().load()?;
@@ -75,7 +97,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     };
     let rows: Vec<Row> = block_on(async {
         let rows = stream::iter(&references).map(|reference| async {
-            let end = verifier.verify(reference, args.named.as_ref()).await;
+            let end = verifier.verify_with(reference, args.named.as_ref(), &asked).await;
             let end = end.map_err(CliError::from).map(|report| {
                 let next = next_step(&report, &trust);
                 (Box::new(report), next)

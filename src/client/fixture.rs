@@ -15,12 +15,13 @@ use super::publish::{self, PublishError, Published, Wanted, publish};
 use super::renew::{self, Cosign, Renewed, renew};
 use super::signing::{OpenKeys, sign};
 use super::state;
-use super::verify::Verifier;
+use super::verify::{Asked, Verifier};
 use super::whole::{Whole, walk};
 use crate::keys::{MemorySigner, Signer};
 use crate::oci::{Content, Digest, Reference, Selector, media_type};
 use crate::store::{BytesSource, Manage, StoreError};
 use crate::time::{Clock, UnixTime};
+use crate::trust::cnab::CnabFiles;
 use crate::trust::{Anchor, Report, Scope, TrustFile};
 use crate::tuf::lineage::{Change, RoleFile, View, next};
 use crate::tuf::{
@@ -169,6 +170,17 @@ impl World {
         self.publish_at(&*self.store, home, what).await
     }
 
+    /// Publish with a thick archive.
+    pub(crate) async fn publish_thick(
+        &self,
+        what: &[(&str, &[&str])],
+        thick: &publish::Thick,
+    ) -> Result<Published, PublishError> {
+        let memories = [self.owner.memory()];
+        let request = self.publication(&*self.store, &self.owner, &memories, what);
+        publish::publish_with(request, Some(thick)).await
+    }
+
     /// Publish `(digest or tag, tags)` through a store of its own.
     pub(crate) async fn publish_at(
         &self,
@@ -176,6 +188,17 @@ impl World {
         home: &Home,
         what: &[(&str, &[&str])],
     ) -> Result<Published, PublishError> {
+        let memories = [home.memory()];
+        publish(self.publication(store, home, &memories, what)).await
+    }
+
+    fn publication<'a>(
+        &'a self,
+        store: &'a dyn Manage,
+        home: &'a Home,
+        memories: &'a [Memory],
+        what: &[(&str, &[&str])],
+    ) -> publish::Request<'a> {
         let wanted = |(selector, tags): &(&str, &[&str])| Wanted {
             selector: selector
                 .parse()
@@ -183,19 +206,18 @@ impl World {
                 .unwrap_or_else(|_| Selector::Tag(selector.parse().unwrap())),
             tags: tags.iter().map(|t| t.parse().unwrap()).collect(),
         };
-        publish(publish::Request {
+        publish::Request {
             collection: name(),
             anchor: self.root.clone(),
             state: store,
             store,
             bundles: what.iter().map(wanted).collect(),
             role: None,
-            memories: &[home.memory()],
+            memories,
             without_memory: false,
             keys: &home.keys,
             clock: &self.clock,
-        })
-        .await
+        }
     }
 
     pub(crate) async fn renew(&self, home: &Home, roles: &[&str]) -> Result<Renewed, WorkError> {
@@ -294,6 +316,11 @@ impl World {
 
     /// What verification says of a reference, as `verdict` and failed codes.
     pub(crate) async fn verify(&self, reference: &str) -> Report {
+        self.verify_with(reference, &CnabFiles::default()).await
+    }
+
+    /// The same, of a CNAB bundle to which these files must belong.
+    pub(crate) async fn verify_with(&self, reference: &str, files: &CnabFiles) -> Report {
         struct One(Arc<dyn Manage>);
         #[async_trait]
         impl Places for One {
@@ -317,6 +344,7 @@ impl World {
             clock_override: false,
             looked: &Default::default(),
         };
-        verifier.verify(&reference.parse().unwrap(), None).await.unwrap()
+        let asked = Asked { files: files.clone(), ..Asked::default() };
+        verifier.verify_with(&reference.parse().unwrap(), None, &asked).await.unwrap()
     }
 }

@@ -1,6 +1,7 @@
 //! Ring 5: one file a use case. Joins stores, keys, TUF and trust; async; never prints.
 
 pub mod anchors;
+mod attestations;
 pub mod audit;
 pub mod ceremony;
 pub mod commit;
@@ -15,6 +16,7 @@ mod genuine;
 pub mod history;
 pub mod import;
 pub mod init;
+mod inside;
 pub mod inspect;
 pub mod installed;
 pub mod known;

@@ -3,6 +3,7 @@
 pub(super) mod proposed;
 mod releases;
 mod role;
+mod thick;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -13,9 +14,11 @@ use serde_json::{Map, Value, json};
 pub use self::proposed::Proposed;
 use self::proposed::propose;
 use self::releases::{Releases, Signs};
+pub use self::thick::Thick;
 use super::ceremony::CeremonyError;
 use super::commit::{Committer, Gathering, Job, Pending, WorkError, Worked};
 use super::duties::{Duty, Entries, Finished, Moves, Open, Tagging, entries, hang_seals};
+use super::inside;
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::KeyRing;
@@ -25,11 +28,11 @@ use crate::oci::{
 };
 use crate::store::{Manage, Store, StoreError};
 use crate::time::{Clock, UnixTime};
+use crate::trust::Code;
+use crate::trust::cnab::{self, CnabIndex, CnabIndexError, FileHash};
 use crate::tuf::lineage::Loser;
 use crate::tuf::{Bundle, CollectionName, EntryName, RoleName, Version};
 
-/// The annotation on the entries of a CNAB index (CNAB-Reg).
-const CNAB_TYPE: &str = "io.cnab.manifest.type";
 /// Most platform manifests of one index that are listed.
 const MAX_PARTS: usize = 256;
 
@@ -155,13 +158,26 @@ pub enum PublishError {
         /// Why.
         error: ManifestError,
     },
-    /// The CNAB index names a config that is not there.
-    #[error("{reference}: the CNAB config manifest {digest} is not there or has no config")]
-    CnabConfig {
+    /// It calls itself a CNAB bundle, and is not whole.
+    #[error("{reference}: {why} ({code})")]
+    Cnab {
         /// The bundle.
         reference: Reference,
-        /// The config manifest.
-        digest: Digest,
+        /// The check that would fail.
+        code: Code,
+        /// Why.
+        why: String,
+    },
+    /// A thick archive goes with one CNAB bundle.
+    #[error("a thick archive goes with one CNAB bundle")]
+    NoCnab,
+    /// Another thick archive is listed for it.
+    #[error("{found} is listed as its thick archive, and not {expected}")]
+    Thick {
+        /// What was given.
+        expected: Digest,
+        /// What is listed.
+        found: String,
     },
     /// One tag for two bundles.
     #[error("the tag {0} is given to two bundles")]
@@ -194,6 +210,14 @@ struct Prepared {
 /// # Errors
 /// See [`PublishError`]. What was pushed before stays and does no harm; the same call finishes it.
 pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
+    publish_with(request, None).await
+}
+
+/// The same with a thick archive of the one CNAB bundle: its hash is signed with the bundle, and it is hung there.
+///
+/// # Errors
+/// See [`PublishError`].
+pub async fn publish_with(request: Request<'_>, thick: Option<&Thick>) -> Result<Published, PublishError> {
     let store = Known::new(request.store);
     let state = Known::new(request.state);
     // One place is known once: the state's files are then no news to the seals.
@@ -208,6 +232,13 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
         }
         taken.extend(prepared.tags.iter().cloned());
         bundles.push(prepared);
+    }
+    if let Some(thick) = thick {
+        let [Prepared { content, custom, .. }] = &mut bundles[..] else { return Err(PublishError::NoCnab) };
+        let cnab = custom.get_mut("cnab").and_then(Value::as_object_mut).ok_or(PublishError::NoCnab)?;
+        cnab.insert("thick".into(), thick.hash.to_json());
+        // Before anything says that it is there.
+        thick.hang(request.store, content.descriptor()).await?;
     }
     let committer = Committer {
         place: &state,
@@ -248,6 +279,9 @@ pub async fn publish(request: Request<'_>) -> Result<Published, PublishError> {
         entries: &entries,
         committed: worked.online,
     };
+    if let Some(thick) = thick.filter(|_| worked.online) {
+        listed_thick(&own, &bundles, thick)?;
+    }
     let mut outcomes: Vec<Outcome> = bundles.iter().map(|b| outcome(b, &seen)).collect();
 
     let mut finished = Finished::default();
@@ -311,24 +345,65 @@ async fn prepare(store: &Known<'_>, wanted: &Wanted) -> Result<Prepared, Publish
     }
     let unsupported = |error| PublishError::Unsupported { reference: asked.clone(), error };
     let manifest = Manifest::parse(&content).map_err(unsupported)?;
-    let parts = parts(&manifest);
+    let mut parts = parts(&manifest);
     let mut custom = Map::new();
-    let config = manifest.manifests.iter().find(|d| d.annotation(CNAB_TYPE) == Some("config"));
-    if let Some(config) = config {
-        let missing = || PublishError::CnabConfig { reference: asked.clone(), digest: config.digest.clone() };
-        let found = store.resolve(&Selector::Digest(config.digest.clone())).await?.ok_or_else(missing)?;
-        let inner = Manifest::parse(&found).map_err(unsupported)?;
-        let bundle_json = inner.config.ok_or_else(missing)?;
-        let algorithm = bundle_json.digest.algorithm().as_str();
-        custom.insert(
-            "cnab".into(),
-            json!({"bundle.json": {"length": bundle_json.size, "hashes": {algorithm: bundle_json.digest.hex()}}}),
-        );
+    if let Some(index) = CnabIndex::of(&manifest).transpose() {
+        let (bundle_json, images) = whole(store, &asked, index).await?;
+        custom.insert("cnab".into(), json!({"bundle.json": bundle_json.to_json()}));
+        // Each image is pulled by its own digest, so each is listed.
+        let listed: BTreeSet<Digest> = parts.iter().map(|p| p.digest.clone()).collect();
+        let sha256 = |d: &Descriptor| d.digest.algorithm() == Algorithm::Sha256;
+        parts.extend(images.into_iter().filter(|d| sha256(d) && !listed.contains(&d.digest)));
+        parts.truncate(MAX_PARTS);
     }
     let mut tags = wanted.tags.clone();
     tags.extend(wanted.selector.tag().cloned());
     let reference = store.place().at(Some(Selector::Digest(content.digest().clone())));
     Ok(Prepared { content, reference, tags, parts, custom })
+}
+
+/// Look into a CNAB bundle as a reader will: what it never passes with him is not published.
+async fn whole(
+    store: &dyn Store,
+    asked: &Reference,
+    index: Result<CnabIndex, CnabIndexError>,
+) -> Result<(FileHash, Vec<Descriptor>), PublishError> {
+    let read = match &index {
+        Ok(index) => Some(inside::read(store, index).await),
+        Err(_) => None,
+    };
+    let report = cnab::look(&index, read.as_ref());
+    let refused =
+        |code, why: &str| PublishError::Cnab { reference: asked.clone(), code, why: why.to_owned() };
+    if let Some(check) = report.checks.iter().find(|check| check.is_fail()) {
+        return Err(refused(check.code, &check.detail));
+    }
+    let (Ok(index), Some(found)) = (index, report.bundle_json) else {
+        return Err(refused(Code::CnabUnreadable, "it was not read"));
+    };
+    let hash = FileHash { digest: found.digest, length: found.size };
+    Ok((hash, index.images().into_iter().cloned().collect()))
+}
+
+/// One bundle has one thick archive: the first one stays, and who brings another is told.
+fn listed_thick(
+    own: &BTreeMap<EntryName, Bundle>,
+    bundles: &[Prepared],
+    thick: &Thick,
+) -> Result<(), PublishError> {
+    let wanted = thick.hash.to_json();
+    for bundle in bundles {
+        let names = bundle.tags.iter().cloned().map(EntryName::Tag).chain([release_of(bundle)]);
+        for entry in names.filter_map(|name| own.get(&name)).filter(|e| e.digest == *bundle.content.digest())
+        {
+            let found = entry.custom.get("cnab").map(|cnab| cnab["thick"].clone()).unwrap_or_default();
+            if found != wanted {
+                let found = found["hashes"]["sha256"].as_str().unwrap_or("nothing").to_owned();
+                return Err(PublishError::Thick { expected: thick.hash.digest.clone(), found });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The runnable platform manifests of an index: those with a platform that is not `unknown` (as attestations have it).

@@ -239,6 +239,33 @@ async fn sign_one(
     Ok(Hung { was_there: false, carrier, tag: None, unread })
 }
 
+/// Sign a statement about one artifact, and hang it there; the same statement by the same key once, unless with `force`.
+///
+/// # Errors
+/// The key could not be used, the statement is about something else, or the place's own.
+pub async fn attest(
+    store: &dyn Manage,
+    pen: &Pen<'_>,
+    subject: &Subject,
+    statement: &[u8],
+    force: bool,
+) -> Result<Hung, SignError> {
+    let artifact = &subject.artifact;
+    let mut unread = 0;
+    if !force {
+        let same = |envelope: &Envelope| pen.has_attested(envelope, statement);
+        let looked = there::look_for_attestation(store, artifact, same).await?;
+        if let Some(carrier) = looked.same {
+            return Ok(Hung { was_there: true, carrier, tag: None, unread: 0 });
+        }
+        unread = looked.unread;
+    }
+    let envelope = pen.attest(statement).await?;
+    let carrier = hang(store, &envelope, artifact, pen.now()).await?;
+    store.flush().await?;
+    Ok(Hung { was_there: false, carrier, tag: None, unread })
+}
+
 /// Hang a signature that was made elsewhere on what it signs; the same bytes once.
 ///
 /// # Errors

@@ -63,13 +63,13 @@ enum Item {
 
 /// What one entry came to.
 #[derive(Default)]
-struct Read {
-    found: Vec<Found>,
+pub(super) struct Read {
+    pub(super) found: Vec<Found>,
     /// Layers of simple signing, to be read after what has one layer.
-    layers: Vec<Piece>,
-    broken: Option<String>,
-    unread: Option<String>,
-    bytes: u64,
+    pub(super) layers: Vec<Piece>,
+    pub(super) broken: Option<String>,
+    pub(super) unread: Option<String>,
+    pub(super) bytes: u64,
 }
 
 impl Search {
@@ -99,6 +99,19 @@ impl Search {
         self.listing.as_ref()
     }
 
+    /// What refers to the bundle, asked for once.
+    pub(super) async fn list(&mut self, store: &dyn Store) -> Result<Listing, StoreError> {
+        if let Some(listed) = &self.listing {
+            return listed.clone();
+        }
+        let listed = store.listing(&self.subject).await;
+        if let Ok(listing) = &listed {
+            self.queue = queue(listing, &self.thumbprints);
+        }
+        self.listing = Some(listed.clone());
+        listed
+    }
+
     /// The next round.
     pub(super) fn next<'a>(&'a mut self, store: &'a dyn Store) -> BoxFuture<'a, SignaturesAnswer> {
         async move {
@@ -115,13 +128,10 @@ impl Search {
     }
 
     async fn round(&mut self, store: &dyn Store, answer: &mut SignaturesAnswer) {
-        if self.listing.is_none() {
-            let listed = store.listing(&self.subject).await;
-            match &listed {
-                Ok(listing) => self.queue = queue(listing, &self.thumbprints),
-                Err(e) => answer.unread.push(e.to_string()),
-            }
-            self.listing = Some(listed);
+        if self.rounds == 0
+            && let Err(e) = self.list(store).await
+        {
+            answer.unread.push(e.to_string());
         }
         if self.queue.is_empty() && !self.tag_asked {
             self.tag_asked = true;
@@ -283,7 +293,7 @@ async fn gather(reads: Vec<BoxFuture<'_, Read>>) -> (Vec<(usize, Read)>, u64) {
 }
 
 /// One candidate, for as long as one is waited for.
-async fn within(digest: &Digest, read: impl Future<Output = Read>) -> Read {
+pub(super) async fn within(digest: &Digest, read: impl Future<Output = Read>) -> Read {
     timeout(ONE, read).await.unwrap_or_else(|_| Read {
         unread: Some(format!("{digest} did not come within {} s", ONE.as_secs())),
         ..Read::default()
@@ -369,12 +379,12 @@ async fn layer(store: &dyn Store, manifest: &Digest, piece: &Piece) -> Read {
     }
 }
 
-fn broken(why: String) -> Read {
+pub(super) fn broken(why: String) -> Read {
     Read { broken: Some(why), ..Read::default() }
 }
 
 /// A failure of one entry's own is that entry's, any other is one to look.
-fn failed(digest: &Digest, e: &StoreError) -> Read {
+pub(super) fn failed(digest: &Digest, e: &StoreError) -> Read {
     match &e.failure {
         Failure::NotFound => broken(format!("{digest} is not there")),
         f if f.is_the_items_own() => broken(format!("{digest}: {f}")),
@@ -382,6 +392,6 @@ fn failed(digest: &Digest, e: &StoreError) -> Read {
     }
 }
 
-fn parse(content: &Content) -> Result<Manifest, String> {
+pub(super) fn parse(content: &Content) -> Result<Manifest, String> {
     Manifest::parse(content).map_err(|e| e.to_string())
 }

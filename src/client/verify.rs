@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::attestations::Attestations;
+use super::inside;
 use super::memory::{Memory, MemoryError};
 use super::places::Places;
 use super::signatures::Search;
@@ -15,10 +17,12 @@ use super::stores::spot;
 use crate::oci::{Content, Descriptor, Manifest, Reference, Selector, media_type};
 use crate::store::{Failure, Listing, Store, StoreError};
 use crate::time::UnixTime;
+use crate::trust::cnab::{CnabFiles, CnabIndex};
 use crate::trust::signatures::is_vague;
 use crate::trust::{
-    Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Question, Report, Rule, Scope, SealsAnswer, Source,
-    StateAnswer, Step, Subject, TrustFile, Verification, Want, rescinding, sources,
+    Anchor, Answer, BundleAnswer, Check, Code, MAX_SEALS, Origin, PredicateType, Question, Report, Rule,
+    Scope, SealsAnswer, Source, StateAnswer, Step, Subject, TrustFile, Verification, Want, rescinding,
+    sources,
 };
 use crate::tuf::{CollectionName, Files, Limits};
 
@@ -41,6 +45,15 @@ pub struct Verifier<'a> {
     pub clock_override: bool,
     /// The states that were looked at: one look serves a whole run.
     pub looked: &'a Looked,
+}
+
+/// What is asked beside what the trust files ask.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Files that must belong to the CNAB bundle that it is.
+    pub files: CnabFiles,
+    /// Attestations of these types must be there, by anybody whom the scope trusts.
+    pub attestations: Vec<PredicateType>,
 }
 
 /// States as they were found in this run: those of organisations at places that anchors name, and in a run that verifies many
@@ -122,6 +135,19 @@ impl Verifier<'_> {
         reference: &Reference,
         named: Option<&Subject>,
     ) -> Result<Report, VerifyError> {
+        self.verify_with(reference, named, &Asked::default()).await
+    }
+
+    /// The same, where more is asked.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub async fn verify_with(
+        &self,
+        reference: &Reference,
+        named: Option<&Subject>,
+        asked: &Asked,
+    ) -> Result<Report, VerifyError> {
         let selector =
             reference.selector().ok_or_else(|| VerifyError::NoSelector(reference.clone()))?.clone();
         let subject = self.subject(reference, &selector, named)?;
@@ -129,6 +155,10 @@ impl Verifier<'_> {
             Some(_) => self.trust.rule_by_digest(&subject),
             None => self.trust.rule(&subject),
         };
+        let by = Origin { file: "--attestation".to_owned(), ..Origin::default() };
+        for predicate_type in &asked.attestations {
+            rule.also_attested(predicate_type.clone(), by.clone());
+        }
         rule.tuf = rule.tuf.into_iter().map(at_one_spelling).collect();
         let mut notes: Vec<Check> = Vec::new();
         let rescinders = self.rescinders(&rule);
@@ -150,6 +180,7 @@ impl Verifier<'_> {
             now: self.now,
             clock_override: self.clock_override,
             notes,
+            files: asked.files.clone(),
             limits: Limits::default(),
         };
         let remembered = |source: &Source| Memory::in_dir(self.memory, &source.collection).chains();
@@ -159,7 +190,7 @@ impl Verifier<'_> {
             _ => self.places.open(reference).await?,
         };
         let mut seen = BTreeSet::new();
-        let search = tokio::sync::Mutex::new(None);
+        let (search, attestations) = (tokio::sync::Mutex::new(None), tokio::sync::Mutex::new(None));
         loop {
             match verification.step() {
                 Step::Need(wants) => {
@@ -169,7 +200,13 @@ impl Verifier<'_> {
                         .map(|want| matches!(want, Want::State { source } if !seen.insert(*source)))
                         .collect();
                     let wants = wants.into_iter().zip(again);
-                    let at = At { reference, selector: &selector, store: &*store, search: &search };
+                    let at = At {
+                        reference,
+                        selector: &selector,
+                        store: &*store,
+                        search: &search,
+                        attestations: &attestations,
+                    };
                     let fetch = |(want, again)| self.fetch(want, again, &at, &verification);
                     let answers = try_join_all(wants.map(fetch)).await?;
                     verification.feed(answers);
@@ -225,8 +262,9 @@ impl Verifier<'_> {
 
     /// The TUF anchors of the collections that say which signatures were taken back: the system's before the user's.
     fn rescinders(&self, rule: &Rule) -> Vec<Anchor> {
-        let counts = |id| rule.required.signatures.iter().any(|line| line.from.contains(id));
-        let asked = rule.checks.rescinded.is_kept() && rule.checks.signature.is_kept();
+        let counts = |id| rule.required.signers().any(|line| line.from.contains(id));
+        let signed = rule.checks.signature.is_kept() || !rule.required.attestations.is_empty();
+        let asked = rule.checks.rescinded.is_kept() && signed;
         let signers = rule.signers.iter().filter(|signer| asked && counts(&signer.id));
         let collections: BTreeSet<&CollectionName> =
             signers.filter_map(|signer| signer.rescissions().collection()).collect();
@@ -243,9 +281,10 @@ impl Verifier<'_> {
         verification: &Verification,
     ) -> Result<Answer, VerifyError> {
         let of = |number: usize| verification.source(number);
-        let At { reference, selector, store, search } = *at;
+        let At { reference, selector, store, search, .. } = *at;
         Ok(match want {
             Want::Bundle => Answer::Bundle(bundle(store, selector).await),
+            Want::Cnab { index, .. } => Answer::Cnab(inside::read(store, &index).await),
             Want::Signatures { digest, thumbprints, anew } => {
                 let mut search = search.lock().await;
                 let found: &mut Search = match &mut *search {
@@ -265,6 +304,22 @@ impl Verifier<'_> {
                 Some(source) => Memory::in_dir(self.memory, &source.collection).chains()?,
                 None => Vec::new(),
             }),
+            Want::Attestations { digest, types, anew } => {
+                let listed = {
+                    let mut search = search.lock().await;
+                    let found: &mut Search = match &mut *search {
+                        Some(found) if *found.subject() == digest => found,
+                        other => other.insert(Search::new(&digest, BTreeSet::new())),
+                    };
+                    found.list(store).await
+                };
+                let mut attestations = at.attestations.lock().await;
+                let found: &mut Attestations = match &mut *attestations {
+                    Some(found) if !anew && *found.subject() == digest => found,
+                    other => other.insert(Attestations::new(&digest)),
+                };
+                Answer::Attestations(found.next(store, &types, listed).await)
+            }
             Want::Seals { subject } => {
                 let search = search.lock().await;
                 let listed = search.as_ref().filter(|s: &&Search| *s.subject() == subject.digest);
@@ -353,6 +408,8 @@ struct At<'a> {
     store: &'a dyn Store,
     /// The search for its signatures, once there is one.
     search: &'a tokio::sync::Mutex<Option<Search>>,
+    /// That for its attestations.
+    attestations: &'a tokio::sync::Mutex<Option<Attestations>>,
 }
 
 /// The places that sources name, each in one spelling: one that is named in two ways is still one place.
@@ -375,11 +432,14 @@ fn may_ask(reference: &Reference, place: &Reference) -> bool {
 async fn bundle(store: &dyn Store, selector: &Selector) -> BundleAnswer {
     match store.resolve(selector).await {
         Ok(Some(content)) => {
-            let (parts, unreadable) = match Manifest::parse(&content) {
-                Ok(manifest) => (manifest.manifests.into_iter().map(|d| d.digest).collect(), None),
-                Err(e) => (Vec::new(), Some(e.to_string())),
+            let (parts, unreadable, cnab) = match Manifest::parse(&content) {
+                Ok(manifest) => {
+                    let cnab = CnabIndex::of(&manifest).transpose();
+                    (manifest.manifests.into_iter().map(|d| d.digest).collect(), None, cnab)
+                }
+                Err(e) => (Vec::new(), Some(e.to_string()), None),
             };
-            BundleAnswer::Found { bundle: content.descriptor().clone(), parts, unreadable }
+            BundleAnswer::Found { bundle: content.descriptor().clone(), parts, unreadable, cnab }
         }
         Ok(None) => BundleAnswer::Absent,
         Err(e) if e.is_not_found() => BundleAnswer::Absent,

@@ -33,6 +33,10 @@ pub const BULLA_PROBE: &str = "application/vnd.bulla.probe.v1";
 pub const BULLA_REQUEST: &str = "application/vnd.bulla.delegation-request.v1";
 /// That a request was denied (docs/formats.md).
 pub const BULLA_DENIAL: &str = "application/vnd.bulla.delegation-denial.v1";
+/// A thick archive of a CNAB bundle, hung on the bundle (docs/formats.md).
+pub const BULLA_THICK: &str = "application/vnd.bulla.cnab.thick.v1";
+/// Its one layer: the archive as it is.
+pub const BULLA_THICK_ARCHIVE: &str = "application/vnd.bulla.cnab.thick.v1.tar+gzip";
 /// A TUF metadata file as a layer.
 pub const TUF_METADATA: &str = "application/vnd.tuf.metadata+json";
 /// A TUF target file as a layer.

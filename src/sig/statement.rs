@@ -77,6 +77,35 @@ pub fn cosign_signature(digest: &Digest, annotations: &BTreeMap<String, String>)
     .into_bytes()
 }
 
+/// The statement that says `predicate`, of that type, about an artifact; `name` is what the signer calls it. The predicate stands in it
+/// as it is, byte for byte: others define what it looks like.
+///
+/// # Errors
+/// The predicate is no JSON object, or the type is empty.
+pub fn attestation(
+    digest: &Digest,
+    name: Option<&str>,
+    predicate_type: &str,
+    predicate: &[u8],
+) -> Result<Vec<u8>, StatementError> {
+    let value = json::parse_with_fractions(predicate)?;
+    if !value.is_object() {
+        return Err(StatementError::Form("predicate is no object"));
+    }
+    let mut subject = json!({"digest": {digest.algorithm().as_str(): digest.hex()}});
+    if let Some(name) = name {
+        subject["name"] = name.into();
+    }
+    let head = format!(
+        "{{\"_type\":\"{V1}\",\"subject\":[{subject}],\"predicateType\":{},\"predicate\":",
+        Value::from(predicate_type)
+    );
+    let statement = [head.as_bytes(), predicate.trim_ascii(), b"}"].concat();
+    // Read as a verifier will: its depth counts from the statement on.
+    Statement::parse(&statement)?;
+    Ok(statement)
+}
+
 impl Statement {
     /// The statement in a payload that a key has signed. Unknown members are ignored, as the specification asks.
     ///
@@ -94,7 +123,8 @@ impl Statement {
     /// # Errors
     /// Not a statement.
     pub fn parse(bytes: &[u8]) -> Result<Self, StatementError> {
-        let value = json::parse(bytes)?;
+        // Predicates hold what others define, fractions too.
+        let value = json::parse_with_fractions(bytes)?;
         let kind = value["_type"].as_str().ok_or(StatementError::Form("_type is no text"))?;
         if ![V1, V01].contains(&kind) {
             return Err(StatementError::Type(kind.chars().take(100).collect()));

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::candidate::{Candidate, Court};
+use super::cnab;
 use super::code::Code;
 use super::metadata;
 use super::report::{Check, Outcome};
@@ -132,6 +133,7 @@ fn release(
     }
     let what = if part { "part of a release" } else { "released" };
     out.push(Check::pass(Code::BundleRelease, format!("{what} at {}, listed by {role}", entry.about.at)));
+    inside(&entry, collection, chosen, court, out);
     Some(role)
 }
 
@@ -162,6 +164,7 @@ fn named(
             }
             let detail = format!("{tag} names this digest since {}", entry.about.at);
             out.push(Check::pass(Code::BundleTag, detail));
+            inside(&entry, collection, chosen, court, out);
             return by;
         }
         (Some(entry), Some(current)) => {
@@ -174,6 +177,37 @@ fn named(
         (Some(entry), None) => return moved(collection, tag, &entry, subject, chosen, court, out),
     }
     None
+}
+
+/// Of a CNAB bundle: what its entry says of `bundle.json` and of a thick archive, and whether its images are listed. Said once, whether
+/// tag or digest was asked for.
+fn inside(
+    entry: &Bundle,
+    collection: &CollectionName,
+    chosen: &Candidate,
+    court: &Court<'_>,
+    out: &mut Vec<Check>,
+) {
+    let Some(whole) = court.inside else { return };
+    // The search ends where a reader of the image's own digest ends, and nowhere else.
+    let listed = |image: &&Descriptor| {
+        let path = collection.release_path(&image.digest);
+        let found = court.find(&path, chosen).ok().and_then(|found| found.target);
+        let entry = found.and_then(|(_, target)| Bundle::read(&target).ok());
+        entry.is_some_and(|e| {
+            let counts = e.about.claim == Some(Claim::Release) || !e.about.part_of.is_empty();
+            counts
+                && e.digest == image.digest
+                && e.length == image.size
+                && e.about.media_type == image.media_type
+        })
+    };
+    let unlisted = whole.images.iter().filter(|image| !listed(image)).count();
+    for check in cnab::listed(entry, whole, unlisted) {
+        if !out.contains(&check) {
+            out.push(check);
+        }
+    }
 }
 
 /// The digest before passes for a while, if it still is a release, of this type and length.
@@ -197,6 +231,7 @@ fn moved(
             if before.digest != subject.digest || !matches(&before, subject, out) {
                 return None;
             }
+            inside(&before, collection, chosen, court, out);
             let detail = format!("{tag} moves to {} since {since}; this is the digest before", entry.digest);
             (Some(by), Check::note(Code::BundleTagMoving, detail))
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::bundle;
+use super::cnab::Whole;
 use super::report::Evidence;
 use crate::oci::Digest;
 use crate::time::UnixTime;
@@ -34,6 +35,8 @@ pub(super) struct Court<'a> {
     pub(super) paths: &'a [String],
     /// The manifests that the bundle lists, where it is an index.
     pub(super) parts: &'a [Digest],
+    /// Of a CNAB bundle that is whole: what may be listed of it.
+    pub(super) inside: Option<&'a Whole>,
     /// Ids of advisories that were acknowledged here.
     pub(super) acknowledged: &'a BTreeSet<String>,
     pub(super) now: UnixTime,

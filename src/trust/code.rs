@@ -60,6 +60,20 @@ codes! {
     AnchorRoot = "anchor.root" No,
     /// Who vouches.
     AnchorScope = "anchor.scope" No,
+    /// The attestations that are required are there.
+    Attestation = "attestation" No,
+    /// More hangs on the bundle than is read, and what was read does not suffice.
+    AttestationCap = "attestation.cap" Undecided,
+    /// One attestation that counts.
+    AttestationCounted = "attestation.counted" No,
+    /// A member of the predicate is not what the statement asks for.
+    AttestationField = "attestation.field" No,
+    /// No attestation of that type is on the bundle.
+    AttestationNone = "attestation.none" No,
+    /// Fewer than required, and what could not be read could make up the number.
+    AttestationOpen = "attestation.open" Undecided,
+    /// Fewer signers than required say it.
+    AttestationShort = "attestation.short" No,
     /// The reference could not be resolved.
     BundleResolve = "bundle.resolve" Undecided,
     /// The registry says that the reference is not there.
@@ -92,6 +106,42 @@ codes! {
     BundleTagUnlisted = "bundle.tag.unlisted" No,
     /// An entry cannot be read.
     BundleEntry = "bundle.entry" No,
+    /// Index and `bundle.json` of a CNAB bundle say the same.
+    Cnab = "cnab" No,
+    /// `bundle.json` cannot be read, or is not what the config manifest names.
+    CnabBundleJson = "cnab.bundle-json" No,
+    /// The config manifest is none, or not the one in the index.
+    CnabConfig = "cnab.config" No,
+    /// The place has not got an image of the bundle.
+    CnabImageAbsent = "cnab.image.absent" Undecided,
+    /// The index has another image than `bundle.json` names.
+    CnabImageDigest = "cnab.image.digest" No,
+    /// The index has an image that `bundle.json` does not name.
+    CnabImageExtra = "cnab.image.extra" No,
+    /// `bundle.json` names an image that the index has not.
+    CnabImageMissing = "cnab.image.missing" No,
+    /// Index and `bundle.json` say different media types.
+    CnabImageType = "cnab.image.type" No,
+    /// Whether the collection lists every image by its digest.
+    CnabImages = "cnab.images" No,
+    /// The index calls itself one of a CNAB bundle, and is none.
+    CnabIndex = "cnab.index" No,
+    /// The level of CNAB-Sec that is reached.
+    CnabLevel = "cnab.level" No,
+    /// The hash of `bundle.json` that the collection lists.
+    CnabListed = "cnab.listed" No,
+    /// A file of a CNAB bundle was given, and the bundle is none.
+    CnabNone = "cnab.none" No,
+    /// The relocation map that was given.
+    CnabRelocation = "cnab.relocation" No,
+    /// The thick archive that was given.
+    CnabThick = "cnab.thick" No,
+    /// Nobody who vouches lists a thick archive.
+    CnabThickUnlisted = "cnab.thick.unlisted" No,
+    /// The thin bundle file that was given.
+    CnabThin = "cnab.thin" No,
+    /// The bundle's parts could not be looked at.
+    CnabUnreadable = "cnab.unreadable" Undecided,
     /// The time was set by hand.
     ClockOverride = "clock.override" No,
     /// On an allow list.

@@ -8,11 +8,14 @@ use serde_json::Value;
 
 use super::level::{Level, Origin};
 use super::policy::{AskedSignatures, Checked};
+use super::predicate::few;
 use super::source::MAX_SOURCES;
 use super::{Anchor, AnchorId, Listing, PinnedRoot, Scope, SignerAnchor, Statement, Subject};
 use crate::sig::json;
 use crate::tuf::{CollectionName, RoleName};
 
+/// Most attestations that one statement asks for.
+const MAX_ATTESTATIONS: usize = 64;
 const SCHEMA_VERSION: u32 = 2;
 /// Largest `trust.json`, bytes.
 pub const MAX_TRUST_BYTES: u64 = 16 * 1024 * 1024;
@@ -200,6 +203,9 @@ pub enum TrustError {
         "statement for \"*\": maxStaleness is not for everything; name a registry, a prefix or a repository"
     )]
     AnyStaleness,
+    /// Too many attestations, or too many members of one.
+    #[error("statement for \"{0}\": more attestations, or members to match, than are looked at")]
+    Attestations(Scope),
     /// Two statements for one scope.
     #[error("two statements for \"{0}\"")]
     TwoStatements(Scope),
@@ -380,6 +386,17 @@ impl TrustFile {
                 return Err(TrustError::NothingRequired(s.scope.clone()));
             }
             if let Some(AskedSignatures::Some(asked)) = &require.signatures {
+                let from: BTreeSet<&AnchorId> = asked.from.iter().collect();
+                if !asked.from.is_empty() && from.len() < asked.threshold.get() as usize {
+                    let (threshold, from) = (asked.threshold.get(), from.len());
+                    return Err(TrustError::Threshold { scope: s.scope.clone(), threshold, from });
+                }
+            }
+            let attestations = require.attestations.as_deref().unwrap_or_default();
+            if attestations.len() > MAX_ATTESTATIONS || !attestations.iter().all(|a| few(&a.fields)) {
+                return Err(TrustError::Attestations(s.scope.clone()));
+            }
+            for asked in attestations {
                 let from: BTreeSet<&AnchorId> = asked.from.iter().collect();
                 if !asked.from.is_empty() && from.len() < asked.threshold.get() as usize {
                     let (threshold, from) = (asked.threshold.get(), from.len());

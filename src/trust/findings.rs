@@ -97,7 +97,7 @@ impl TrustFile {
 
     fn anchors_found(&self, rules: &[(&Scope, Rule)], whole: bool, now: UnixTime, out: &mut Vec<Finding>) {
         let used: BTreeSet<&AnchorId> =
-            rules.iter().flat_map(|(_, r)| &r.required.signatures).flat_map(|line| &line.from).collect();
+            rules.iter().flat_map(|(_, r)| r.required.signers()).flat_map(|line| &line.from).collect();
         for anchor in self.files().flat_map(|f| &f.signers) {
             let id = anchor.id.as_str();
             if let Some(certificate) = anchor.certificate() {
@@ -215,7 +215,7 @@ impl TrustFile {
             let c = &rule.checks;
             let kept = [&c.signature, &c.expiry, &c.certificate_expiry, &c.rescinded].map(|c| c.is_kept());
             let statement = rule.statement.map(|s| (s.max_staleness, s.require_current_tag));
-            (rule.required.tuf, lines, kept, statement.unwrap_or_default())
+            (rule.required.tuf, lines, rule.required.attestations, kept, statement.unwrap_or_default())
         };
         let met: Vec<Subject> =
             self.scopes().iter().filter(|s| s.meets(&statement.scope)).filter_map(Scope::example).collect();
@@ -252,7 +252,8 @@ fn unmet(scope: &Scope, rule: &Rule, out: &mut Vec<Finding>) {
         let wide = !matches!(scope, Scope::Repository(_) | Scope::Tag(..));
         out.push(Finding { fatal: !wide, ..Finding::note("trust.unmet", scope, detail) });
     }
-    for line in &rule.required.signatures {
+    let attestations = rule.required.attestations.iter().map(|a| &a.signers);
+    for line in rule.required.signatures.iter().chain(attestations) {
         if line.from.len() < line.threshold.get() as usize {
             let detail = format!(
                 "{} signers are demanded by {}, and {} of the anchors that cover it count",

@@ -6,6 +6,7 @@ mod agreement;
 mod anchor;
 mod bundle;
 mod candidate;
+pub mod cnab;
 mod code;
 mod file;
 mod findings;
@@ -16,6 +17,7 @@ mod notation;
 mod organisation;
 mod pack;
 mod policy;
+mod predicate;
 mod report;
 mod requirements;
 mod revocation;
@@ -39,7 +41,11 @@ pub use listing::Listing;
 pub use notation::{MAX_POLICY, NotationError, NotationPolicy, NotationStores};
 pub use organisation::{MAX_MEMBER_PLACES, Member};
 pub use pack::{MAX_PACK_BYTES, MAX_PACKS, PACK_SUFFIX, PackError, RootPack};
-pub use policy::{AskedSignatures, Checked, Duration, DurationError, Require, RequireSignatures, Statement};
+pub use policy::{
+    AskedSignatures, Checked, Duration, DurationError, Require, RequireAttestation, RequireSignatures,
+    Statement,
+};
+pub use predicate::{Field, FieldError, PredicateType, PredicateTypeError};
 pub use report::{AnchorReport, Check, Evidence, Needs, Outcome, Report, Requirement, Verdict};
 pub use requirements::{
     Document, MAX_DOCUMENT, RequirementsError, RootError, Store, StoreRef, file_name, trusts_in,
@@ -48,7 +54,7 @@ pub use revocation::{
     RevocationEntry, RevocationKind, RevocationList, Revoke, UnreadableList, check_submitted, has_room,
     is_nearly_full, is_revoked, join_revocations, recovered_revocations,
 };
-pub use rule::{By, Checks, Required, Rule, Signatures, Waivable};
+pub use rule::{Attestations, By, Checks, Required, Rule, Signatures, Waivable};
 pub use scope::{Scope, ScopeError, Subject};
 pub use signer::{MAX_SUBJECTS, Rescissions, SignerAnchor, SignerError, Trusts};
 pub use source::{MAX_SOURCES, OwnKeys, OwnKeysError, Source, SourceSpec};

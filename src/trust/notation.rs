@@ -351,6 +351,7 @@ impl PolicyStatement {
         Ok(Statement {
             require: Some(Require {
                 tuf: None,
+                attestations: None,
                 signatures: Some(AskedSignatures::Some(RequireSignatures {
                     threshold: NonZeroU32::MIN,
                     from,

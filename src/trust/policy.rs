@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::level::Origin;
+use super::predicate::{Field, PredicateType};
 use super::{AnchorId, Scope};
 
 /// A span of time in whole seconds, written `30d`, `12h`, `10m` or `5s`.
@@ -58,6 +59,35 @@ pub struct Require {
     /// How many signers; left out everywhere: one, where TUF is not needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signatures: Option<AskedSignatures>,
+    /// What must be said about it, and by whom; left out everywhere: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestations: Option<Vec<RequireAttestation>>,
+}
+
+/// An attestation that a statement needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequireAttestation {
+    /// The type of its predicate.
+    #[serde(rename = "type")]
+    pub predicate_type: PredicateType,
+    /// How many different signers must say it, each in one attestation that fits wholly.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub threshold: NonZeroU32,
+    /// Ids of the anchors that count; left out: all in scope.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<AnchorId>,
+    /// What must hold of its predicate; all of it, of one attestation.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<Field>,
+}
+
+fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+fn is_one(n: &NonZeroU32) -> bool {
+    *n == NonZeroU32::MIN
 }
 
 /// How many signers a statement needs.

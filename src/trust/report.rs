@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::anchor::place_of;
+use super::cnab::{CnabLevel, CnabReport, Provenance, Reached};
 use super::code::{Code, Says};
-use super::rule::{Required, Signatures};
+use super::rule::{Attestations, Required, Signatures};
 use super::signatures::{LineReport, SignatureReport};
 use crate::oci::{Digest, Tag};
 use crate::time::UnixTime;
@@ -112,6 +113,10 @@ pub struct Report {
     pub required: Required,
     /// What the signatures came to, where any are required and that was reached.
     pub signatures: Option<SignatureReport>,
+    /// What the attestations came to, likewise.
+    pub attestations: Option<SignatureReport>,
+    /// Of a CNAB bundle: what came of looking into it.
+    pub cnab: Option<CnabReport>,
 }
 
 /// One thing that the scope requires, and what it came to.
@@ -132,6 +137,8 @@ pub enum Needs<'a> {
     Tuf,
     /// So many signers.
     Signatures(&'a Signatures, Option<&'a LineReport>),
+    /// So many who say this.
+    Attestations(&'a Attestations, Option<&'a LineReport>),
 }
 
 impl Evidence {
@@ -285,6 +292,16 @@ impl Report {
         if self.anchors.iter().any(AnchorReport::revokes) {
             return Verdict::NotTrusted;
         }
+        let whole = self.cnab.as_ref().and_then(CnabReport::verdict);
+        match (self.by_requirements(), whole) {
+            (_, Some(Verdict::NotTrusted)) => Verdict::NotTrusted,
+            (Verdict::Trusted, Some(other)) => other,
+            (decides, _) => decides,
+        }
+    }
+
+    /// What everything that the scope requires comes to.
+    fn by_requirements(&self) -> Verdict {
         let met: Vec<Verdict> =
             self.requirements().iter().map(|r| r.verdict.unwrap_or(Verdict::NotTrusted)).collect();
         for decides in [Verdict::NotTrusted, Verdict::NotChecked, Verdict::Undecided, Verdict::Trusted] {
@@ -294,6 +311,21 @@ impl Report {
         }
         // Nothing was required, and so nothing was checked.
         Verdict::NotTrusted
+    }
+
+    /// The level of CNAB-Sec 300 that the evidence reaches, and never a higher one; `provenance` is what of it was verified. Of other
+    /// bundles there is none.
+    pub fn cnab_level(&self, provenance: Provenance) -> Option<CnabLevel> {
+        self.cnab.as_ref()?;
+        if self.verdict() != Verdict::Trusted {
+            return Some(CnabLevel::L0);
+        }
+        let vouch = || self.anchors.iter().filter(|a| a.verdict() == Verdict::Trusted);
+        let images = |a: &AnchorReport| {
+            a.all_checks().iter().any(|c| c.code == Code::CnabImages && c.outcome == Outcome::Pass)
+        };
+        let (bundle_signed, images_signed) = (vouch().next().is_some(), vouch().any(images));
+        Some(CnabLevel::of(Reached { bundle_signed, images_signed, provenance }))
     }
 
     /// What the TUF anchors say together: one that passes wholly suffices.
@@ -321,7 +353,17 @@ impl Report {
             };
             Requirement { needs: Needs::Signatures(line, report), verdict, because }
         });
-        tuf.into_iter().chain(lines).collect()
+        let attested = self.required.attestations.iter().enumerate().map(|(i, line)| {
+            let report = self.attestations.as_ref().and_then(|a| a.lines.get(i));
+            let verdict = report.and_then(LineReport::verdict);
+            let because = report.filter(|_| verdict.is_some_and(|v| v != Verdict::Trusted));
+            Requirement {
+                needs: Needs::Attestations(line, report),
+                verdict,
+                because: because.map(|r| &r.check),
+            }
+        });
+        tuf.into_iter().chain(lines).chain(attested).collect()
     }
 
     fn because_of_tuf(&self, verdict: Verdict) -> Option<&Check> {
@@ -354,13 +396,19 @@ impl Report {
                 return Some(check);
             }
         }
+        let says = if verdict == Verdict::Undecided { Says::Undecided } else { Says::No };
+        let parts = self.cnab.iter().flat_map(|c| &c.checks);
+        let part = parts.into_iter().find(|c| c.is_fail() && c.code.says() == says);
+        if part.is_some() && self.by_requirements() != verdict {
+            return part;
+        }
         let requirements = self.requirements();
         let decides = requirements.iter().find(|r| r.verdict == Some(verdict));
-        decides.and_then(|r| r.because).or_else(|| self.checks.iter().find(|c| c.is_fail()))
+        decides.and_then(|r| r.because).or(part).or_else(|| self.checks.iter().find(|c| c.is_fail()))
     }
 }
 
-fn verdict_of(checks: &[Check]) -> Option<Verdict> {
+pub(super) fn verdict_of(checks: &[Check]) -> Option<Verdict> {
     let says = |s: Says| checks.iter().any(|c| c.is_fail() && c.code.says() == s);
     if says(Says::No) {
         Some(Verdict::NotTrusted)

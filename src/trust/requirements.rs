@@ -264,6 +264,7 @@ impl Policy {
         }
         let require = Require {
             tuf: None,
+            attestations: None,
             signatures: Some(AskedSignatures::Some(signatures)).filter(|_| self.signature_check),
         };
         to.statements.push(Statement {

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use super::level::{Level, Origin};
 use super::listing::Listing;
 use super::policy::{AskedSignatures, RequireSignatures};
+use super::predicate::{Field, PredicateType};
 use super::{Anchor, AnchorId, Scope, SignerAnchor, Statement, Subject, TrustFile};
 use crate::oci::Digest;
 
@@ -42,6 +43,19 @@ pub struct Required {
     pub tuf_waived: Option<By>,
     /// Signatures: each line must be met, by itself.
     pub signatures: Vec<Signatures>,
+    /// Attestations, likewise.
+    pub attestations: Vec<Attestations>,
+}
+
+/// So many signers of these, each of whom says this in one attestation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attestations {
+    /// The type of the predicate.
+    pub predicate_type: PredicateType,
+    /// What must hold of it.
+    pub fields: Vec<Field>,
+    /// How many, and whose count.
+    pub signers: Signatures,
 }
 
 /// So many signers of these.
@@ -96,6 +110,13 @@ pub struct By {
     pub reason: String,
 }
 
+impl Required {
+    /// Whose signatures are asked for, of the bundle and under attestations.
+    pub fn signers(&self) -> impl Iterator<Item = &Signatures> {
+        self.signatures.iter().chain(self.attestations.iter().map(|a| &a.signers))
+    }
+}
+
 impl Rule {
     /// The first denial of this digest.
     pub fn denied(&self, digest: &Digest) -> Option<&Listing> {
@@ -136,6 +157,12 @@ impl Rule {
             own.max_staleness =
                 own.max_staleness.zip(theirs.max_staleness).map(|(own, theirs)| own.min(theirs));
         }
+        for mut line in other.required.attestations {
+            line.signers.from.retain(|id| self.signer(id).is_some());
+            if !self.required.attestations.contains(&line) {
+                self.required.attestations.push(line);
+            }
+        }
         if let Some(statement) = other.statement.filter(|s| s.require_current_tag) {
             let own = self.statement.get_or_insert_with(|| Statement {
                 origin: statement.origin.clone(),
@@ -143,6 +170,13 @@ impl Rule {
             });
             own.require_current_tag = true;
         }
+    }
+
+    /// Ask for an attestation of this type besides, by any anchor of signatures in scope.
+    pub fn also_attested(&mut self, predicate_type: PredicateType, by: Origin) {
+        let from = self.signers.iter().map(|a| a.id.clone()).collect();
+        let signers = Signatures { threshold: NonZeroU32::MIN, from, by, stated_for: None };
+        self.required.attestations.push(Attestations { predicate_type, fields: Vec::new(), signers });
     }
 
     /// The anchor of signatures with this id.
@@ -250,6 +284,8 @@ impl TrustFile {
         if let Some((by, AskedSignatures::Some(asked))) = stated_signatures(&statements) {
             rule.required.signatures.push(line(&rule.signers, by, asked));
         }
+        let attestations = stated_attestations(&rule.signers, &statements);
+        rule.required.attestations.extend(attestations);
         for (check, kept) in [
             (&mut rule.checks.signature, own.checks.signature),
             (&mut rule.checks.expiry, own.checks.expiry),
@@ -316,7 +352,25 @@ fn required(tuf: &[Anchor], signers: &[SignerAnchor], statements: &[&Statement],
             stated_for: None,
         }),
     }
-    Required { tuf: needs_tuf, tuf_waived: waives.map(|(by, _)| By::of(by)), signatures }
+    let attestations = stated_attestations(signers, statements);
+    Required { tuf: needs_tuf, tuf_waived: waives.map(|(by, _)| By::of(by)), signatures, attestations }
+}
+
+/// The attestations that the most specific statement asks for that speaks of any.
+fn stated_attestations(signers: &[SignerAnchor], statements: &[&Statement]) -> Vec<Attestations> {
+    let stated = member(statements, |s| s.require.as_ref()?.attestations.as_ref());
+    let asked = stated.into_iter().flat_map(|(by, all)| all.iter().map(move |asked| (by, asked)));
+    asked
+        .map(|(by, asked)| Attestations {
+            predicate_type: asked.predicate_type.clone(),
+            fields: asked.fields.clone(),
+            signers: line(
+                signers,
+                by,
+                &RequireSignatures { threshold: asked.threshold, from: asked.from.clone() },
+            ),
+        })
+        .collect()
 }
 
 /// What a statement itself asks for, with those in scope who count.

@@ -152,6 +152,7 @@ impl Deployer {
             now: self.now,
             clock_override: false,
             notes: vec![],
+            files: Default::default(),
             limits: Limits::default(),
         };
         let recall = |_: &Source| Ok::<_, std::convert::Infallible>(memories.next().unwrap_or_default());
@@ -186,10 +187,12 @@ impl Deployer {
 
     fn answer(&self, want: Want, later: bool) -> Answer {
         match want {
+            Want::Cnab { .. } | Want::Attestations { .. } => panic!("neither here"),
             Want::Bundle => Answer::Bundle(self.resolved.clone().unwrap_or_else(|| BundleAnswer::Found {
                 bundle: self.bundle.clone(),
                 parts: self.parts.clone(),
                 unreadable: None,
+                cnab: None,
             })),
             Want::State { source: 0 } => Answer::State(
                 self.state_later.clone().filter(|_| later).unwrap_or_else(|| self.state.clone()),

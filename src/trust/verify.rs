@@ -2,7 +2,9 @@
 //! must be remembered; it can forget nothing and change no order.
 
 mod asked;
+mod attested;
 mod choose;
+mod inside;
 mod line;
 mod signed;
 mod summary;
@@ -11,10 +13,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::anchor::Anchor;
 use super::candidate::Walked;
+use super::cnab::{CnabReport, Whole};
 use super::report::AnchorReport;
 use super::revocation::RevocationList;
 use super::scope::Scope;
-use super::signatures::Tally;
+use super::signatures::{Attested, Tally};
 use super::source::{Source, SourceSpec};
 use crate::oci::{Reference, RegistryRef, Repository};
 use crate::tuf::{CollectionName, Remembered, Top};
@@ -29,10 +32,14 @@ pub struct Verification {
     lines: Vec<Line>,
     bundle: Option<BundleAnswer>,
     seals: Option<SealsAnswer>,
+    /// What came of looking into a CNAB bundle, and, where it is whole, what a collection may list of it.
+    inside: Option<(CnabReport, Option<Whole>)>,
     /// What the collections that rescind have taken back, or why that is not known.
     lists: BTreeMap<CollectionName, Result<RevocationList, String>>,
     /// The signatures that were judged so far.
     tally: Option<Tally>,
+    /// The attestations that were.
+    attested: Option<Attested>,
     wanted: Vec<Want>,
     saves: VecDeque<(usize, Remembered)>,
     /// Of every line that was judged; none of a member whose organisation did not name it.
@@ -149,7 +156,9 @@ impl Verification {
             lists: BTreeMap::new(),
             bundle: None,
             seals: None,
+            inside: None,
             tally: None,
+            attested: None,
             wanted: Vec::new(),
             saves: VecDeque::new(),
             reports: Vec::new(),
@@ -177,11 +186,14 @@ impl Verification {
                 }
                 let typed = self.question.digest.clone();
                 if self.lines.is_empty()
+                    && !self.asks_inside()
                     && let Some(digest) = &typed
                 {
                     // Where nothing but signatures is asked for, they say all of a bundle that is named by its digest.
-                    if let Some(want) = self.next_signatures(digest) {
-                        self.wanted.push(want);
+                    let (signatures, attestations) =
+                        (self.next_signatures(digest), self.next_attestations(digest));
+                    if signatures.is_some() || attestations.is_some() {
+                        self.wanted.extend(signatures.into_iter().chain(attestations));
                         continue;
                     }
                     if self.needs_no_bundle(digest) {
@@ -196,11 +208,15 @@ impl Verification {
                     .filter(|(_, line)| !matches!(line.part, Part::Member { .. }));
                 self.wanted.extend(known.map(|(source, _)| Want::State { source }));
                 // The digest is known already: nothing need be waited for.
-                let signatures = typed.and_then(|digest| self.next_signatures(&digest));
-                self.wanted.extend(signatures);
+                if let Some(digest) = typed {
+                    let signatures = self.next_signatures(&digest);
+                    self.wanted.extend(signatures);
+                    let attestations = self.next_attestations(&digest);
+                    self.wanted.extend(attestations);
+                }
                 continue;
             };
-            let BundleAnswer::Found { bundle, parts, unreadable: None } = bundle else {
+            let BundleAnswer::Found { bundle, parts, unreadable: None, cnab } = bundle else {
                 return Step::Done(Box::new(self.report(vec![unresolved(&bundle)])));
             };
             if let Some(asked) = self.question.digest.as_ref().filter(|d| **d != bundle.digest) {
@@ -209,8 +225,11 @@ impl Verification {
                 self.bundle = Some(answer.clone());
                 return Step::Done(Box::new(self.report(vec![unresolved(&answer)])));
             }
-            if let Some(want) = self.next_signatures(&bundle.digest) {
-                self.wanted.push(want);
+            let inside = self.next_inside(&bundle.digest, cnab);
+            let signatures = self.next_signatures(&bundle.digest);
+            let attestations = self.next_attestations(&bundle.digest);
+            if inside.is_some() || signatures.is_some() || attestations.is_some() {
+                self.wanted.extend(inside.into_iter().chain(signatures).chain(attestations));
                 continue;
             }
             let i = self.reports.len();
@@ -239,7 +258,8 @@ impl Verification {
                 Flow::SaveRoots(remembered) => self.saves.push_back((i, remembered)),
                 Flow::Reread => {
                     self.reread = true;
-                    (self.bundle, self.seals, self.tally) = (None, None, None);
+                    (self.bundle, self.seals, self.inside) = (None, None, None);
+                    (self.tally, self.attested) = (None, None);
                     for line in &mut self.lines {
                         (line.needs_seals, line.state) = (false, None);
                     }
@@ -289,8 +309,12 @@ impl Verification {
                     (line.memory, line.others) = (None, m);
                 }
                 (Want::Seals { .. }, Answer::Seals(s)) => self.seals = Some(s),
+                (Want::Cnab { index, .. }, Answer::Cnab(read)) => self.judge_inside(&Ok(*index), Some(&read)),
                 (Want::Signatures { digest, .. }, Answer::Signatures(s)) => {
                     self.judge_signatures(&digest, &s)
+                }
+                (Want::Attestations { digest, .. }, Answer::Attestations(s)) => {
+                    self.judge_attestations(&digest, &s)
                 }
                 // An answer to something else is none.
                 (want, _) => self.wanted.push(want),

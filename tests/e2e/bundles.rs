@@ -55,19 +55,23 @@ pub async fn two_arch(store: &dyn Store, seed: &str) -> (Content, [Content; 2]) 
 
 /// A CNAB bundle as cnab-spec 201 has it: config manifest, invocation image and a component that is itself an index.
 pub async fn cnab(store: &dyn Store, seed: &str) -> Content {
-    let config = json!({"schemaVersion": "v1.0.0", "name": seed, "version": "1.0.0"});
+    let invocation = image(store, &format!("{seed}/inv")).await;
+    let (component, _) = two_arch(store, &format!("{seed}/web")).await;
+    let named = |c: &Content, name: &str| json!({"image": format!("example.com/{name}:1"), "contentDigest": c.digest(), "mediaType": c.media_type()});
+    let config = json!({
+        "schemaVersion": "v1.0.0", "name": seed, "version": "1.0.0",
+        "invocationImages": [named(&invocation, "inv")], "images": {"web": named(&component, "web")},
+    });
     let config = blob(store, "application/vnd.cnab.config.v1+json", sorted_json(&config)).await;
     let doc =
         json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": config, "layers": null});
     let config = manifest(store, media_type::OCI_MANIFEST, &doc).await;
-    let invocation = image(store, &format!("{seed}/inv")).await;
-    let (component, _) = two_arch(store, &format!("{seed}/web")).await;
-    let entry =
-        |c: &Content, kind: &str| json!(c.descriptor().clone().annotated("io.cnab.manifest.type", kind));
+    let entry = |c: &Content, kind: &str| c.descriptor().clone().annotated("io.cnab.manifest.type", kind);
+    let component = entry(&component, "component").annotated("io.cnab.component.name", "web");
     let doc = json!({
         "schemaVersion": 2, "mediaType": media_type::OCI_INDEX,
         "annotations": {"org.opencontainers.artifactType": "application/vnd.cnab.manifest.v1"},
-        "manifests": [entry(&config, "config"), entry(&invocation, "invocation"), entry(&component, "component")],
+        "manifests": [entry(&config, "config"), entry(&invocation, "invocation"), component],
     });
     manifest(store, media_type::OCI_INDEX, &doc).await
 }

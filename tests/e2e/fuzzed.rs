@@ -57,6 +57,15 @@ fn examples() -> Vec<Vec<u8>> {
         json!({"_type": "https://in-toto.io/Statement/v1", "subject": [{"name": "a", "digest": {"sha256": "00"}}],
                "predicateType": "https://in-toto.io/attestation/link/v0.3", "predicate": {"name": "s", "materials": []}}),
         json!({"schemaVersion": 1, "anchors": [], "statements": []}),
+        json!({"schemaVersion": "v1.0.0", "name": "a", "version": "1", "invocationImages": [{"image": "a", "contentDigest": digest}],
+               "images": {"b": {"image": "b", "contentDigest": digest, "size": 0.5}}}),
+        json!({"schemaVersion": 2, "manifests": [
+            {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1, "annotations": {"io.cnab.manifest.type": "config"}},
+            {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1, "annotations": {"io.cnab.manifest.type": "invocation"}},
+        ]}),
+        json!({"a": format!("example.com/a@{digest}"), "b": format!("example.com/a@{digest}")}),
+        json!({"schemaVersion": 2, "statements": [{"scope": "*", "require": {"attestations": [
+            {"type": "vuln", "match": [{"pointer": "/a~1b", "oneOf": [1, null]}]}]}}]}),
         json!({"schemaVersion": 1, "scope": "example.com/*", "organisation": "example.com/org", "root": "1.root.json"}),
     ];
     out.extend(documents.iter().map(|d| d.to_string().into_bytes()));

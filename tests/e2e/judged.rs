@@ -32,6 +32,7 @@ pub(crate) fn judge(
         now: UnixTime::from_secs(now),
         clock_override: false,
         notes: vec![],
+        files: Default::default(),
         limits: Limits::default(),
     };
     let recall = |_: &Source| Ok::<_, std::convert::Infallible>(memory.cloned().into_iter().collect());
@@ -41,10 +42,12 @@ pub(crate) fn judge(
         match verification.step() {
             Step::Need(wants) => {
                 let answer = |want| match want {
+                    Want::Cnab { .. } | Want::Attestations { .. } => unreachable!("neither here"),
                     Want::Bundle => Answer::Bundle(BundleAnswer::Found {
                         bundle: bundle.clone(),
                         parts: vec![],
                         unreadable: None,
+                        cnab: None,
                     }),
                     Want::State { .. } => Answer::State(state.clone()),
                     // No organisation is anchored here.

@@ -6,8 +6,10 @@ use bulla::{oci, sig, time};
 
 mod archives;
 mod attacks;
+mod attesting;
 mod audits;
 mod bundles;
+mod cnab;
 mod compromise;
 mod contract;
 mod copies;

@@ -80,6 +80,11 @@ impl Signed {
         Self::new(form, Some(by), "signed", rows)
     }
 
+    /// Of `attest`.
+    pub(super) fn attested(hand: &Hand, row: Row) -> Self {
+        Self { verb: "attested", ..Self::of(Form::Sigstore, hand, vec![row]) }
+    }
+
     fn new(form: Form, by: Option<Value>, verb: &'static str, rows: Vec<Row>) -> Self {
         let failed: Vec<(&Row, &CliError)> = rows
             .iter()

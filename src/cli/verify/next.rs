@@ -67,6 +67,23 @@ pub(super) fn after(because: &Check, report: &Report, trust: &TrustFile) -> Opti
         Code::SignatureUntrusted | Code::SignatureIdentity => {
             "find out whose signature it is before anything else; bulla trust check shows whose would count".into()
         }
+        Code::AttestationNone | Code::AttestationShort => {
+            "ask those whom the scope names for the attestation (bulla attest); a copy may have left it behind: copy it again with bulla copy".into()
+        }
+        Code::AttestationField => "do not use it for this scope; ask who attested it what became of it".into(),
+        Code::AttestationOpen => "nothing was decided: check the network and the login, and verify again".into(),
+        Code::AttestationCap => {
+            "nothing was decided: have whoever runs the registry remove what hangs on the bundle, or verify a fresh copy (bulla copy)".into()
+        }
+        Code::CnabThin | Code::CnabThick | Code::CnabThickUnlisted | Code::CnabRelocation => {
+            "do not install from that file; take the bundle from its repository".into()
+        }
+        Code::CnabUnreadable => "nothing was decided: check the network and the login, and verify again".into(),
+        Code::CnabImageAbsent => "nothing was decided: copy the bundle again, with all its images (bulla copy)".into(),
+        Code::CnabNone => "name the CNAB bundle that the file belongs to".into(),
+        code if code.as_str().starts_with("cnab.") => {
+            "do not install it; tell the publisher that index and bundle.json differ".into()
+        }
         code if code.as_str().starts_with("signature.") => {
             "do not count on it; ask the signer for a sound signature".into()
         }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use crate::cli::render::clean;
+use crate::trust::cnab::{CnabReport, Image};
 use crate::trust::signatures::SignatureReport;
 use crate::trust::{self, AnchorReport, Check, Needs, Report, Requirement, Verdict};
 
@@ -29,6 +30,9 @@ pub(in crate::cli) fn one(report: &Report, next: Option<&str>, out: &mut dyn Wri
     }
     let width = longest_code(report);
     checks(&report.checks, width, out)?;
+    if let Some(cnab) = &report.cnab {
+        checks(&cnab.checks, width, out)?;
+    }
     for anchor in &report.anchors {
         if report.anchors.len() > 1 {
             let verdict = anchor.verdict().as_str();
@@ -40,6 +44,12 @@ pub(in crate::cli) fn one(report: &Report, next: Option<&str>, out: &mut dyn Wri
     if let Some(signatures) = &report.signatures {
         checks(&signatures.checks, width, out)?;
         for line in &signatures.lines {
+            checks(std::slice::from_ref(&line.check), width, out)?;
+        }
+    }
+    if let Some(attestations) = &report.attestations {
+        checks(&attestations.checks, width, out)?;
+        for line in &attestations.lines {
             checks(std::slice::from_ref(&line.check), width, out)?;
         }
     }
@@ -60,6 +70,10 @@ fn summary(requirement: &Requirement<'_>) -> String {
             let scope = line.stated_for.as_ref().map(|s| format!(" for {s}")).unwrap_or_default();
             let plural = if line.threshold.get() == 1 { "signer" } else { "signers" };
             format!("{} {plural} of {} anchors{scope}, by {}", line.threshold, line.from.len(), line.by)
+        }
+        Needs::Attestations(line, _) => {
+            let (of, by) = (&line.predicate_type, &line.signers);
+            format!("{of} from {} of {} anchors, by {}", by.threshold, by.from.len(), by.by)
         }
     };
     let word = match requirement.verdict {
@@ -109,7 +123,9 @@ fn checks(checks: &[Check], width: usize, out: &mut dyn Write) -> io::Result<()>
 
 fn longest_code(report: &Report) -> usize {
     let all = report.checks.iter().chain(report.anchors.iter().flat_map(AnchorReport::all_checks));
-    let all = all.chain(report.signatures.iter().flat_map(SignatureReport::all_checks));
+    let all = all.chain(report.cnab.iter().flat_map(|c| &c.checks));
+    let signed = report.signatures.iter().chain(&report.attestations);
+    let all = all.chain(signed.flat_map(SignatureReport::all_checks));
     all.map(|c| c.code.as_str().len()).max().unwrap_or(0)
 }
 
@@ -127,7 +143,21 @@ pub(in crate::cli) fn as_json(report: &Report, next: Option<&str>) -> Value {
         "checks": report.checks.iter().map(check_json).collect::<Vec<_>>(),
         "anchors": report.anchors.iter().map(anchor_json).collect::<Vec<_>>(),
         "requirements": report.requirements().iter().map(requirement_json).collect::<Vec<_>>(),
+        "cnab": report.cnab.as_ref().map(cnab_json),
+        "attestations": report.attestations.iter().flat_map(|s| &s.checks).map(check_json).collect::<Vec<_>>(),
         "signatures": report.signatures.iter().flat_map(|s| &s.checks).map(check_json).collect::<Vec<_>>(),
+    })
+}
+
+fn cnab_json(cnab: &CnabReport) -> Value {
+    let image =
+        |(name, image): &(String, Image)| json!({"name": name, "image": image.image, "digest": image.digest});
+    json!({
+        "name": cnab.name.as_ref().map(|(name, _)| name),
+        "version": cnab.name.as_ref().map(|(_, version)| version),
+        "bundleJson": cnab.bundle_json,
+        "images": cnab.images.iter().map(image).collect::<Vec<_>>(),
+        "checks": cnab.checks.iter().map(check_json).collect::<Vec<_>>(),
     })
 }
 
@@ -142,6 +172,19 @@ fn requirement_json(requirement: &Requirement<'_>) -> Value {
             "from": line.from,
             "by": line.by.to_string(),
             "statedFor": line.stated_for,
+            "verdict": verdict,
+            "because": because,
+            "signers": report.map(|r| r.signers.clone()).unwrap_or_default(),
+            "check": report.map(|r| check_json(&r.check)),
+        }),
+        Needs::Attestations(line, report) => json!({
+            "kind": "attestations",
+            "type": line.predicate_type,
+            "match": line.fields,
+            "threshold": line.signers.threshold,
+            "from": line.signers.from,
+            "by": line.signers.by.to_string(),
+            "statedFor": line.signers.stated_for,
             "verdict": verdict,
             "because": because,
             "signers": report.map(|r| r.signers.clone()).unwrap_or_default(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::{Prepared, role};
 use crate::client::commit::{Intents, Refusal};
@@ -110,11 +110,12 @@ impl Intents for Releases<'_> {
                 set: None,
                 over: BTreeSet::new(),
             };
+            let custom = with_thick(bundle, view, self.collection);
             let entry = |about| Bundle {
                 digest: digest.clone(),
                 length: bundle.content.descriptor().size,
                 about,
-                custom: bundle.custom.clone(),
+                custom: custom.clone(),
             };
             let mut release = about(Some(Claim::Release));
             release.tags = bundle.tags.clone();
@@ -150,6 +151,24 @@ impl Intents for Releases<'_> {
         }
         Ok(changes)
     }
+}
+
+/// What is said of the bundle beside `custom.bulla`. The thick archive that is listed already stays, unless another one comes.
+fn with_thick(bundle: &Prepared, view: &View, collection: &CollectionName) -> Map<String, Value> {
+    let mut custom = bundle.custom.clone();
+    let Some(cnab) = custom.get_mut("cnab").and_then(Value::as_object_mut) else { return custom };
+    let digest = bundle.content.digest();
+    let tags = bundle.tags.iter().map(|tag| collection.tag_path(tag));
+    let paths = [collection.release_path(digest)].into_iter().chain(tags);
+    let entries = paths.filter_map(|path| view.content().entry(&path));
+    let mut listed = entries
+        .filter(|entry| entry.sha256() == Some(digest.hex()))
+        .map(|entry| &entry.value()["custom"]["cnab"]["thick"])
+        .filter(|thick| thick.is_object());
+    if let Some(thick) = listed.next() {
+        cnab.entry("thick").or_insert_with(|| thick.clone());
+    }
+    custom
 }
 
 /// The revocation lists of what is live and what is remembered, each as its role pins it: whoever keeps a list back, or puts

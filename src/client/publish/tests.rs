@@ -6,11 +6,16 @@ use super::*;
 use crate::client::commit::{Intents, Refusal};
 use crate::client::fixture::{DAY, Home, World, image, index, name};
 use crate::client::known::Known;
+use crate::client::submission::Submission;
 use crate::client::whole::Whole;
 use crate::sig::KeyId;
+use crate::store::BytesSource;
 use crate::store::memory::MemoryStore;
 use crate::trust::Verdict;
-use crate::tuf::lineage::{Change, View};
+use crate::trust::cnab::CnabFiles;
+use crate::trust::cnab::tests::{Built, Sample};
+use crate::tuf::Files;
+use crate::tuf::lineage::{Change, RoleFile, View, next};
 
 async fn world() -> World {
     World::new(Arc::new(MemoryStore::new(name().as_repository().clone()))).await
@@ -75,19 +80,173 @@ async fn the_same_again_changes_nothing_and_another_digest_moves_the_tag() {
     assert!(trusted(&world, &format!("{}:v1", name())).await);
 }
 
+/// Push every part of a CNAB bundle.
+async fn push_cnab(world: &World, sample: &Sample) -> Built {
+    let built = sample.build();
+    let blob = |c: &Content| (c.descriptor().clone(), BytesSource(c.bytes().clone()));
+    for (descriptor, bytes) in [blob(&built.bundle_json), blob(&Content::new("application/json", "{}"))] {
+        world.store.push_blob(&descriptor, &bytes).await.unwrap();
+    }
+    for manifest in sample.images.iter().chain([&built.config, &built.index]) {
+        world.store.push_manifest(manifest, None).await.unwrap();
+    }
+    built
+}
+
+/// What a publisher signs who uses another program.
+async fn admit(world: &World, change: Change) {
+    let live = world.live().await;
+    let (now, role) = (world.clock.now(), RoleName::releases());
+    let view = View::of(&RoleFile::of(live.role(&role).unwrap()).unwrap());
+    let draft = next(&view, None, &[change], &name().to_string(), now, now.plus(90 * DAY));
+    let keys = live.keys(&role).unwrap();
+    let home = Home::new(&[Home::RELEASES]);
+    let bytes = crate::client::signing::sign(&home.keys, &role, keys, &draft).await.unwrap();
+    let submission = Submission::of(&role, keys, &bytes, Files::new()).unwrap();
+    let tag = submission.tag.tag(&name()).unwrap();
+    Known::new(&*world.store).push(&submission.pack(), Some(&tag)).await.unwrap();
+    assert_eq!(world.renew(&world.owner, &[]).await.unwrap().admitted.len(), 1);
+}
+
+fn level(report: &crate::trust::Report) -> &str {
+    report.cnab_level(Default::default()).unwrap().as_str()
+}
+
 #[tokio::test]
-async fn a_cnab_index_lists_the_hash_of_its_bundle_json() {
+async fn a_cnab_bundle_is_listed_with_its_bundle_json_and_its_images() {
     let world = world().await;
-    let config = image(&*world.store, "bundle.json").await;
-    let mut child = json!(config.descriptor());
-    child["annotations"] = json!({CNAB_TYPE: "config"});
-    let bundle = index(&*world.store, vec![child]).await;
-    let inner = Manifest::parse(&config).unwrap().config.unwrap();
-    world.publish(&world.owner, &[(&text(&bundle), &[])]).await.unwrap();
-    let entry = world.entries().await.remove(&EntryName::Release(bundle.digest().clone())).unwrap();
+    let sample = Sample::new();
+    let built = push_cnab(&world, &sample).await;
+    let done = world.publish(&world.owner, &[(&text(&built.index), &["v1"])]).await.unwrap();
+    assert_eq!(done.bundles[0].parts.len(), 3);
+    let entries = world.entries().await;
+    let entry = &entries[&EntryName::Release(built.index.digest().clone())];
     let listed = &entry.custom["cnab"]["bundle.json"];
-    assert_eq!(listed["length"], inner.size);
-    assert_eq!(listed["hashes"]["sha256"], inner.digest.hex());
+    assert_eq!(listed["length"], built.bundle_json.descriptor().size);
+    assert_eq!(listed["hashes"]["sha256"], built.bundle_json.digest().hex());
+    for selector in [":v1".to_owned(), format!("@{}", built.index.digest())] {
+        let report = world.verify(&format!("{}{selector}", name())).await;
+        assert_eq!((report.verdict(), level(&report)), (Verdict::Trusted, "2"), "{report:#?}");
+    }
+    for image in &sample.images {
+        assert!(trusted(&world, &format!("{}@{}", name(), image.digest())).await);
+    }
+    // Without one of its images it is not whole.
+    world.store.delete(&Selector::Digest(sample.images[1].digest().clone())).await.unwrap();
+    let report = world.verify(&format!("{}:v1", name())).await;
+    assert_eq!(report.because().unwrap().code, Code::CnabImageAbsent);
+    assert_eq!((report.verdict(), level(&report)), (Verdict::Undecided, "0"));
+}
+
+#[tokio::test]
+async fn a_cnab_bundle_that_is_not_whole_is_not_published() {
+    let world = world().await;
+    let mut sample = Sample::new();
+    sample.entries.pop();
+    let built = push_cnab(&world, &sample).await;
+    let refused = world.publish(&world.owner, &[(&text(&built.index), &[])]).await.unwrap_err();
+    assert!(matches!(refused, PublishError::Cnab { code: Code::CnabImageMissing, .. }), "{refused}");
+    // The config manifest is not there.
+    let sample = Sample { layers: json!([]), ..Sample::new() };
+    let built = push_cnab(&world, &sample).await;
+    world.store.delete(&Selector::Digest(built.config.digest().clone())).await.unwrap();
+    let refused = world.publish(&world.owner, &[(&text(&built.index), &[])]).await.unwrap_err();
+    assert!(matches!(refused, PublishError::Cnab { code: Code::CnabUnreadable, .. }), "{refused}");
+}
+
+/// What a publisher signs who does not look, of a bundle that lies.
+#[tokio::test]
+async fn a_published_cnab_bundle_that_lies_is_refused_by_whoever_verifies() {
+    let world = world().await;
+    let mut sample = Sample::new();
+    sample.entries[2]["digest"] = json!(sample.images[0].digest());
+    let built = push_cnab(&world, &sample).await;
+    let plain = image(&*world.store, "plain").await;
+    world.publish(&world.owner, &[(&text(&plain), &["v1"])]).await.unwrap();
+    let path = name().release_path(built.index.digest());
+    let mut value = world.entries().await[&EntryName::Release(plain.digest().clone())].to_json();
+    value["length"] = built.index.descriptor().size.into();
+    value["hashes"]["sha256"] = built.index.digest().hex().into();
+    value["custom"]["bulla"]["mediaType"] = media_type::OCI_INDEX.into();
+    // It says another bundle.json, too.
+    value["custom"]["cnab"] =
+        json!({"bundle.json": {"length": 2, "hashes": {"sha256": Digest::sha256(b"{}").hex()}}});
+    admit(&world, Change::Set { path, value }).await;
+    let report = world.verify(&format!("{}@{}", name(), built.index.digest())).await;
+    assert_eq!(report.because().map(|c| c.code), Some(Code::CnabImageDigest), "{report:#?}");
+    assert_eq!((report.verdict(), level(&report)), (Verdict::NotTrusted, "0"));
+}
+
+#[tokio::test]
+async fn a_hash_of_bundle_json_that_is_listed_and_differs_is_refused() {
+    let world = world().await;
+    let built = push_cnab(&world, &Sample::new()).await;
+    world.publish(&world.owner, &[(&text(&built.index), &[])]).await.unwrap();
+    let release = EntryName::Release(built.index.digest().clone());
+    let mut value = world.entries().await[&release].to_json();
+    value["custom"]["cnab"]["bundle.json"]["length"] = 7.into();
+    admit(&world, Change::Set { path: name().release_path(built.index.digest()), value }).await;
+    let report = world.verify(&format!("{}@{}", name(), built.index.digest())).await;
+    assert_eq!(report.because().map(|c| c.code), Some(Code::CnabListed), "{report:#?}");
+}
+
+#[tokio::test]
+async fn a_thick_archive_is_signed_and_hung_on_its_bundle() {
+    let world = world().await;
+    let built = push_cnab(&world, &Sample::new()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let thick = |bytes: &[u8]| {
+        let file = dir.path().join(Digest::sha256(bytes).hex());
+        std::fs::write(&file, bytes).unwrap();
+        Thick { file, hash: FileHash { digest: Digest::sha256(bytes), length: bytes.len() as u64 } }
+    };
+    let archive = thick(b"an archive");
+    let bundle = text(&built.index);
+    world.publish_thick(&[(&bundle, &["v1"])], &archive).await.unwrap();
+    let hung = world.store.referrers(built.index.digest(), Some(media_type::BULLA_THICK)).await.unwrap();
+    assert_eq!(hung.len(), 1);
+    let says = |file: &FileHash| {
+        let files = CnabFiles { thick: Some(file.clone()), ..CnabFiles::default() };
+        let reference = format!("{}:v1", name());
+        let world = &world;
+        async move {
+            let report = world.verify_with(&reference, &files).await;
+            (report.verdict(), report.because().map(|c| c.code))
+        }
+    };
+    assert_eq!(says(&archive.hash).await, (Verdict::Trusted, None));
+    assert_eq!(says(&thick(b"another one").hash).await, (Verdict::NotTrusted, Some(Code::CnabThick)));
+    // The same file again is no news, and who publishes another tag without it takes nothing away.
+    assert_eq!(world.publish_thick(&[(&bundle, &["v1"])], &archive).await.unwrap().commits, 0);
+    world.publish(&world.owner, &[(&bundle, &["v1", "latest"])]).await.unwrap();
+    assert_eq!(says(&archive.hash).await, (Verdict::Trusted, None));
+    let release = EntryName::Release(built.index.digest().clone());
+    let listed = &world.entries().await[&release].custom["cnab"]["thick"];
+    assert_eq!(*listed, archive.hash.to_json());
+    // The first one stays, and who brings another is told.
+    world.clock.forward(60);
+    let refused = world.publish_thick(&[(&bundle, &["v1"])], &thick(b"another one")).await.unwrap_err();
+    assert!(matches!(refused, PublishError::Thick { .. }), "{refused}");
+    assert_eq!(says(&archive.hash).await, (Verdict::Trusted, None));
+    // A file that changed since it was hashed, and a bundle that is no CNAB bundle.
+    let changed = thick(b"hashed");
+    std::fs::write(&changed.file, b"pushed").unwrap();
+    let sample = Sample { layers: json!([]), ..Sample::new() };
+    let other = push_cnab(&world, &sample).await;
+    let refused = world.publish_thick(&[(&text(&other.index), &[])], &changed).await.unwrap_err();
+    assert!(matches!(refused, PublishError::Store(_)), "{refused}");
+    assert!(!world.has(other.index.digest()).await);
+    let plain = image(&*world.store, "plain").await;
+    let refused = world.publish_thick(&[(&text(&plain), &[])], &archive).await.unwrap_err();
+    assert_eq!(refused, PublishError::NoCnab);
+    // Without a listed archive none passes.
+    world.publish(&world.owner, &[(&text(&other.index), &["v2"])]).await.unwrap();
+    let files = CnabFiles { thick: Some(archive.hash.clone()), ..CnabFiles::default() };
+    let report = world.verify_with(&format!("{}:v2", name()), &files).await;
+    assert_eq!(report.because().map(|c| c.code), Some(Code::CnabThickUnlisted));
+    world.publish(&world.owner, &[(&text(&plain), &["v3"])]).await.unwrap();
+    let report = world.verify_with(&format!("{}:v3", name()), &files).await;
+    assert_eq!(report.because().map(|c| c.code), Some(Code::CnabNone));
 }
 
 #[tokio::test]

@@ -140,6 +140,26 @@ impl<'k> Pen<'k> {
         }
     }
 
+    /// Sign a statement about an artifact, and verify what came of it as a reader would.
+    ///
+    /// # Errors
+    /// The key could not be used, or what it made does not verify.
+    pub async fn attest(&self, statement: &[u8]) -> Result<Envelope, PenError> {
+        let refused = |e: BundleError| PenError::Fresh(e.into());
+        let draft = sigstore_bundle::Draft::of(statement.to_vec());
+        let signature = self.signature(&draft.message()).await?;
+        let envelope = Envelope::bundle(draft.finish(&self.key, &signature).map_err(refused)?.into())?;
+        match self.has_attested(&envelope, statement) {
+            true => Ok(envelope),
+            false => Err(PenError::Fresh(EnvelopeError::Form)),
+        }
+    }
+
+    /// Whether this key has signed exactly this statement.
+    pub(super) fn has_attested(&self, envelope: &Envelope, statement: &[u8]) -> bool {
+        Bundle::parse(envelope.bytes()).is_ok_and(|bundle| bundle.holds(&self.key, statement))
+    }
+
     /// The bytes that are signed at cosign's tag.
     pub(super) fn payload(&self, artifact: &Descriptor, name: Option<&str>) -> Result<Vec<u8>, Unfit> {
         let name = name.ok_or(Unfit::NoName(self.terms.form))?;

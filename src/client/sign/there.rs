@@ -2,7 +2,7 @@
 
 use futures::stream::{self, StreamExt};
 
-use super::envelope::{Envelope, artifact_type, layer_type};
+use super::envelope::{Envelope, MAX_FILE, artifact_type, layer_type};
 use super::form::Form;
 use crate::envelope::notary;
 use crate::oci::{Content, Descriptor, Digest, Manifest, Selector, media_type};
@@ -10,7 +10,7 @@ use crate::store::{Failure, Store, StoreError, fetch_small};
 
 /// Most signatures that are looked at: anybody who may push could hang thousands.
 pub const MAX_LOOKED_AT: usize = 256;
-/// Largest that is looked at, in bytes; one of ours is a few thousand.
+/// Largest signature that is looked at, in bytes; one of ours is a few thousand.
 const MAX_BYTES: u64 = 1 << 20;
 /// Looked at side by side.
 const CONCURRENCY: usize = 8;
@@ -36,6 +36,29 @@ pub(super) async fn look(
     thumbprints: Option<&str>,
     is: impl Fn(&Envelope) -> bool + Sync,
 ) -> Result<Looked, StoreError> {
+    look_up_to(store, artifact, form, thumbprints, (MAX_BYTES, CONCURRENCY), is).await
+}
+
+/// The same for an attestation of ours, which may hold a list of parts: fewer at a time.
+///
+/// # Errors
+/// As [`look`].
+pub(super) async fn look_for_attestation(
+    store: &dyn Store,
+    artifact: &Descriptor,
+    is: impl Fn(&Envelope) -> bool + Sync,
+) -> Result<Looked, StoreError> {
+    look_up_to(store, artifact, Form::Sigstore, None, (MAX_FILE, 2), is).await
+}
+
+async fn look_up_to(
+    store: &dyn Store,
+    artifact: &Descriptor,
+    form: Form,
+    thumbprints: Option<&str>,
+    (most, width): (u64, usize),
+    is: impl Fn(&Envelope) -> bool + Sync,
+) -> Result<Looked, StoreError> {
     let listed = store.listing(&artifact.digest).await?.entries;
     let mut candidates: Vec<Descriptor> =
         listed.into_iter().filter(|e| may_be(e, form, thumbprints)).collect();
@@ -47,8 +70,8 @@ pub(super) async fn look(
     let unread = candidates.len().saturating_sub(MAX_LOOKED_AT);
     candidates.truncate(MAX_LOOKED_AT);
     let mut reading = stream::iter(candidates)
-        .map(|entry| async move { (read(store, &entry.digest, artifact, form).await, entry) })
-        .buffer_unordered(CONCURRENCY);
+        .map(|entry| async move { (read(store, &entry.digest, artifact, form, most).await, entry) })
+        .buffer_unordered(width);
     while let Some((read, entry)) = reading.next().await {
         if read?.is_some_and(|envelope| is(&envelope)) {
             return Ok(Looked { same: Some(entry.digest), unread: 0 });
@@ -77,6 +100,7 @@ async fn read(
     digest: &Digest,
     artifact: &Descriptor,
     form: Form,
+    most: u64,
 ) -> Result<Option<Envelope>, StoreError> {
     let manifest = match store.resolve(&Selector::Digest(digest.clone())).await {
         Ok(Some(manifest)) => manifest,
@@ -84,8 +108,8 @@ async fn read(
         Err(e) if e.is_the_items_own() => return Ok(None),
         Err(e) => return Err(e),
     };
-    let Some(layer) = layer_of(&manifest, artifact, form) else { return Ok(None) };
-    match fetch_small(store, &layer, MAX_BYTES).await {
+    let Some(layer) = layer_of(&manifest, artifact, form, most) else { return Ok(None) };
+    match fetch_small(store, &layer, most).await {
         Ok(content) => Ok(Envelope::of(form, content.bytes().clone()).ok()),
         Err(e) if e.is_the_items_own() || e.failure == Failure::NotFound => Ok(None),
         Err(e) => Err(e),
@@ -93,7 +117,7 @@ async fn read(
 }
 
 /// The layer of a manifest that the form's own tool takes for a signature of the artifact.
-fn layer_of(manifest: &Content, artifact: &Descriptor, form: Form) -> Option<Descriptor> {
+fn layer_of(manifest: &Content, artifact: &Descriptor, form: Form, most: u64) -> Option<Descriptor> {
     let manifest = Manifest::parse(manifest).ok()?;
     let [layer] = &manifest.layers[..] else { return None };
     let about = manifest.subject.as_ref().is_some_and(|s| s.digest == artifact.digest);
@@ -103,5 +127,5 @@ fn layer_of(manifest: &Content, artifact: &Descriptor, form: Form) -> Option<Des
         Form::Notation | Form::NotationCose => notary::is_signature(named, config),
         Form::Sigstore | Form::CosignTag => named == Some(artifact_type(form)),
     };
-    (about && taken && layer.media_type == layer_type(form) && layer.size <= MAX_BYTES).then(|| layer.clone())
+    (about && taken && layer.media_type == layer_type(form) && layer.size <= most).then(|| layer.clone())
 }

@@ -133,6 +133,9 @@ pub enum BundleError {
     /// A statement about other artifacts.
     #[error("the signed statement does not speak of {0}")]
     OtherArtifact(Digest),
+    /// A statement that is a signature, and no attestation.
+    #[error("the signed statement is a signature, not an attestation")]
+    Signature,
     /// A statement that is no signature: an attestation.
     #[error("the signed statement is an attestation of type {0:?}, not a signature")]
     Attestation(String),
@@ -148,6 +151,11 @@ impl Draft {
     /// The signature of the artifact with this digest.
     pub fn sign(digest: &Digest, annotations: &BTreeMap<String, String>) -> Self {
         Self { statement: cosign_signature(digest, annotations) }
+    }
+
+    /// A statement that was written before, such as an attestation.
+    pub fn of(statement: Vec<u8>) -> Self {
+        Self { statement }
     }
 
     /// The bytes to sign.
@@ -180,7 +188,7 @@ impl Bundle {
         if bytes.len() > MAX_BUNDLE {
             return Err(BundleError::TooLarge(bytes.len()));
         }
-        let value = json::parse(bytes)?;
+        let value = json::parse_few(bytes)?;
         let bundle =
             members(&value, &["mediaType", "verificationMaterial", "dsseEnvelope", "messageSignature"])?;
         let version = version(&value["mediaType"])?;
@@ -274,6 +282,19 @@ impl Bundle {
         }
     }
 
+    /// The statement in it, which nobody has verified: only to know whether it is worth verifying.
+    ///
+    /// # Errors
+    /// No statement.
+    pub fn unverified_statement(&self) -> Result<Statement, BundleError> {
+        let Content::Dsse(envelope) = &self.content else { return Err(BundleError::Content("statement")) };
+        let (payload_type, payload) = envelope.unverified();
+        match payload_type == PAYLOAD_TYPE {
+            true => Ok(Statement::parse(payload)?),
+            false => Err(BundleError::Content("statement")),
+        }
+    }
+
     /// The payload that this key has signed, whatever it says.
     fn signed(&self, key: &SubjectKey) -> Result<Signed, BundleError> {
         let Content::Dsse(envelope) = &self.content else { return Err(BundleError::Content("statement")) };
@@ -290,6 +311,20 @@ impl Bundle {
             return Err(BundleError::OtherArtifact(digest.clone()));
         }
         Ok(statement)
+    }
+
+    /// The statement that this key has signed about the artifact with this digest, and that is no signature of it.
+    ///
+    /// # Errors
+    /// Not signed by the key, no statement, about other artifacts, or a signature.
+    pub fn attestation(&self, key: &SubjectKey, digest: &Digest) -> Result<Statement, BundleError> {
+        let statement = self.statement(key, digest)?;
+        if statement.predicate_type() == COSIGN_SIGN { Err(BundleError::Signature) } else { Ok(statement) }
+    }
+
+    /// Whether this key has signed exactly this statement.
+    pub fn holds(&self, key: &SubjectKey, statement: &[u8]) -> bool {
+        self.signed(key).is_ok_and(|signed| signed.payload() == statement)
     }
 
     /// The key's signature of the artifact with this digest, as `cosign sign` makes it: the annotations. An attestation of the

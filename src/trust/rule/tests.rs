@@ -281,7 +281,7 @@ fn users() -> impl Strategy<Value = TrustFile> {
         let signatures = threshold.map(|n| {
             AskedSignatures::Some(RequireSignatures { threshold: NonZeroU32::new(n).unwrap(), from: vec![] })
         });
-        crate::trust::Require { tuf, signatures }
+        crate::trust::Require { tuf, signatures, attestations: None }
     });
     let statement = (scope(), require, off(), off(), off(), off(), any::<bool>(), prop::option::of(1i64..60))
         .prop_map(

@@ -36,6 +36,8 @@ pub(in crate::trust) struct Bench<'a> {
     pub(in crate::trust) served: Option<&'a Descriptor>,
     /// The bundle's manifest, for signatures over its bytes.
     pub(in crate::trust) artifact: Option<&'a Bytes>,
+    /// Whether attestations are judged, which are no signatures, or signatures, which are no attestations.
+    pub(in crate::trust) attestations: bool,
     /// Whose signatures count.
     pub(in crate::trust) signers: &'a [SignerAnchor],
     /// What each collection whose list the anchors go by takes back, or why that is not known.
@@ -192,6 +194,14 @@ impl Bench<'_> {
     /// That the key signed the bundle, in the way that `cosign sign` does or over the manifest's bytes, and that no log entry says
     /// otherwise.
     fn signed_bundle(&self, bundle: &Bundle, key: &SubjectKey) -> Result<(), BundleError> {
+        if self.attestations {
+            bundle.attestation(key, self.digest)?;
+            // Nothing here rests on a log; one that is about another signature refuses.
+            return match bundle.check_log_entries(key, None) {
+                Err(foreign @ BundleError::ForeignEntry(_)) => Err(foreign),
+                Ok(()) | Err(_) => Ok(()),
+            };
+        }
         let artifact = self.artifact.map(|bytes| &bytes[..]).filter(|bytes| self.digest.matches(bytes));
         let entries = match (bundle.signature(key, self.digest), artifact) {
             (Err(BundleError::Content(_)), Some(artifact)) => {

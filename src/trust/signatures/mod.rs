@@ -1,6 +1,7 @@
 //! Signatures of other tools as evidence: which of what hangs on a bundle are signatures, which of these count, and whether they are
 //! what the scope requires. Pure.
 
+mod attested;
 mod found;
 mod judge;
 mod keyless;
@@ -9,6 +10,7 @@ mod voice;
 
 use bytes::Bytes;
 
+pub(super) use attested::{Attested, unmeetable};
 pub use found::{Form, Found, Hung, MAX_LAYERS, Piece, at_cosign_tag, is_vague, rank, referrer};
 pub(super) use judge::Bench;
 pub use tally::{LineReport, SignatureReport};

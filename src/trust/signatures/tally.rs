@@ -72,7 +72,7 @@ pub(in crate::trust) struct Terms<'a> {
 
 impl Terms<'_> {
     /// The signature, unless it or a certificate has expired and that decides.
-    fn in_time(&self, sound: Sound) -> Result<Sound, Fault> {
+    pub(super) fn in_time(&self, sound: Sound) -> Result<Sound, Fault> {
         if let Some(lapsed) = sound.lapsed.clone().filter(|_| self.checks.certificate_expiry.is_kept()) {
             return Err(lapsed);
         }
@@ -226,7 +226,7 @@ impl Tally {
 
 /// A signature that does not count: a failure where the answer is no, and a note where others suffice or something could not be
 /// read.
-fn told(of: Option<&(Digest, Form)>, fault: &Fault, says_no: bool) -> Check {
+pub(super) fn told(of: Option<&(Digest, Form)>, fault: &Fault, says_no: bool) -> Check {
     let check = match of {
         Some((manifest, form)) => fault.check(manifest, *form),
         None => Check::fail(fault.code, &fault.detail),
@@ -307,7 +307,7 @@ pub(in crate::trust) fn reason(by: &By) -> String {
 
 /// The signers that count for a line: as many as there are different anchors for different signers. One anchor is one voice however
 /// many signers it vouches for, and one signer however many anchors name him.
-fn signers(line: &Signatures, counting: &[Sound]) -> Vec<String> {
+pub(super) fn signers(line: &Signatures, counting: &[Sound]) -> Vec<String> {
     let from: BTreeSet<&str> = line.from.iter().map(|id| id.as_str()).collect();
     let named = |v: &&Voice| v.anchors().iter().any(|a| from.contains(a.as_str()));
     let groups = distinct(counting.iter().map(|s| &s.voice).filter(named));

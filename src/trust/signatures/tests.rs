@@ -95,6 +95,7 @@ fn judged(rule: Rule, by_digest: bool, rounds: Vec<SignaturesAnswer>) -> (Report
         now: UnixTime::from_secs(1_800_000_000),
         clock_override: false,
         notes: vec![],
+        files: Default::default(),
         limits: Limits::default(),
     };
     let nothing = |_: &Source| Ok::<_, std::convert::Infallible>(Vec::new());
@@ -110,6 +111,7 @@ fn judged(rule: Rule, by_digest: bool, rounds: Vec<SignaturesAnswer>) -> (Report
                         bundle: subject(),
                         parts: vec![],
                         unreadable: None,
+                        cnab: None,
                     }),
                     Want::Signatures { digest, .. } => {
                         assert_eq!(digest, subject().digest);

@@ -87,6 +87,7 @@ impl Panel {
             now: self.d.now,
             clock_override: false,
             notes: vec![],
+            files: Default::default(),
             limits: Limits::default(),
         };
         let mut memories = self.memories.iter().map(|m| m.iter().cloned().collect());

@@ -133,7 +133,8 @@ fn served_under_another_type() {
     }
     let ambiguous = |d: &mut Deployer| {
         let unreadable = Some("reads as a manifest and as an index".to_owned());
-        d.resolved = Some(BundleAnswer::Found { bundle: d.bundle.clone(), parts: vec![], unreadable });
+        d.resolved =
+            Some(BundleAnswer::Found { bundle: d.bundle.clone(), parts: vec![], unreadable, cnab: None });
     };
     assert_eq!(both(ambiguous), ["no: bundle.ambiguous"; 2]);
 }

@@ -106,6 +106,7 @@ impl World {
             clock_override: false,
             notes: vec![],
             acknowledged: Default::default(),
+            files: Default::default(),
             limits: Limits::default(),
         };
         let recall = |source: &Source| Ok::<_, std::convert::Infallible>(self.remembered(source));
@@ -141,10 +142,12 @@ impl World {
 
     fn answer(&self, want: Want, verification: &Verification) -> Answer {
         match want {
+            Want::Cnab { .. } | Want::Attestations { .. } => panic!("neither here"),
             Want::Bundle => Answer::Bundle(BundleAnswer::Found {
                 bundle: self.bundle.clone(),
                 parts: vec![],
                 unreadable: None,
+                cnab: None,
             }),
             Want::State { source } => {
                 let name = verification.source(source).unwrap().collection.to_string();

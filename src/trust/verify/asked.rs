@@ -7,6 +7,7 @@ use super::Verification;
 use crate::oci::{Descriptor, Digest};
 use crate::time::UnixTime;
 use crate::trust::anchor::Anchor;
+use crate::trust::cnab::{CnabAnswer, CnabFiles, CnabIndex, CnabIndexError};
 use crate::trust::policy::Statement;
 use crate::trust::report::{Check, Report};
 use crate::trust::rule::{Checks, Required, Rule};
@@ -36,6 +37,8 @@ pub struct Question {
     pub clock_override: bool,
     /// Checks that are known beforehand, such as places that are not asked offline.
     pub notes: Vec<Check>,
+    /// Files of the caller that must belong to the CNAB bundle that it is.
+    pub files: CnabFiles,
     /// Bounds.
     pub limits: Limits,
 }
@@ -76,12 +79,28 @@ pub enum Want {
         /// The bundle.
         subject: Descriptor,
     },
+    /// The parts of a CNAB bundle.
+    Cnab {
+        /// Its index, and what it names.
+        bundle: Digest,
+        /// Where they are named.
+        index: Box<CnabIndex>,
+    },
     /// Some more of the signatures on the bundle.
     Signatures {
         /// The bundle.
         digest: Digest,
         /// Thumbprints of the trusted certificates, in hex: what names them is looked at first.
         thumbprints: BTreeSet<String>,
+        /// Whether to begin from the beginning: nothing that was read before is known any more.
+        anew: bool,
+    },
+    /// Some more of the attestations on the bundle.
+    Attestations {
+        /// The bundle.
+        digest: Digest,
+        /// Types of their predicates: what names them is looked at first.
+        types: BTreeSet<String>,
         /// Whether to begin from the beginning: nothing that was read before is known any more.
         anew: bool,
     },
@@ -98,8 +117,12 @@ pub enum Answer {
     Memory(Vec<Remembered>),
     /// To [`Want::Seals`].
     Seals(SealsAnswer),
+    /// To [`Want::Cnab`].
+    Cnab(CnabAnswer),
     /// To [`Want::Signatures`].
     Signatures(SignaturesAnswer),
+    /// To [`Want::Attestations`].
+    Attestations(SignaturesAnswer),
 }
 
 /// What the reference resolved to.
@@ -113,6 +136,8 @@ pub enum BundleAnswer {
         parts: Vec<Digest>,
         /// Why it is no manifest, or an ambiguous one.
         unreadable: Option<String>,
+        /// Of an index that calls itself one of a CNAB bundle: its parts, or why it is none.
+        cnab: Option<Result<CnabIndex, CnabIndexError>>,
     },
     /// The place says that it is not there.
     Absent,

@@ -77,6 +77,7 @@ impl Verification {
             top: top.as_ref(),
             paths: &paths,
             parts,
+            inside: self.inside.as_ref().and_then(|(_, whole)| whole.as_ref()),
             acknowledged: &self.question.acknowledged,
             now: self.question.now,
             limits: &self.question.limits,

@@ -74,6 +74,7 @@ impl Verification {
             digest,
             served,
             artifact: answer.artifact.as_ref(),
+            attestations: false,
             signers: &self.question.rule.signers,
             lists: &self.lists,
             now: self.question.now,

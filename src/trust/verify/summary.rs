@@ -2,6 +2,7 @@
 
 use super::{BundleAnswer, Part, Question, Verification};
 use crate::trust::agreement::{self, OF_SOURCES};
+use crate::trust::cnab::Provenance;
 use crate::trust::code::Code;
 use crate::trust::report::{AnchorReport, Check, Outcome, Report, Verdict};
 use crate::trust::rule::Rule;
@@ -36,22 +37,31 @@ impl Verification {
                 format!("that {tag} names this digest is the registry's word alone; no TUF anchor says so");
             checks.push(Check::note(Code::BundleTagUnbound, detail));
         }
+        let cnab = found.and_then(|_| self.inside_report(&anchors));
         // By digest nothing may have been fetched but signatures, which say both.
         let signed = signatures.as_ref().and_then(|s| s.signed.clone());
         let mut report = Report {
             reference: q.reference.clone(),
             verified_as: rule.subject.repository.to_string(),
             tag: rule.subject.tag.clone(),
-            digest,
+            digest: digest.clone(),
             media_type: found.map(|b| b.media_type.clone()).or_else(|| signed.clone().map(|s| s.0)),
             size: found.map(|b| b.size).or_else(|| signed.map(|s| s.1)),
             checks,
             anchors,
             required: rule.required.clone(),
             signatures,
+            attestations: self.attestation_report(digest.as_ref()),
+            cnab,
         };
         let waived = waived(&report, rule, q.digest.is_some());
         report.checks.extend(waived);
+        // Provenance is not verified yet, so none counts.
+        let level = report.cnab_level(Provenance::default());
+        if let (Some(cnab), Some(level)) = (&mut report.cnab, level) {
+            let check = Check::note(Code::CnabLevel, format!("CNAB-Sec level {level}"));
+            cnab.checks.push(check.with("level", level.as_str()));
+        }
         report
     }
 
