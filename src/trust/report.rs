@@ -264,14 +264,15 @@ impl AnchorReport {
 
     /// Whether a state was judged whose word on what is revoked holds now; of several sources, that of one.
     pub(super) fn says_what_is_revoked(&self) -> bool {
-        if self.evidence.is_none() && !self.sources.is_empty() {
+        let agreement = |check: &Check| check.code.as_str().starts_with("agreement");
+        // An anchor that is nothing but its sources; a member, with its organisation among them, speaks for itself.
+        if !self.sources.is_empty() && self.checks.iter().all(agreement) {
             return self.sources.iter().any(Self::says_what_is_revoked);
         }
         // That the bundle is not listed there, or that nobody there speaks for it, says nothing against the rest.
         let beside = |check: &Check| {
-            let code = check.code.as_str();
-            code.starts_with("bundle.")
-                || code.starts_with("agreement")
+            check.code.as_str().starts_with("bundle.")
+                || agreement(check)
                 || check.code == Code::OrganisationNone
         };
         self.evidence.is_some() && self.checks.iter().filter(|c| c.is_fail()).all(beside)

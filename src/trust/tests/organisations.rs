@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
+use crate::trust::signatures::tests::{Pair, by, end, line};
 use crate::tuf::CollectionName;
 
 const ORGANISATION: &str = "ex.com/org";
@@ -24,6 +25,8 @@ struct World {
     instead: Option<StateAnswer>,
     /// Files that nobody serves.
     hidden: Vec<FileName>,
+    /// Whose signature suffices, so that TUF need not vouch.
+    signer: Option<Pair>,
 }
 
 fn named(name: &str) -> CollectionName {
@@ -46,6 +49,7 @@ impl World {
             instead: None,
             hidden: vec![],
             places: vec![],
+            signer: None,
         };
         (0..30).for_each(|i| world.join(&format!("{ORGANISATION}/app{i}"), vec![], 40 + i));
         world
@@ -97,9 +101,16 @@ impl World {
         trust.anchors.push(self.anchor());
         let subject: Subject = reference.parse().unwrap();
         let anchors: Vec<Anchor> = trust.covering(&subject).cloned().collect();
+        let mut rule = Rule::of_tuf(subject, anchors, None);
+        if let Some(pair) = &self.signer {
+            let anchor = pair.anchor();
+            rule.required.signatures = vec![line(1, std::slice::from_ref(&anchor))];
+            (rule.required.tuf, rule.required.tuf_waived) = (false, Some(by("not yet")));
+            rule.signers.push(anchor);
+        }
         let question = Question {
             reference: reference.into(),
-            rule: Rule::of_tuf(subject, anchors, None),
+            rule,
             digest: None,
             rescinders: vec![],
             now: NOW,
@@ -164,7 +175,10 @@ impl World {
                 })
             }
             Want::Memory { source } => Answer::Memory(self.remembered(verification.source(source).unwrap())),
-            Want::Signatures { .. } => unreachable!("no anchor of signatures here"),
+            Want::Signatures { digest, .. } => {
+                let signed = self.signer.iter().map(|pair| pair.sign(&digest)).collect();
+                Answer::Signatures(end(signed))
+            }
             Want::Seals { .. } => Answer::Seals(SealsAnswer::Read { seals: vec![], more: false }),
         }
     }
@@ -385,6 +399,20 @@ fn an_organisation_that_cannot_be_looked_at_undecides() {
     files.put_target(path, b"{}".to_vec().into());
     world.instead = Some(StateAnswer::Found(files));
     assert_eq!(world.says("mirror.example/org/app1:v1"), "no: organisation.root");
+}
+
+/// The organisation's own list has none of its members' tombstones.
+#[test]
+fn where_tuf_is_waived_a_members_state_that_is_withheld_leaves_the_answer_open() {
+    let mut world = World::new();
+    world.signer = Some(Pair::new());
+    assert_eq!(world.says("mirror.example/org/app1:v1"), "trusted");
+    let mut world = World::new();
+    world.signer = Some(Pair::new());
+    world.members.remove("ex.com/org/app1");
+    assert_eq!(world.says("mirror.example/org/app1:v1"), "undecided: revocation.open");
+    // Nobody speaks for it, and so nobody takes it back.
+    assert_eq!(world.says("mirror.example/org/app99:v1"), "trusted");
 }
 
 #[test]

@@ -126,7 +126,10 @@ fn waived(report: &Report, rule: &Rule, by_digest: bool) -> Vec<Check> {
     if by_digest && rule.subject.tag.is_some() && statement.is_some_and(|s| s.require_current_tag) {
         let said = || report.anchors.iter().flat_map(AnchorReport::all_checks);
         let outdated = said().find(|c| c.is_fail() && c.code == Code::BundleTagOutdated).cloned();
-        let is_current = said().any(|c| c.code == Code::BundleTag && c.outcome == Outcome::Pass);
+        let vouching = report.anchors.iter().filter(|anchor| anchor.verdict() == Verdict::Trusted);
+        let is_current = vouching
+            .flat_map(AnchorReport::all_checks)
+            .any(|c| c.code == Code::BundleTag && c.outcome == Outcome::Pass);
         let detail = "the tag must be current, and no TUF anchor says what it names";
         let unchecked = (!is_current).then(|| Check::fail(Code::BundleTagUnchecked, detail));
         out.extend(outdated.or(unchecked));
