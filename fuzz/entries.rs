@@ -22,8 +22,8 @@ use bulla::sig::{PublicKey, SubjectKey, json};
 use bulla::time::UnixTime;
 use bulla::trust::cnab::{BundleJson, CnabAnswer, CnabIndex, RelocationMap, bundle_json_of, compare, look};
 use bulla::trust::{
-    Addition, Document, Duration, NotationPolicy, NotationStores, RequirementsError, Rescissions,
-    RevocationList, RootPack, Scope, SpiffeBundle, SubjectPattern, TrustFile, join_revocations,
+    Addition, Document, Duration, Material, MaterialKind, NotationPolicy, NotationStores, RequirementsError,
+    Rescissions, RevocationList, RootPack, Scope, SpiffeBundle, SubjectPattern, TrustFile, join_revocations,
 };
 use bulla::tuf::lineage::{RoleFile, Verdict, View, classify};
 use bulla::tuf::proposal::{self, About, Base, Proposal, merge};
@@ -260,7 +260,17 @@ pub fn request(bytes: &[u8]) {
 /// Revocation lists: what is read revokes what it says, and joins with itself.
 pub fn revocations(bytes: &[u8]) {
     if let Ok(list) = RevocationList::parse(bytes) {
-        for digest in list.entries().iter().filter_map(|entry| entry.digest.clone()) {
+        for entry in list.entries() {
+            let _ = (entry.said(), entry.kind.takes_back());
+            let Some(digest) = entry.digest.clone() else { continue };
+            for kind in [MaterialKind::Signature, MaterialKind::Key, MaterialKind::Certificate] {
+                let of = Material { kind, subject: digest.clone(), since: entry.since };
+                assert_eq!(
+                    entry.covers(&of),
+                    entry.kind.as_str() == kind.as_str(),
+                    "each takes back what it names"
+                );
+            }
             let _ = (list.revokes(&digest), list.advisories(&[digest]));
         }
         let _ = join_revocations(&[bytes, bytes], &[]);

@@ -28,8 +28,8 @@ use row::{End, Row, Rows};
 /// it: verify at the far end.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "bulla copy [OPTIONS] <SOURCE>... <DESTINATION>\n       bulla copy [OPTIONS] --from-file <LIST> [DESTINATION]",
-    after_long_help = "Examples:\n  bulla copy registry.example.com/team/app:v1 oci:/media/stick:v1\n  bulla copy oci:/media/stick:v1 mirror.example.net/team/app\n  bulla copy --all-tags --verify registry.example.com/team/app mirror.example.net/team/app\n  bulla copy --from-file list.txt --dry-run mirror.example.net/"
+    override_usage = "bulla copy [OPTIONS] <SOURCE>... <DESTINATION>\n       bulla copy --state-only [OPTIONS] <SOURCE>... <DESTINATION>\n       bulla copy [OPTIONS] --from-file <LIST> [DESTINATION]",
+    after_long_help = "Examples:\n  bulla copy registry.example.com/team/app:v1 oci:/media/stick:v1\n  bulla copy oci:/media/stick:v1 mirror.example.net/team/app\n  bulla copy --all-tags --verify registry.example.com/team/app mirror.example.net/team/app\n  bulla copy --from-file list.txt --dry-run mirror.example.net/\n  bulla copy --state-only registry.example.com/team/app oci:/media/stick"
 )]
 pub(super) struct Args {
     /// Bundles (host/repository:tag, host/repository@sha256:…, oci:DIR:tag, oci-archive:FILE:tag), and last where they go:
@@ -42,6 +42,10 @@ pub(super) struct Args {
     /// Copy every tag of each source, which is a repository then
     #[arg(long)]
     all_tags: bool,
+    /// Copy no bundle, but the collections' states in each source, which is a repository then: news of revocation and
+    /// freshness, in kilobytes
+    #[arg(long, conflicts_with_all = ["all_tags", "from_file", "verify", "platforms", "only", "skip", "no_referrers"])]
+    state_only: bool,
     /// Say what would move and which tags would be set; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -90,7 +94,7 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     let (memory, now, clock_override) = (cx.memory().to_owned(), cx.now(), cx.clock_is_moved());
     let filter = Filter {
         platforms: args.parts.platforms,
-        referrers: !args.parts.no_referrers,
+        referrers: !args.parts.no_referrers && !args.state_only,
         only: args.parts.only,
         skip: args.parts.skip,
     };
@@ -160,20 +164,25 @@ async fn work(
     let mut settled = Vec::new();
     copier.expect(plan.works.iter().filter_map(|work| match work {
         Work::Bundle(job) => Some(job),
-        Work::AllTags(_) => None,
+        Work::AllTags(_) | Work::States(_) => None,
     }));
     for work in &plan.works {
         left -= 1;
+        let states = matches!(work, Work::States(_));
         let jobs: Vec<Job> = match work {
             Work::Bundle(job) => vec![job.clone()],
-            Work::AllTags(sweep) => {
+            Work::AllTags(sweep) | Work::States(sweep) => {
                 let (source, destination) = (sweep.source.clone(), sweep.destination.clone());
                 let end = Done { source, destination, reached: None };
                 if stopped {
                     rows.push((end, None));
                     continue;
                 }
-                match copier.each_tag(sweep).await {
+                let found = match states {
+                    true => copier.each_state(sweep).await.map(|job| vec![job]),
+                    false => copier.each_tag(sweep).await,
+                };
+                match found {
                     Ok(jobs) => {
                         copier.expect(&jobs);
                         jobs
@@ -198,7 +207,8 @@ async fn work(
             }
             count(rows.len() + 1, all);
             let ended = copier.copy(&job).await.map_err(CliError::from);
-            end.reached = copier.reached(&job).cloned();
+            // A state is no bundle that was installed.
+            end.reached = copier.reached(&job).filter(|_| !states).cloned();
             stopped = fail_fast && !matches!(ended, Ok(Ended::Copied(_)));
             rows.push((end, Some(ended)));
             settled.extend(copier.settle(false).await);

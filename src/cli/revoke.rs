@@ -1,33 +1,40 @@
-//! `bulla revoke`: take back a bundle, warn of one, or undo either.
+//! `bulla revoke`: take back a bundle, a signature, a key or a certificate; warn of a bundle; undo any of it.
 
-use std::io::{self, Write};
+mod material;
+mod outcome;
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
 use super::registry::RegistryArgs;
-use super::render::{Outcome, clean};
-use super::signing::{
-    SigningArgs, gathering_json, gathering_text, open_line, pending_json, reason as why_pending, state_place,
-};
+use super::render::Outcome;
+use super::signing::{SigningArgs, state_place};
 use crate::client::places::Places as _;
-use crate::client::revoke::{Request, RevokeError, Revoked, Status, What, revoke};
+use crate::client::revoke::{Request, RevokeError, What, revoke};
 use crate::keys::KeyRef;
 use crate::oci::{Reference, Selector};
+use crate::trust::Material;
+use material::MaterialArgs;
+use outcome::Done;
 
-/// Take back a bundle: its entries go, and a signed tombstone says by whom, when and why
+/// Take back a bundle, a signature, a key or a certificate: a signed entry says by whom, when and why
 ///
-/// It is refused wherever the new state arrives: here, in mirrors and in OCI layouts, whatever still lists it. With
-/// --advisory nothing is taken back: verify warns until the warning is acknowledged.
+/// It is refused wherever the new state arrives: here, in mirrors and in OCI layouts, whatever still lists or vouches for
+/// it. Of a bundle the entries go, too. With --advisory nothing is taken back: verify warns until the warning is
+/// acknowledged.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Examples:\n  bulla revoke registry.example.com/team/app:v1 --reason 'CVE-2026-1234'\n  bulla revoke registry.example.com/team/app@sha256:… --advisory --reason 'update to v2'\n  bulla revoke registry.example.com/team/app --undo 5c19e0a7b2d4f683 --reason 'false alarm'"
+    override_usage = "bulla revoke [OPTIONS] --reason <TEXT> <REF>\n       bulla revoke [OPTIONS] --reason <TEXT> <--signature <DIGEST>|--key <ID>|--cert <FINGERPRINT>> [REPO]",
+    after_long_help = "Examples:\n  bulla revoke registry.example.com/team/app:v1 --reason 'CVE-2026-1234'\n  bulla revoke registry.example.com/team/app --key ./alice.pub --since 2026-11-01T00:00:00Z --reason 'laptop stolen'\n  bulla revoke registry.example.com/team/app --cert sha256:… --reason 'issued by mistake'\n  bulla revoke registry.example.com/team/app --signature sha256:… --reason 'signed the wrong build'\n  bulla revoke registry.example.com/team/app@sha256:… --advisory --reason 'update to v2'\n  bulla revoke registry.example.com/team/app --undo 5c19e0a7b2d4f683 --reason 'false alarm'"
 )]
 pub(super) struct Args {
-    /// The bundle, by tag (as the collection says it) or digest; the repository for --undo and for an advisory of all
+    /// The bundle, by tag (as the collection says it) or digest; the repository for --undo, an advisory of all, a
+    /// signature, key or certificate (then it may be left out where one collection is trusted)
     #[arg(value_name = "REF")]
-    reference: Reference,
+    reference: Option<Reference>,
+    #[command(flatten)]
+    material: MaterialArgs,
     /// Why; everybody who verifies reads it
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -53,11 +60,20 @@ pub(super) struct Args {
 const MAX_REASON: usize = 1000;
 
 pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
-    let what = what(&args)?;
-    let place = args.reference.at(None);
+    let material = args.material.read(cx)?;
+    let reference = match &args.reference {
+        Some(reference) => reference.clone(),
+        None if material.is_some() => only_repository(cx)?,
+        None => {
+            return Err(CliError::usage("nothing to take back is named")
+                .next("write a bundle, or --signature, --key or --cert"));
+        }
+    };
+    let what = what(&args, &reference, material)?;
+    let place = reference.at(None);
     let more: Vec<KeyRef> = args.revocations_key.iter().cloned().collect();
     let desk = args.signing.desk(cx, &args.registry, &place, &more)?;
-    let places = args.registry.places(cx, &[&args.reference])?;
+    let places = args.registry.places(cx, &[&reference])?;
     let clock = cx.clock();
     let revoked = block_on(async {
         let store = places.open(&place).await?;
@@ -96,136 +112,45 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     Ok(Box::new(Done::new(revoked)))
 }
 
-fn what(args: &Args) -> Result<What, CliError> {
+/// The repository of the one collection that is trusted here.
+fn only_repository(cx: &Context<'_, '_>) -> Result<Reference, CliError> {
+    let trust = cx.trust().load()?;
+    let scopes: BTreeSet<String> =
+        trust.all_anchors().filter(|a| !a.organisation).map(|a| a.scope.to_string()).collect();
+    let mut all = scopes.iter();
+    let (Some(one), None) = (all.next(), all.next()) else {
+        let known: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        return Err(CliError::usage("whose revocation list is meant is not said")
+            .reason(format!("{} repositories are anchored: {}", known.len(), known.join(", ")))
+            .next("name the repository, too: bulla revoke REPO --key ID --reason TEXT"));
+    };
+    one.parse().map_err(|e| CliError::usage(format!("{one} is no repository")).reason(e))
+}
+
+fn what(args: &Args, reference: &Reference, material: Option<Material>) -> Result<What, CliError> {
     let reason = args.reason.trim();
     if reason.is_empty() || reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control) {
         return Err(CliError::usage("--reason is no reason").reason(format!(
             "it is read by everybody who verifies: one line, at most {MAX_REASON} characters"
         )));
     }
-    match (args.reference.selector(), &args.undo, args.advisory) {
+    if let Some(material) = material {
+        return match (reference.selector(), &args.undo) {
+            (None, Some(id)) => Ok(What::Undo(id.clone(), Some(material.subject))),
+            (None, None) => Ok(What::Material(material)),
+            (Some(_), _) => Err(CliError::usage(format!("{reference} names a bundle"))
+                .reason("a signature, a key or a certificate is taken back for the whole collection")
+                .next(format!("write the repository alone: {}", reference.at(None)))),
+        };
+    }
+    match (reference.selector(), &args.undo, args.advisory) {
         (None, Some(id), _) => Ok(What::Undo(id.clone(), None)),
         (Some(Selector::Digest(digest)), Some(id), _) => Ok(What::Undo(id.clone(), Some(digest.clone()))),
-        (Some(_), Some(_), _) => Err(CliError::usage(format!("{} names a tag", args.reference))
+        (Some(_), Some(_), _) => Err(CliError::usage(format!("{reference} names a tag"))
             .next("an entry is undone by its id: write the repository alone, or with the digest that the entry names")),
         (selector, None, true) => Ok(What::Advisory(selector.cloned())),
         (Some(selector), None, false) => Ok(What::Bundle(selector.clone())),
-        (None, None, false) => Err(CliError::no_selector(&args.reference)),
-    }
-}
-
-struct Done {
-    revoked: Revoked,
-    error: Option<CliError>,
-}
-
-impl Done {
-    fn new(revoked: Revoked) -> Self {
-        let lacking: Vec<String> = revoked.lacking.iter().map(ToString::to_string).collect();
-        let error = match revoked.status {
-            Status::Revoked | Status::Unchanged | Status::Submitted => None,
-            Status::Withdrawn => Some(
-                CliError::new(Exit::No, "revoke.tombstone", "the entries went, but no tombstone stands yet")
-                    .reason(format!(
-                        "{}; until then it is refused as unlisted, and could be published again",
-                        lacking.join("; ")
-                    ))
-                    .next("a holder of that key runs the same bulla revoke"),
-            ),
-            Status::Incomplete => {
-                let open: Vec<String> = revoked.open.iter().map(open_line).collect();
-                Some(
-                    CliError::failed(
-                        "publish.incomplete",
-                        "the commit is in, but not everything was finished",
-                    )
-                    .reason(open.join("; "))
-                    .next("run the same command again"),
-                )
-            }
-        };
-        Self { revoked, error }
-    }
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Revoked => "revoked",
-        Status::Unchanged => "unchanged",
-        Status::Submitted => "submitted",
-        Status::Withdrawn => "withdrawn",
-        Status::Incomplete => "incomplete",
-    }
-}
-
-impl Outcome for Done {
-    fn error(&self) -> Option<&CliError> {
-        self.error.as_ref()
-    }
-
-    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let r = &self.revoked;
-        let what = r.bundle.as_ref().map_or_else(|| r.collection.to_string(), ToString::to_string);
-        writeln!(out, "{:<9} {what}", word(r.status))?;
-        if let Some(e) = &r.entry {
-            let by = e.by.as_deref().unwrap_or("unknown");
-            writeln!(
-                out,
-                "          {} of {} by {}: {}",
-                clean(&e.id),
-                e.at,
-                clean(by),
-                clean(e.reason.as_deref().unwrap_or(""))
-            )?;
-        }
-        for path in &r.removed {
-            writeln!(out, "removed   {}", clean(path))?;
-        }
-        for path in &r.listed {
-            writeln!(
-                out,
-                "listed    {}  (its role's key is not here; the tombstone counts all the same)",
-                clean(path)
-            )?;
-        }
-        if let Some(seal) = &r.seal {
-            writeln!(out, "seal      {seal}")?;
-        }
-        if r.gathering.is_some() {
-            gathering_text(r.gathering.as_ref(), out)?;
-        } else if r.status == Status::Submitted {
-            for tag in &r.submitted {
-                writeln!(out, "          waits at {tag} for bulla renew by who holds the online key")?;
-            }
-        }
-        for waiting in &r.pending {
-            writeln!(out, "pending   {}  {}", clean(waiting.tag.as_str()), why_pending(waiting))?;
-        }
-        Ok(())
-    }
-
-    fn json(&self) -> Value {
-        let r = &self.revoked;
-        let signed = r.signed.iter().map(|(role, (v, e))| json!({"role": role, "version": v, "expires": e}));
-        let entry = r.entry.as_ref().map(|e| {
-            json!({"id": e.id, "at": e.at, "by": e.by, "reason": e.reason, "subject": e.digest, "undoes": e.undoes})
-        });
-        json!({
-            "status": word(r.status),
-            "collection": r.collection,
-            "state": {"reference": r.state.to_string(), "digest": r.digest},
-            "bundle": r.bundle,
-            "entry": entry,
-            "removed": r.removed,
-            "listed": r.listed,
-            "lacking": r.lacking.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "seal": r.seal,
-            "signed": signed.collect::<Vec<_>>(),
-            "submitted": r.submitted,
-            "gathering": gathering_json(r.gathering.as_ref()),
-            "pending": pending_json(&r.pending),
-            "open": r.open.iter().map(open_line).collect::<Vec<_>>(),
-        })
+        (None, None, false) => Err(CliError::no_selector(reference)),
     }
 }
 
@@ -244,7 +169,7 @@ impl From<RevokeError> for CliError {
             }
             RevokeError::NoEntry { .. } => Self::new(Exit::No, "revoke.no-entry", "there is nothing to undo")
                 .reason(e)
-                .next("bulla verify shows the id of the entry that takes a bundle back"),
+                .next("bulla verify shows the id of the entry that takes something back"),
             RevokeError::SeveralBundles { .. } => {
                 Self::new(Exit::No, "revoke.ambiguous", "the tag names several bundles; nothing was signed")
                     .reason(e)
@@ -253,11 +178,11 @@ impl From<RevokeError> for CliError {
             RevokeError::SeveralEntries { .. } => {
                 Self::new(Exit::No, "revoke.ambiguous", "several entries bear this id; nothing was signed")
                     .reason(e)
-                    .next("name the bundle, too: bulla revoke REPO@sha256:… --undo ID")
+                    .next("name what it is about, too: bulla revoke REPO@sha256:… --undo ID, or --key, --cert or --signature beside --undo")
             }
             RevokeError::Undone(_) => Self::new(Exit::No, "revoke.undone", "an undoing is not undone")
                 .reason(e)
-                .next("take the bundle back again: bulla revoke with its reference"),
+                .next("take it back again: bulla revoke with what was taken back"),
             RevokeError::NoRole(_) => {
                 Self::new(Exit::No, "revoke.no-role", "the collection has no revocation list").reason(e)
             }

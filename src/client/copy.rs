@@ -35,7 +35,7 @@ use crate::oci::{Content, Digest, Reference, Selector, Tag};
 use crate::store::copy::{
     CopyError, CopyReport, CopyRequest, Filter, Observer, Session, Side, TagAction, TagOutcome,
 };
-use crate::store::{Manage, Store, StoreError};
+use crate::store::{Failure, Manage, Store, StoreError};
 use crate::time::UnixTime;
 use crate::trust::{Report, Subject, TrustFile, Verdict};
 use crate::tuf::CollectionName;
@@ -378,6 +378,40 @@ impl<'a> Copier<'a> {
             }
             false => Ok(jobs),
         }
+    }
+
+    /// A job for the states of a repository alone: what they say of revocations and freshness, and no bundle. What is weighed for a
+    /// state that goes along with a bundle is weighed for them.
+    ///
+    /// # Errors
+    /// The source cannot be read, or no state is known there.
+    pub async fn each_state(&mut self, sweep: &Sweep) -> Result<Job, CopyError> {
+        let source = self.source(&sweep.source).await?;
+        let (tags, unlisted) = match self.tags(&sweep.source, &*source).await {
+            // Some registries list none where they do not let tags be listed.
+            Ok(tags) => {
+                let unlisted = tags.is_empty().then(|| {
+                    let said = Failure::Protocol("the list of tags is empty".to_owned());
+                    StoreError::new(source.place(), "list tags", said)
+                });
+                (tags, unlisted)
+            }
+            Err(e) => match e.failure {
+                Failure::Denied(_) | Failure::Unauthorized(_) | Failure::Refused { .. } => {
+                    (Arc::default(), Some(e))
+                }
+                _ => return Err(at_source(e)),
+            },
+        };
+        let states = self.states(&*source, &Listed { tags, unlisted }).await?;
+        let Some(state) = states.into_iter().next() else {
+            return Err(CopyError::Absent {
+                place: sweep.source.to_string(),
+                what: "a collection's state".into(),
+            });
+        };
+        let (source, destination) = (sweep.source.clone(), sweep.destination.clone());
+        Ok(Job { source, selector: Selector::Tag(state), destination, tags: Vec::new(), guarded: None })
     }
 
     async fn verify(&self, reference: &Reference) -> Result<Report, VerifyError> {

@@ -1,29 +1,34 @@
-//! `revoke`: a bundle is taken back. Its entries go, and a signed tombstone stays, which beats whatever still lists it.
+//! `revoke`: a bundle is taken back, or a signature, key or certificate. A bundle's entries go; the signed entry stays, which beats
+//! whatever still lists or vouches for it.
+
+mod lists;
+mod rotation;
+
+pub use lists::{Lists, list_under};
+pub use rotation::Rotation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::commit::recalled::Past;
 use super::commit::{Committer, Concern, Gathering, Intents, Job, Pending, Refusal, WorkError, Worked};
 use super::duties::{Duty, Open, hang_seals};
 use super::history::History;
 use super::known::Known;
 use super::memory::Memory;
 use super::signing::{KeyRing, SignError};
-use super::state::{self, StateError};
+use super::state;
 use super::whole::Whole;
 use crate::keys::{KeyError, random_id};
 use crate::oci::{Algorithm, Descriptor, Digest, Reference, Selector, Tag, media_type};
 use crate::sig::KeyId;
 use crate::store::{Manage, Store, StoreError, fetch_small};
 use crate::time::{Clock, UnixTime};
-use crate::trust::{RevocationEntry, RevocationKind, RevocationList, Revoke};
+use crate::trust::{Material, MaterialKind, RevocationEntry, RevocationKind, RevocationList, Revoke};
 use crate::tuf::lineage::{Change, View};
-use crate::tuf::{
-    CollectionName, EntryName, Fault, Files, Limits, Listing, RoleName, Targets, Unverified, Version,
-};
+use crate::tuf::{CollectionName, EntryName, Limits, RoleName, Targets, Unverified, Version};
+use rotation::roles_of;
 
 /// What `revoke` needs.
 pub struct Request<'a> {
@@ -58,8 +63,10 @@ pub enum What {
     Bundle(Selector),
     /// A warning of this bundle; without one, of the whole collection.
     Advisory(Option<Selector>),
-    /// The entry with this id counts no longer; of several, the one about this bundle.
+    /// The entry with this id counts no longer; of several, the one about this subject.
     Undo(String, Option<Digest>),
+    /// A signature, a key or a certificate is taken back.
+    Material(Material),
 }
 
 /// How it ended.
@@ -81,6 +88,10 @@ pub struct Revoked {
     pub removed: BTreeSet<String>,
     /// Entries of the bundle that are still there.
     pub listed: BTreeSet<String>,
+    /// What is taken back, where that is no bundle.
+    pub material: Option<Material>,
+    /// The roles of the collection that a key which is taken back may sign: until others have their keys, what they sign is refused.
+    pub roles: BTreeMap<RoleName, Rotation>,
     /// What was signed.
     pub signed: BTreeMap<RoleName, (Version, UnixTime)>,
     /// Roles whose keys are not here and that were to be changed.
@@ -145,7 +156,7 @@ pub enum RevokeError {
     SeveralEntries {
         /// The id.
         id: String,
-        /// The bundles that they are about.
+        /// What they are about.
         subjects: Vec<Digest>,
     },
     /// There is no such entry.
@@ -207,7 +218,7 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
         What::Bundle(selector) | What::Advisory(Some(selector)) => {
             Some(resolve(&request, store, &before, list.as_ref(), selector).await?)
         }
-        What::Advisory(None) | What::Undo(..) => None,
+        What::Advisory(None) | What::Undo(..) | What::Material(_) => None,
     };
     if let What::Undo(id, about) = &request.what {
         can_be_undone(collection, list.as_ref(), id, about.as_ref())?;
@@ -215,6 +226,7 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
     let entry = match (&request.what, &digest) {
         (What::Bundle(_), Some(digest)) => Revoke::Tombstone(digest.clone()),
         (What::Undo(id, about), _) => Revoke::Undo(id.clone(), about.clone()),
+        (What::Material(material), _) => Revoke::Material(material.clone()),
         _ => Revoke::Advisory(digest.clone()),
     };
     let withdrawn = digest.as_ref().filter(|_| matches!(request.what, What::Bundle(_)));
@@ -250,76 +262,6 @@ pub async fn revoke(request: Request<'_>) -> Result<Revoked, RevokeError> {
         }
     }
     Ok(revoked)
-}
-
-/// The revocation lists of a collection.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lists {
-    /// What was verified here.
-    pub remembered: Vec<Bytes>,
-    /// What lies there: whoever stole keys may have signed it.
-    pub live: Vec<Bytes>,
-}
-
-/// The revocation lists that were signed under a root: of the live state, and of what is remembered.
-///
-/// # Errors
-/// The place, the memory or a list cannot be read; or a state lies there that does not verify, and none is remembered that says
-/// what was revoked.
-pub async fn list_under(
-    store: &dyn Manage,
-    collection: &CollectionName,
-    root: &Bytes,
-    memories: &[Memory],
-    now: UnixTime,
-) -> Result<Lists, String> {
-    let read = match state::fetch_state(&Known::new(store), collection).await {
-        Ok(read) => Ok(read.map(|read| read.files)),
-        Err(StateError::Store(e)) => return Err(e.to_string()),
-        Err(e) => Err(e.to_string()),
-    };
-    let offered: Vec<&Files> = read.iter().flatten().collect();
-    let past = Past::load(memories, root, collection, &offered).map_err(|e| e.to_string())?;
-    let judge = |files: &Files| {
-        let whole = past
-            .chain(&[files])
-            .and_then(|chain| Whole::judge(&chain, files, collection, now, &Limits::default()));
-        whole.map_err(|e| e.to_string())
-    };
-    let live = read.and_then(|files| files.as_ref().map(judge).transpose());
-    let states = past.states(now).map_err(|e| format!("the remembered state: {e}"))?;
-    let mut lists = Lists::default();
-    // Whatever else the memory lacks, whatever keys were rotated since, and also where roots on the way to it are kept back.
-    let mut remembered = false;
-    for state in states {
-        remembered |= match state.revocations(collection) {
-            Listing::Undelegated => true,
-            Listing::List(list) => {
-                lists.remembered.push(list);
-                true
-            }
-            Listing::Missing(e) => {
-                let floor = |live: &Whole| state.floor(live.trusted().root().role());
-                let newer = |live: &Whole| floor(live).is_none_or(|f| f.fallen(live.trusted()).is_none());
-                let unlisted = matches!(e.fault, Fault::NotListed(_));
-                if !unlisted && !live.iter().flatten().any(newer) {
-                    return Err(format!("the remembered state: {e}"));
-                }
-                unlisted
-            }
-        };
-    }
-    match live {
-        Ok(Some(live)) => {
-            if list_of(&live, collection).map_err(|e| e.to_string())?.is_some() {
-                lists.live.extend(live.files().target(&collection.revocations_path()).cloned());
-            }
-        }
-        Ok(None) => {}
-        Err(_) if remembered => {}
-        Err(e) => return Err(e),
-    }
-    Ok(lists)
 }
 
 /// That one entry bears this id, or one about this bundle: an id is a word that its signer chose.
@@ -499,8 +441,15 @@ fn outcome(
         _ if found.is_none() => Status::Withdrawn,
         _ => Status::Revoked,
     };
+    let material = match entry {
+        Revoke::Material(material) => Some(material.clone()),
+        _ => None,
+    };
+    let key = material.as_ref().filter(|m| m.kind == MaterialKind::Key);
     Revoked {
         status,
+        roles: key.map(|m| roles_of(&worked.last, &m.subject)).unwrap_or_default(),
+        material,
         collection: collection.clone(),
         state: request.state.place().at(Some(Selector::Tag(collection.state_tag()))),
         digest: worked.manifest.digest().clone(),
@@ -575,5 +524,6 @@ fn says(e: &RevocationEntry, entry: &Revoke, reason: &str) -> bool {
         Revoke::Undo(id, about) => {
             e.kind == RevocationKind::Unrevoke && e.undoes.as_ref() == Some(id) && e.digest == *about
         }
+        Revoke::Material(material) => e.covers(material),
     }
 }

@@ -1,5 +1,7 @@
 //! The bundle itself: what the collection says of its tag and digest, whether it was revoked, and what else is required.
 
+mod stolen;
+
 use serde_json::Value;
 
 use super::candidate::{Candidate, Court};
@@ -356,19 +358,16 @@ fn revocations(
     let digests = with_relatives(collection, subject, chosen, court);
     match digests.iter().find_map(|d| list.revokes(d).map(|entry| (d, entry))) {
         Some((digest, entry)) => {
-            let by = entry.by.as_deref().unwrap_or("unknown");
-            let why = entry.reason.as_deref().unwrap_or("no reason given");
             let relative = if *digest == subject.digest { "" } else { ", part or whole of this bundle," };
-            let detail = format!("{digest}{relative} was revoked at {} by {by}: {why}", entry.at);
-            let check = Check::fail(Code::RevocationBundle, detail).with("at", entry.at.to_string());
-            let check = check.with("by", entry.by.clone()).with("reason", entry.reason.clone());
-            out.push(check.with("id", entry.id.as_str()).with("subject", digest.to_string()));
+            let detail = format!("{digest}{relative} was revoked {}", entry.said());
+            out.push(entry.told_by(Check::fail(Code::RevocationBundle, detail)));
         }
         None => {
             let detail = format!("{role} version {}, no entry for this bundle", file.version());
             out.push(Check::pass(Code::Revocation, detail).with("version", file.version().get()));
         }
     }
+    out.extend(stolen::keys(collection, subject, &list, chosen, court));
     for advisory in list.advisories(&digests) {
         let by = advisory.by.as_deref().unwrap_or("unknown");
         let why = advisory.reason.as_deref().unwrap_or("no reason given");
@@ -384,11 +383,20 @@ fn revocations(
 
 /// The collection's list of revocations, where it can be relied on.
 pub(super) fn list(chosen: &Candidate, court: &Court<'_>) -> Result<RevocationList, String> {
+    listed(chosen, court, true)
+}
+
+/// What a list takes back that was seen before, expired or not.
+pub(super) fn said(known: &Candidate, court: &Court<'_>) -> Option<RevocationList> {
+    listed(known, court, false).ok()
+}
+
+fn listed(chosen: &Candidate, court: &Court<'_>, fresh: bool) -> Result<RevocationList, String> {
     let role = RoleName::revocations();
     let delegation = chosen.trusted.targets().role().delegation(&role).ok_or("it has none")?;
     let file = chosen.trusted.load(delegation, &chosen.files).map_err(|e| e.to_string())?;
     let file = file.ok_or_else(|| format!("the snapshot does not list {role}"))?;
-    if file.is_expired(court.now) {
+    if fresh && file.is_expired(court.now) {
         return Err(format!("{role} version {} expired at {}", file.version(), file.expires()));
     }
     let path = court.collection.revocations_path();

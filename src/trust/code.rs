@@ -178,6 +178,8 @@ codes! {
     RevocationOpen = "revocation.open" Undecided,
     /// The role is expired.
     RevocationExpired = "revocation.expired" No,
+    /// Without a key that was taken back, a role of the collection lacks signatures.
+    RevocationKey = "revocation.key" No,
     /// Delegated, but role or file is not there.
     RevocationMissing = "revocation.missing" No,
     /// Not readable as a list, or of an unknown kind or schema version.
@@ -202,6 +204,8 @@ codes! {
     SignatureCap = "signature.cap" Undecided,
     /// A certificate of the signer's chain is not valid now.
     SignatureCertificateExpired = "signature.certificate.expired" No,
+    /// A certificate of the signer's chain was taken back.
+    SignatureCertificateRescinded = "signature.certificate.rescinded" No,
     /// The chain breaks a rule.
     SignatureChain = "signature.chain" No,
     /// One signature that counts.
@@ -216,6 +220,8 @@ codes! {
     SignatureIdentity = "signature.identity" No,
     /// Another issuer vouched for the identity than the anchor names.
     SignatureIssuer = "signature.issuer" No,
+    /// The signer's key was taken back.
+    SignatureKeyRescinded = "signature.key.rescinded" No,
     /// A log entry in it is about another signature.
     SignatureLog = "signature.log" No,
     /// What a log should have signed about a keyless signature, it has not.
@@ -234,7 +240,7 @@ codes! {
     SignatureOpen = "signature.open" Undecided,
     /// Signed by a trusted key, and no signature of the bundle: an attestation.
     SignaturePredicate = "signature.predicate" No,
-    /// The signature, its key or its certificate was taken back.
+    /// The signature was taken back.
     SignatureRescinded = "signature.rescinded" No,
     /// Signed by a signing authority, for which there are no anchors.
     SignatureScheme = "signature.scheme" No,

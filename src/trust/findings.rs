@@ -215,7 +215,14 @@ impl TrustFile {
             let c = &rule.checks;
             let kept = [&c.signature, &c.expiry, &c.certificate_expiry, &c.rescinded].map(|c| c.is_kept());
             let statement = rule.statement.map(|s| (s.max_staleness, s.require_current_tag));
-            (rule.required.tuf, lines, rule.required.attestations, kept, statement.unwrap_or_default())
+            (
+                rule.required.tuf,
+                lines,
+                rule.required.attestations,
+                kept,
+                c.rescinded_known,
+                statement.unwrap_or_default(),
+            )
         };
         let met: Vec<Subject> =
             self.scopes().iter().filter(|s| s.meets(&statement.scope)).filter_map(Scope::example).collect();
@@ -251,6 +258,18 @@ fn unmet(scope: &Scope, rule: &Rule, out: &mut Vec<Finding>) {
         // Below a wider scope there may be anchors for single repositories.
         let wide = !matches!(scope, Scope::Repository(_) | Scope::Tag(..));
         out.push(Finding { fatal: !wide, ..Finding::note("trust.unmet", scope, detail) });
+    }
+    let blind = |signer: &&super::SignerAnchor| *signer.rescissions() == super::Rescissions::Nowhere;
+    for signer in rule.signers.iter().filter(|_| rule.checks.rescinded_known).filter(blind) {
+        let counts = rule.required.signatures.iter().any(|line| line.from.contains(&signer.id));
+        if counts {
+            let detail = format!(
+                "that nothing was taken back must be known (\"rescinded\": true), and the anchor {} has no rescissions: \
+                 none of its signatures can decide",
+                signer.id.as_str()
+            );
+            out.push(Finding::note("trust.unmet", scope, detail));
+        }
     }
     let attestations = rule.required.attestations.iter().map(|a| &a.signers);
     for line in rule.required.signatures.iter().chain(attestations) {

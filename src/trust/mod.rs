@@ -51,8 +51,8 @@ pub use requirements::{
     Document, MAX_DOCUMENT, RequirementsError, RootError, Store, StoreRef, file_name, trusts_in,
 };
 pub use revocation::{
-    RevocationEntry, RevocationKind, RevocationList, Revoke, UnreadableList, check_submitted, has_room,
-    is_nearly_full, is_revoked, join_revocations, recovered_revocations,
+    Material, MaterialKind, RevocationEntry, RevocationKind, RevocationList, Revoke, UnreadableList,
+    check_submitted, has_room, is_nearly_full, is_revoked, join_revocations, recovered_revocations,
 };
 pub use rule::{Attestations, By, Checks, Required, Rule, Signatures, Waivable};
 pub use scope::{Scope, ScopeError, Subject};

@@ -251,7 +251,9 @@ impl Policy {
             signature: check("signatureCheck", Some(self.signature_check)),
             expiry: check("signatureExpiry", self.optional_checks.signature_expiry),
             certificate_expiry: None,
-            rescinded: check("signatureRescinded", self.optional_checks.signature_rescinded),
+            // Asked for, it must be known; left out, what is known decides.
+            rescinded: check("signatureRescinded", self.optional_checks.signature_rescinded)
+                .or(self.optional_checks.signature_rescinded),
         };
         let from: Vec<_> = to.signers.iter().map(|a| a.id.clone()).collect();
         if self.signature_check && from.is_empty() {

@@ -83,6 +83,8 @@ pub struct Checks {
     pub certificate_expiry: Waivable,
     /// Whether a withdrawn signature, certificate or key fails.
     pub rescinded: Waivable,
+    /// Whether it must be known that a signature was not withdrawn: one of which no source says so leaves the answer open.
+    pub rescinded_known: bool,
 }
 
 /// Whether a check stands.
@@ -163,6 +165,7 @@ impl Rule {
                 self.required.attestations.push(line);
             }
         }
+        self.checks.rescinded_known |= other.checks.rescinded_known && self.checks.rescinded.is_kept();
         if let Some(statement) = other.statement.filter(|s| s.require_current_tag) {
             let own = self.statement.get_or_insert_with(|| Statement {
                 origin: statement.origin.clone(),
@@ -203,7 +206,8 @@ impl Waivable {
 impl Default for Checks {
     fn default() -> Self {
         let kept = || Waivable::Kept;
-        Self { signature: kept(), expiry: kept(), certificate_expiry: kept(), rescinded: kept() }
+        let (signature, expiry, certificate_expiry, rescinded) = (kept(), kept(), kept(), kept());
+        Self { signature, expiry, certificate_expiry, rescinded, rescinded_known: false }
     }
 }
 
@@ -296,6 +300,7 @@ impl TrustFile {
                 *check = Waivable::Kept;
             }
         }
+        rule.checks.rescinded_known |= own.checks.rescinded == Some(true);
         rule.statement = Some(match rule.statement.take() {
             None => Statement { max_staleness: None, ..(*own).clone() },
             Some(system) => Statement {
@@ -396,6 +401,7 @@ fn checks(statement: Option<&Statement>) -> Checks {
         expiry: check(|s| s.checks.expiry),
         certificate_expiry: check(|s| s.checks.certificate_expiry),
         rescinded: check(|s| s.checks.rescinded),
+        rescinded_known: statement.is_some_and(|s| s.checks.rescinded == Some(true)),
     }
 }
 

@@ -17,7 +17,7 @@ use super::cnab::{CnabReport, Whole};
 use super::report::AnchorReport;
 use super::revocation::RevocationList;
 use super::scope::Scope;
-use super::signatures::{Attested, Tally};
+use super::signatures::{Attested, Heard, Tally};
 use super::source::{Source, SourceSpec};
 use crate::oci::{Reference, RegistryRef, Repository};
 use crate::tuf::{CollectionName, Remembered, Top};
@@ -35,7 +35,7 @@ pub struct Verification {
     /// What came of looking into a CNAB bundle, and, where it is whole, what a collection may list of it.
     inside: Option<(CnabReport, Option<Whole>)>,
     /// What the collections that rescind have taken back, or why that is not known.
-    lists: BTreeMap<CollectionName, Result<RevocationList, String>>,
+    lists: BTreeMap<CollectionName, Heard>,
     /// The signatures that were judged so far.
     tally: Option<Tally>,
     /// The attestations that were.
@@ -247,6 +247,12 @@ impl Verification {
             self.recall(i);
             let walked = self.walk(i);
             let flow = self.line(i, &walked, &bundle, &parts);
+            let before = match (&flow, &walked) {
+                (Flow::Finished(..), Ok(walked)) if self.lines[i].part == Part::Rescissions => {
+                    self.lists_before(i, &walked.chain)
+                }
+                _ => Vec::new(),
+            };
             self.lines[i].walked = walked.ok();
             match flow {
                 Flow::Seals => {
@@ -268,7 +274,8 @@ impl Verification {
                 }
                 Flow::List(list, remembered) => {
                     self.saves.extend(remembered.map(|r| (i, r)));
-                    self.lists.insert(self.lines[i].source.collection.clone(), Ok(list));
+                    let heard = Heard { now: Ok(list), before };
+                    self.lists.insert(self.lines[i].source.collection.clone(), heard);
                     self.reports.push(None);
                 }
                 Flow::Finished(report, remembered) if self.lines[i].part == Part::Rescissions => {
@@ -276,7 +283,7 @@ impl Verification {
                     let failed = report.checks.iter().find(|check| check.is_fail());
                     let why =
                         failed.map_or_else(|| "it cannot be relied on".to_owned(), |c| c.detail.clone());
-                    self.lists.insert(report.collection, Err(why));
+                    self.lists.insert(report.collection, Heard { now: Err(why), before });
                     self.reports.push(None);
                 }
                 Flow::Finished(mut report, remembered) => {

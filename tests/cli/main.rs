@@ -35,6 +35,7 @@ mod registries;
 mod registry;
 mod releases;
 mod requirements;
+mod rescinds;
 mod revokes;
 mod run;
 mod schemas;

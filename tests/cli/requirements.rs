@@ -300,6 +300,38 @@ async fn r8_the_publishers_admin_takes_signatures_back() {
     let root = shop.path("1.root.json");
     shop.by("deployer", format!("trust add {mirror} --collection {NAME} --root {root}")).await.ok();
     assert_eq!(shop.verify("deployer", &format!("{mirror}:v1")).await, (1, "revocation.bundle".to_owned()));
+
+    // One signature of one signer: the release stands, its signature counts no longer, and another one of hers does.
+    let v2 = format!("{at}@{}", shop.v2);
+    let there = shop.sign("signer", &v2, "--format json").await.json();
+    let signature = there["result"]["artifacts"][0]["signature"]["digest"].as_str().unwrap().to_owned();
+    shop.by("admin", format!("revoke {at} --signature {signature} --reason mistake")).await.ok();
+    assert_eq!(shop.verify("deployer", &v2).await, (1, "signature.rescinded".to_owned()));
+    shop.sign("signer", &v2, "--force").await.ok();
+    assert_eq!(shop.verify("deployer", &v2).await, trusted());
+    // Then all that her key ever signed, or ever will.
+    let public = shop.path("signer/keys/release.pub");
+    shop.by("admin", format!("revoke {at} --key {public} --reason stolen")).await.ok();
+    assert_eq!(shop.verify("deployer", &v2).await, (1, "signature.key.rescinded".to_owned()));
+    shop.sign("signer", &v2, "--force").await.ok();
+    assert_eq!(shop.verify("deployer", &v2).await, (1, "signature.key.rescinded".to_owned()));
+    // The report says who, when and why; offline from a stick too.
+    let stick = shop.layout("stick");
+    shop.by("mover", format!("copy {v2} {stick}:v2")).await.ok();
+    let file = shop.dir.path().join("deployer/trust.json");
+    let here = std::fs::read_to_string(&file).unwrap().replace(&at, NAME);
+    let offline = shop.dir.path().join("offline");
+    std::fs::create_dir_all(&offline).unwrap();
+    std::fs::write(offline.join("trust.json"), here).unwrap();
+    shop.registry.clear();
+    let report = shop.report("offline", &format!("{stick}:v2 --as {NAME}")).await;
+    let because = &report["because"];
+    assert_eq!(
+        (&because["code"], &because["data"]["reason"]),
+        (&"signature.key.rescinded".into(), &"stolen".into()),
+        "{report:#}"
+    );
+    assert_eq!(shop.registry.requests().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

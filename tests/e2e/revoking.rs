@@ -7,6 +7,7 @@ use bulla::client::history::History;
 use bulla::client::revoke::{Request, RevokeError, Revoked, Status, What, revoke};
 use bulla::oci::{Content, Digest, Selector, media_type};
 use bulla::store::Store as _;
+use bulla::trust::{Material, MaterialKind, RevocationKind, RevocationList};
 use bulla::tuf::RoleName;
 use bulla::tuf::proposal::Edit;
 use serde_json::Value;
@@ -350,4 +351,90 @@ async fn a_tag_that_roles_say_otherwise_is_not_guessed() {
     let refused = withdraw(&c, &c.owner, named(), "x").await;
     assert!(matches!(refused, Err(RevokeError::SeveralBundles { .. })), "{refused:?}");
     assert!(list(&c).is_empty());
+}
+
+fn material(kind: MaterialKind, subject: Digest) -> What {
+    What::Material(Material { kind, subject, since: None })
+}
+
+/// The list has a role of its own: who holds its key enters signatures, keys and certificates, and needs no other; the online job admits
+/// it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_security_team_needs_no_publishers_key() {
+    let c = two_teams().await;
+    let (security, job) = (c.home(&[SECURITY]), c.home(&[ONLINE]));
+    let subject = Digest::sha256(b"a signature");
+    c.forward(60);
+    for kind in [MaterialKind::Signature, MaterialKind::Key, MaterialKind::Certificate] {
+        let done = withdraw(&c, &security, material(kind, subject.clone()), "stolen").await.unwrap();
+        assert_eq!(
+            (done.status, done.submitted.len(), done.lacking.len()),
+            (Status::Submitted, 1, 0),
+            "{done:#?}"
+        );
+        assert!(done.bundle.is_none() && done.roles.is_empty() && done.seal.is_none());
+        c.forward(60);
+        assert_eq!(c.renew(&job).await.admitted.len(), 1);
+        c.forward(60);
+        let again = withdraw(&c, &security, material(kind, subject.clone()), "another reason").await.unwrap();
+        assert_eq!(again.status, Status::Unchanged, "{again:#?}");
+    }
+    let entries = list(&c);
+    let kinds: Vec<&str> = entries.iter().map(|e| e["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["signature", "key", "certificate"]);
+    let by = key(SECURITY).public_key().key_id();
+    assert!(entries.iter().all(|e| e["by"] == by.as_str() && e["subject"] == subject.to_string().as_str()));
+    // The publisher has no key of the list: nothing is signed, and who must is said.
+    let refused = withdraw(&c, &c.owner, material(MaterialKind::Key, Digest::sha256(b"y")), "x").await;
+    assert!(matches!(refused, Err(RevokeError::Work(WorkError::Sign(_)))), "{refused:?}");
+    // Undone by its id and what it is about; of several about one subject only that one.
+    let id = entries[1]["id"].as_str().unwrap().to_owned();
+    c.forward(60);
+    withdraw(&c, &security, What::Undo(id, Some(subject.clone())), "found again").await.unwrap();
+    c.renew(&job).await;
+    let bytes = serde_json::to_vec(&serde_json::json!({"schemaVersion": 1, "entries": list(&c)})).unwrap();
+    let standing = RevocationList::parse(&bytes).unwrap();
+    let left: Vec<RevocationKind> = standing.standing().map(|e| e.kind).collect();
+    assert_eq!(left, [RevocationKind::Signature, RevocationKind::Certificate, RevocationKind::Unrevoke]);
+    // An undoing is not undone.
+    let undoing = list(&c).last().unwrap()["id"].as_str().unwrap().to_owned();
+    let twice = withdraw(&c, &security, What::Undo(undoing, None), "x").await;
+    assert!(matches!(twice, Err(RevokeError::Undone(_))), "{twice:?}");
+}
+
+/// The publisher's key is stolen: security takes it back, what rests on it is refused, and new keys end that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_security_team_takes_back_a_key_of_the_publishers() {
+    let c = two_teams().await;
+    let good = c.image("good");
+    c.publish(&c.owner, good.digest(), &["v1"]).await.unwrap();
+    assert!(c.trusts_digest(&good).await);
+    let security = c.home(&[SECURITY, ONLINE]);
+    let stolen = key(RELEASES).public_key().clone();
+    c.forward(60);
+    let name = format!("sha256:{}", stolen.key_id()).parse().unwrap();
+    let done = withdraw(&c, &security, material(MaterialKind::Key, name), "stolen").await.unwrap();
+    assert_eq!(done.status, Status::Revoked);
+    let roles: Vec<(String, String, bool)> =
+        done.roles.iter().map(|(role, t)| (role.to_string(), t.by.to_string(), t.stands)).collect();
+    assert_eq!(roles, [("targets/releases".to_owned(), "targets".to_owned(), false)], "{done:#?}");
+    assert!(!c.trusts_digest(&good).await && !c.trusts(":v1").await);
+    // The thief signs on, and nobody believes him.
+    let bad = c.image("bad");
+    let thief = c.home(&[RELEASES, ONLINE]);
+    c.forward(60);
+    c.publish(&thief, bad.digest(), &["v2"]).await.unwrap();
+    assert!(!c.trusts_digest(&bad).await);
+    let role = RoleName::releases();
+    c.forward(60);
+    change!(
+        c,
+        vec![
+            Edit::AddKey { role: role.clone(), key: key(SECURITY).public_key().clone() },
+            Edit::RemoveKey { role, key: stolen.key_id() },
+        ]
+    );
+    c.renew(&c.home(&[SECURITY, ONLINE])).await;
+    assert!(c.trusts_digest(&good).await, "the role has another key");
+    assert_eq!(list(&c).len(), 1, "the entry stays");
 }

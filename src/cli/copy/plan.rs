@@ -22,6 +22,7 @@ pub(super) struct Plan {
 pub(super) enum Work {
     Bundle(Job),
     AllTags(Sweep),
+    States(Sweep),
 }
 
 impl Plan {
@@ -29,7 +30,8 @@ impl Plan {
     pub(super) fn places(&self) -> Vec<&Reference> {
         let ends = |work| match work {
             &Work::Bundle(Job { ref source, ref destination, .. })
-            | &Work::AllTags(Sweep { ref source, ref destination }) => [source, destination],
+            | &Work::AllTags(Sweep { ref source, ref destination })
+            | &Work::States(Sweep { ref source, ref destination }) => [source, destination],
         };
         self.works.iter().flat_map(ends).collect()
     }
@@ -58,6 +60,12 @@ fn of_words(args: &Args) -> Result<Plan, CliError> {
         );
     };
     let sources: Vec<Reference> = sources.iter().map(source).collect::<Result<_, _>>()?;
+    if args.state_only {
+        let bare = sources.iter().map(|s| s.clone()).map(stateful).collect::<Result<Vec<_>, _>>()?;
+        let several = bare.len() > 1;
+        let works = apart(Sweep::of(&bare, onto)?)?.into_iter().map(Work::States).collect();
+        return Ok(Plan { works, several });
+    }
     let several = args.all_tags || sources.len() > 1;
     let works = match (args.all_tags, &sources[..]) {
         (true, _) => apart(Sweep::of(&sources, onto)?)?.into_iter().map(Work::AllTags).collect(),
@@ -65,6 +73,16 @@ fn of_words(args: &Args) -> Result<Plan, CliError> {
         (false, _) => without_clashes(Job::several(&sources, onto)?)?.into_iter().map(Work::Bundle).collect(),
     };
     Ok(Plan { works, several })
+}
+
+/// A state is that of a whole repository.
+fn stateful(source: Reference) -> Result<Reference, CliError> {
+    match source.selector() {
+        None => Ok(source),
+        Some(_) => Err(CliError::usage(format!("{source} names a bundle, and states are asked for"))
+            .reason("a state speaks of all bundles of its collection")
+            .next(format!("write {}, or leave --state-only out", source.at(None)))),
+    }
 }
 
 /// Only a destination may be a prefix.

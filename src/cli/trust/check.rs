@@ -210,7 +210,7 @@ fn rule_json(rule: &Rule) -> Value {
             "tuf": rule.required.tuf, "tufWaived": rule.required.tuf_waived.as_ref().map(by_json),
             "signatures": signatures.collect::<Vec<_>>(),
         },
-        "checks": checks, "deny": rule.deny, "allow": rule.allow,
+        "rescindedKnown": rule.checks.rescinded_known, "checks": checks, "deny": rule.deny, "allow": rule.allow,
     })
 }
 

@@ -62,7 +62,14 @@ pub(super) fn after(because: &Check, report: &Report, trust: &TrustFile) -> Opti
         Code::SignatureExpired | Code::SignatureCertificateExpired => {
             "ask the signer to sign it again".into()
         }
-        Code::SignatureRescinded | Code::ListedDenied => "do not use it; take another release".into(),
+        Code::SignatureRescinded
+        | Code::SignatureKeyRescinded
+        | Code::SignatureCertificateRescinded
+        | Code::ListedDenied => "do not use it; take another release".into(),
+        Code::RevocationKey => {
+            "nothing that rests on the key counts: the publisher gives the role new keys (bulla tuf propose), then verify again"
+                .into()
+        }
         Code::SignaturePredicate => "an attestation is no signature: ask the publisher to sign the bundle (bulla sign)".into(),
         Code::SignatureUntrusted | Code::SignatureIdentity => {
             "find out whose signature it is before anything else; bulla trust check shows whose would count".into()

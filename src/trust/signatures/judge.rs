@@ -18,11 +18,11 @@ use crate::envelope::{notary, notary_cose, notary_jws};
 use crate::oci::{Descriptor, Digest};
 use crate::sig::dsse::DsseError;
 use crate::sig::x509::{Certificate, Chain, ChainError};
-use crate::sig::{KeyKind, SubjectKey};
+use crate::sig::{KeyKind, PublicKey, SubjectKey};
 use crate::time::UnixTime;
 use crate::trust::code::Code;
 use crate::trust::report::Check;
-use crate::trust::{Rescissions, RevocationList, SignerAnchor, Trusts};
+use crate::trust::{Rescissions, RevocationEntry, RevocationKind, RevocationList, SignerAnchor, Trusts};
 use crate::tuf::CollectionName;
 
 /// Longest detail of a fault, in characters.
@@ -41,9 +41,20 @@ pub(in crate::trust) struct Bench<'a> {
     /// Whose signatures count.
     pub(in crate::trust) signers: &'a [SignerAnchor],
     /// What each collection whose list the anchors go by takes back, or why that is not known.
-    pub(in crate::trust) lists: &'a BTreeMap<CollectionName, Result<RevocationList, String>>,
+    pub(in crate::trust) lists: &'a BTreeMap<CollectionName, Heard>,
+    /// Whether one of which no source says whether it was taken back leaves the answer open.
+    pub(in crate::trust) must_know: bool,
     /// Now.
     pub(in crate::trust) now: UnixTime,
+}
+
+/// What is known of a collection's revocation list.
+#[derive(Debug, Clone)]
+pub(in crate::trust) struct Heard {
+    /// The list, or why it cannot be relied on.
+    pub(in crate::trust) now: Result<RevocationList, String>,
+    /// Where it cannot: the lists that were seen before. What they take back stays taken back; that they do not is no news.
+    pub(in crate::trust) before: Vec<RevocationList>,
 }
 
 /// A signature by whom an anchor trusts, about the bundle. Whether it, or a certificate, has expired and whether it was taken back is
@@ -61,6 +72,8 @@ pub(in crate::trust) struct Sound {
     pub(super) names_revocation: bool,
     pub(in crate::trust) form: Form,
     pub(in crate::trust) signed_at: Option<UnixTime>,
+    /// When it was signed at the latest, by the word of somebody else whom the anchor trusts for that. Never the signer's own.
+    pub(in crate::trust) proven_at: Option<UnixTime>,
     pub(in crate::trust) expires: Option<UnixTime>,
     /// What was signed about it.
     pub(in crate::trust) media_type: Option<String>,
@@ -82,6 +95,8 @@ pub(in crate::trust) enum Standing {
 pub(in crate::trust) struct Fault {
     pub(in crate::trust) code: Code,
     pub(in crate::trust) detail: String,
+    /// The entry that takes it back, and the collection whose list has it.
+    taken: Option<Box<(CollectionName, RevocationEntry)>>,
 }
 
 impl Fault {
@@ -92,12 +107,35 @@ impl Fault {
             detail.truncate(end);
             detail.push('…');
         }
-        Self { code, detail }
+        Self { code, detail, taken: None }
     }
 
     /// As a check of the report, about that signature.
     pub(in crate::trust) fn check(&self, found: &Digest, form: Form) -> Check {
-        Check::fail(self.code, &self.detail).with("manifest", found.to_string()).with("form", form.as_str())
+        let check = self.bare();
+        check.with("manifest", found.to_string()).with("form", form.as_str())
+    }
+
+    /// The same of none that could be named.
+    pub(in crate::trust) fn bare(&self) -> Check {
+        let check = Check::fail(self.code, &self.detail);
+        match self.taken.as_deref() {
+            Some((collection, entry)) => entry.told_by(check).with("collection", collection.to_string()),
+            None => check,
+        }
+    }
+
+    /// What a collection's list takes back.
+    fn taken(collection: &CollectionName, subject: &Digest, entry: &RevocationEntry) -> Self {
+        let (code, what) = match entry.kind {
+            RevocationKind::Key => (Code::SignatureKeyRescinded, "the key"),
+            RevocationKind::Certificate => (Code::SignatureCertificateRescinded, "the certificate"),
+            RevocationKind::Bundle | RevocationKind::Tombstone => (Code::RevocationBundle, "the bundle"),
+            _ => (Code::SignatureRescinded, "the signature"),
+        };
+        let unproven = entry.since.map_or("", |_| "; nothing proves that it is older");
+        let detail = format!("{what} {subject} was taken back in {collection} {}{unproven}", entry.said());
+        Self { taken: Some(Box::new((collection.clone(), entry.clone()))), ..Self::new(code, detail) }
     }
 }
 
@@ -136,7 +174,7 @@ impl Bench<'_> {
         let certificates = || counts.iter().filter_map(|(_, certificate, _)| *certificate);
         let who = certificates().next().map(|c| c.subject().to_string()).filter(|s| !s.is_empty());
         let ids = counts.iter().map(|(.., anchor)| anchor.id.clone()).collect();
-        let materials = certificates().map(Certificate::thumbprint).chain([key.fingerprint()]).collect();
+        let materials = certificates().map(Certificate::thumbprint).chain(names_of(key)).collect();
         let names_revocation = certificates().any(Certificate::names_revocation);
         // He may sign with a renewed key, by a CA that is trusted too: the same subject under it.
         let cas = self.signers.iter().filter_map(|anchor| match &anchor.trusts {
@@ -351,7 +389,7 @@ impl Bench<'_> {
             return Err(Fault::new(Code::SignatureIdentity, detail));
         }
         let below_the_root = chain.certificates().iter().rev().skip(1);
-        let of = |c: &Certificate| [c.thumbprint(), c.key().fingerprint()];
+        let of = |c: &Certificate| [c.thumbprint()].into_iter().chain(names_of(c.key())).collect::<Vec<_>>();
         let materials = chain.certificates().iter().flat_map(of).collect();
         Ok(Sound {
             // What the signer says of the time saves no certificate.
@@ -371,6 +409,7 @@ impl Bench<'_> {
             materials,
             names_revocation: false,
             signed_at: None,
+            proven_at: None,
             expires: None,
             media_type: None,
             size: None,
@@ -378,29 +417,51 @@ impl Bench<'_> {
     }
 }
 
+impl Heard {
+    /// The lists that say what is taken back: the one that stands, or those that were seen before.
+    fn lists(&self) -> impl Iterator<Item = &RevocationList> {
+        let before = self.before.iter().filter(|_| self.now.is_err());
+        self.now.iter().chain(before)
+    }
+}
+
 impl Bench<'_> {
+    /// Whether somebody could say that it was taken back.
+    fn asks(&self, anchor: &SignerAnchor, sound: &Sound) -> bool {
+        match anchor.rescissions() {
+            Rescissions::Nowhere => false,
+            Rescissions::Servers => sound.names_revocation,
+            Rescissions::Tuf(_) => true,
+        }
+    }
+
     /// Whether a signature was taken back, by the lists that its anchors go by. An anchor whose list is not known does not count it.
     pub(in crate::trust) fn standing(&self, sound: &Sound) -> Standing {
         let (mut voice, mut unknown) = (sound.voice.clone(), None);
         for anchor in self.signers.iter().filter(|a| sound.voice.anchors().contains(a.id.as_str())) {
             let why = match anchor.rescissions() {
+                _ if !self.asks(anchor, sound) && !self.must_know => continue,
+                _ if !self.asks(anchor, sound) => {
+                    "it must be known whether it was taken back, and nobody says so for this anchor"
+                        .to_owned()
+                }
                 Rescissions::Nowhere => continue,
-                Rescissions::Servers if !sound.names_revocation => continue,
                 Rescissions::Servers => {
                     "its certificates name servers that may have taken them back, and none is asked"
                         .to_owned()
                 }
                 Rescissions::Tuf(collection) => match self.lists.get(collection) {
-                    Some(Ok(list)) => match list.takes_back(&sound.materials) {
-                        None => continue,
-                        Some((digest, entry)) => {
-                            let why = entry.reason.as_deref().unwrap_or("no reason given");
-                            let detail =
-                                format!("{digest} was taken back by {collection} at {}: {why}", entry.at);
-                            return Standing::Rescinded(Fault::new(Code::SignatureRescinded, detail));
+                    Some(heard) => {
+                        let taken =
+                            heard.lists().find_map(|l| l.takes_back(&sound.materials, sound.proven_at));
+                        if let Some((subject, entry)) = taken {
+                            return Standing::Rescinded(Fault::taken(collection, subject, entry));
                         }
-                    },
-                    Some(Err(why)) => format!("the revocation list of {collection}: {why}"),
+                        match &heard.now {
+                            Ok(_) => continue,
+                            Err(why) => format!("the revocation list of {collection}: {why}"),
+                        }
+                    }
                     None => format!("no TUF anchor is for {collection}, whose revocation list counts"),
                 },
             };
@@ -421,6 +482,13 @@ impl Sound {
         let detail = format!("the signature of {} expired at {expires}", self.voice.who());
         Some(Fault::new(Code::SignatureExpired, detail))
     }
+}
+
+/// What a key is called: by its SubjectPublicKeyInfo, and where TUF has such keys, by its id there.
+pub(super) fn names_of(key: &SubjectKey) -> impl Iterator<Item = Digest> + use<> {
+    let id = PublicKey::from_spki(key.spki()).ok().map(|key| key.key_id());
+    let id = id.and_then(|id| format!("sha256:{id}").parse().ok());
+    [key.fingerprint()].into_iter().chain(id)
 }
 
 /// Of what anchors of identities and those of CAs say of one signature: what is more than that it is nobody's.

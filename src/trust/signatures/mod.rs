@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 pub(super) use attested::{Attested, unmeetable};
 pub use found::{Form, Found, Hung, MAX_LAYERS, Piece, at_cosign_tag, is_vague, rank, referrer};
-pub(super) use judge::Bench;
+pub(super) use judge::{Bench, Heard};
 pub use tally::{LineReport, SignatureReport};
 pub(super) use tally::{Tally, Terms, reason};
 

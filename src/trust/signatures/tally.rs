@@ -229,7 +229,7 @@ impl Tally {
 pub(super) fn told(of: Option<&(Digest, Form)>, fault: &Fault, says_no: bool) -> Check {
     let check = match of {
         Some((manifest, form)) => fault.check(manifest, *form),
-        None => Check::fail(fault.code, &fault.detail),
+        None => fault.bare(),
     };
     if says_no { check } else { Check { outcome: Outcome::Note, ..check } }
 }
@@ -350,8 +350,11 @@ fn place<'a>(
 
 /// How near a fault is to counting; the nearest explains best.
 fn nearness(code: Code) -> u8 {
-    const ORDER: [Code; 21] = [
+    const ORDER: [Code; 24] = [
+        Code::RevocationBundle,
         Code::SignatureRescinded,
+        Code::SignatureKeyRescinded,
+        Code::SignatureCertificateRescinded,
         Code::SignatureExpired,
         Code::SignatureCertificateExpired,
         Code::SignatureArtifact,

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use super::super::revocation::RevocationList;
 use super::*;
 use crate::oci::{Content, Manifest, Reference, Repository, Tag};
 use crate::time::UnixTime;
@@ -89,6 +88,51 @@ proptest! {
         if let Ok(list) = RevocationList::parse(&changed(&text, &changes)) {
             let named = list.revokes(&digest).is_some();
             prop_assert!(named || changes.iter().any(|(at, with)| text.as_bytes()[at.index(text.len())] != *with));
+        }
+    }
+
+    /// What is written of signatures, keys and certificates is read as it was meant, in whatever order, company and number; what is
+    /// undone counts no longer, and nothing else is loosened by it.
+    #[test]
+    fn entries_of_material(
+        all in proptest::collection::vec((0u8..3, 0u8..6, proptest::option::of(0i64..4), 0i64..3, any::<bool>()), 1..8),
+        changes in changes(),
+    ) {
+        let kinds = [MaterialKind::Signature, MaterialKind::Key, MaterialKind::Certificate];
+        let by = stranger().public().key_id();
+        let meant: Vec<(Material, UnixTime, bool)> = all.iter().map(|(kind, about, since, at, undone)| {
+            let kind = kinds[usize::from(*kind)];
+            let since = since.filter(|_| kind != MaterialKind::Signature).map(|d| NOW.plus(d * DAY));
+            (Material { kind, subject: Digest::sha256(&[*about]), since }, NOW.plus(*at), *undone)
+        }).collect();
+        let entry = |(material, at, _): &(Material, UnixTime, bool)| {
+            Revoke::Material(material.clone()).to_json(&by, *at, "stolen")
+        };
+        let entries: Vec<serde_json::Value> = meant.iter().map(entry).collect();
+        let undone: std::collections::BTreeSet<String> = meant.iter().zip(&entries)
+            .filter(|((.., undone), _)| *undone).map(|(_, e)| e["id"].as_str().unwrap().to_owned()).collect();
+        let undoings: Vec<serde_json::Value> =
+            undone.iter().map(|id| Revoke::Undo(id.clone(), None).to_json(&by, NOW, "a mistake")).collect();
+        let bytes = join_revocations(&[], &[&entries[..], &undoings[..]].concat()).unwrap().unwrap();
+        let list = RevocationList::parse_of_signatures(&bytes).unwrap();
+        for about in 0..7u8 {
+            let subject = Digest::sha256(&[about]);
+            let standing: Vec<&Material> = meant.iter().zip(&entries)
+                .filter(|((m, ..), e)| m.subject == subject && !undone.contains(e["id"].as_str().unwrap()))
+                .map(|((m, ..), _)| m).collect();
+            for proven in [None, Some(NOW.plus(-DAY)), Some(NOW.plus(DAY))] {
+                let spared = |m: &&Material| matches!((m.since, proven), (Some(s), Some(p)) if p < s);
+                let expected = standing.iter().any(|m| !spared(m));
+                prop_assert_eq!(list.takes_back(std::slice::from_ref(&subject), proven).is_some(), expected);
+            }
+            prop_assert_eq!(list.keys().contains_key(&subject), standing.iter().any(|m| m.kind == MaterialKind::Key));
+            prop_assert!(list.revokes(&subject).is_none());
+        }
+        // A damaged list is read or refused, and joins with itself.
+        let text = String::from_utf8(bytes).unwrap();
+        let damaged = changed(&text, &changes);
+        if RevocationList::parse(&damaged).is_ok() {
+            prop_assert!(join_revocations(&[&damaged, &damaged], &[]).is_ok());
         }
     }
 }

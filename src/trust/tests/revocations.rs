@@ -89,7 +89,8 @@ fn list_not_understood() {
         entry(&|e| e["subject"] = json!(format!("ex.com/org/app@{subject}"))),
         entry(&|e| (e["kind"], e["subject"]) = (json!("tombstone"), json!(null))),
         entry(&|e| e["kind"] = json!("unrevoke")),
-        entry(&|e| e["kind"] = json!("key")),
+        entry(&|e| (e["kind"], e["subject"]) = (json!("key"), json!("alice"))),
+        entry(&|e| e["since"] = json!("yesterday")),
         entry(&|e| e["subject"] = json!(format!("sha512:{}", "0".repeat(128)))),
     ];
     for list in bad {
@@ -123,6 +124,61 @@ fn bundle_revoked() {
         d.now = NOW.plus(400 * DAY);
     };
     assert_eq!(both(expired), ["no: revocation.bundle"; 2]);
+}
+
+/// The list names a key of the collection's own: what rests on it counts no longer, until the role has another.
+#[test]
+fn a_key_of_a_role_that_is_taken_back_refuses_until_it_is_rotated_out() {
+    let taking = |key: &crate::sig::PublicKey, in_tuf: bool| {
+        let subject = match in_tuf {
+            true => format!("sha256:{}", key.key_id()),
+            false => Digest::sha256(&key.to_spki()).to_string(),
+        };
+        listing(
+            &json!([{"id": "a1", "kind": "key", "subject": subject, "at": NOW.to_string(), "by": "security", "reason": "stolen"}]),
+        )
+    };
+    let keys: [fn(&Sim) -> crate::sig::PublicKey; 4] = [
+        |s| s.releases_key.public(),
+        |s| s.targets_key.public(),
+        |s| s.online_key.public(),
+        |s| s.root_keys[0].public(),
+    ];
+    for key in keys {
+        for in_tuf in [true, false] {
+            let outcomes = both(|d| {
+                d.sim.list = taking(&key(&d.sim), in_tuf);
+                d.sim.at_version(6, NOW);
+                d.serve();
+            });
+            assert_eq!(outcomes, ["no: revocation.key"; 2], "in TUF: {in_tuf}");
+        }
+    }
+    // A stranger's key is nobody's here.
+    let outcomes = both(|d| {
+        d.sim.list = taking(&stranger().public(), true);
+        d.sim.at_version(6, NOW);
+        d.serve();
+    });
+    assert_eq!(outcomes, ["trusted by state"; 2]);
+    // Rotated out, the role counts again: the entry stays.
+    let outcomes = both(|d| {
+        d.sim.list = taking(&d.sim.releases_key.public(), true);
+        d.sim.releases_key = SimKey::new(44);
+        d.sim.at_version(6, NOW);
+        d.serve();
+    });
+    assert_eq!(outcomes, ["trusted by state"; 2]);
+    // Signatures enough without it: one of three root keys, two of which suffice.
+    let outcomes = both(|d| {
+        d.sim.list = taking(&d.sim.root_keys[0].public(), true);
+        d.sim.root_keys.push(SimKey::new(45));
+        let root = d.sim.next_root();
+        d.sim.roots.push(root);
+        d.sim.at_version(6, NOW);
+        d.serve();
+    });
+    assert_eq!(outcomes, ["trusted by state"; 2]);
 }
 
 /// Make the bundle a part of an index.

@@ -250,13 +250,110 @@ fn a_collection_takes_signatures_back() {
             d.serve();
             says(&mut d)
         };
-        let no = "not-trusted: signature.rescinded";
-        assert_eq!(with(&|_, pair| entry("key", &pair.key().fingerprint())), no);
-        assert_eq!(with(&|d, _| entry("signature", &d.hung.found[0].manifest)), no);
-        assert_eq!(with(&|d, _| entry("bundle", &d.bundle.digest)), no);
+        let no = |code: &str| format!("not-trusted: {code}");
+        assert_eq!(with(&|_, pair| entry("key", &pair.key().fingerprint())), no("signature.key.rescinded"));
+        let signature = no("signature.rescinded");
+        assert_eq!(with(&|d, _| entry("signature", &d.hung.found[0].manifest)), signature);
+        assert_eq!(with(&|d, _| entry("signature", &Digest::sha256(&d.hung.found[0].bytes))), signature);
+        assert_eq!(with(&|d, _| entry("bundle", &d.bundle.digest)), no("revocation.bundle"));
+        // A key has a name in TUF, too.
+        let in_tuf = |pair: &Pair| {
+            let key = crate::sig::PublicKey::from_spki(pair.key().spki()).unwrap();
+            format!("sha256:{}", key.key_id()).parse::<Digest>().unwrap()
+        };
+        assert_eq!(with(&|_, pair| entry("key", &in_tuf(pair))), no("signature.key.rescinded"));
         assert_eq!(with(&|_, _| entry("key", &Digest::sha256(b"another"))), "trusted");
         assert_eq!(with(&|_, _| entry("advisory", &Digest::sha256(b"another"))), "trusted");
     }
+}
+
+/// Who, when and why are in the report, for people and for machines.
+#[test]
+fn the_report_says_who_took_it_back_when_and_why() {
+    let (mut d, pair) = rescindable();
+    d.sim.list = entry("key", &pair.key().fingerprint());
+    d.serve();
+    let report = d.verify();
+    let because = report.because().unwrap();
+    for part in ["the key", &Sim::name().to_string(), "by security", &NOW.to_string(), "stolen"] {
+        assert!(because.detail.contains(part), "{part}: {}", because.detail);
+    }
+    let data = |name: &str| because.data[name].as_str().unwrap().to_owned();
+    assert_eq!(
+        [data("id"), data("by"), data("reason"), data("kind"), data("collection"), data("at")],
+        ["a1", "security", "stolen", "key", &Sim::name().to_string(), &NOW.to_string()].map(str::to_owned)
+    );
+    assert_eq!(data("subject"), pair.key().fingerprint().to_string());
+}
+
+/// `since` spares what somebody proves to be older; of these signatures nobody proves anything.
+#[test]
+fn since_spares_no_signature_whose_time_nobody_proves() {
+    let (mut d, pair) = rescindable();
+    let mut list: serde_json::Value =
+        serde_json::from_slice(&entry("key", &pair.key().fingerprint())).unwrap();
+    list["entries"][0]["since"] = NOW.plus(1000 * DAY).to_string().into();
+    d.sim.list = serde_json::to_vec(&list).unwrap();
+    d.serve();
+    assert_eq!(says(&mut d), "not-trusted: signature.key.rescinded");
+    assert!(d.verify().because().unwrap().detail.contains("nothing proves that it is older"));
+}
+
+/// Whoever has seen the news keeps it: against an older list, a withheld one, and one without the role.
+#[test]
+fn what_was_taken_back_stays_so_for_who_remembers_it() {
+    let (mut d, pair) = rescindable();
+    d.sim.list = entry("key", &pair.key().fingerprint());
+    d.sim.at_version(5, NOW);
+    d.serve();
+    let no = "not-trusted: signature.key.rescinded";
+    assert_eq!(says(&mut d), no);
+    assert!(d.memory.is_some());
+    let news = d.memory.clone();
+    let older = {
+        let mut sim = Sim::new();
+        sim.entries.clone_from(&d.sim.entries);
+        sim.at_version(2, NOW);
+        StateAnswer::Found(sim.files())
+    };
+    let dropped = {
+        d.serve_with(|files| files.retain(|name| *name.role() != RoleName::revocations()));
+        d.state.clone()
+    };
+    let withheld = [StateAnswer::Absent, StateAnswer::Unreadable("503".into())];
+    for state in withheld.into_iter().chain([older.clone(), dropped.clone()]) {
+        for days in [0, 400] {
+            d.now = NOW.plus(days * DAY);
+            (d.state, d.memory) = (state.clone(), news.clone());
+            assert_eq!(says(&mut d), no, "{days} days: {state:?}");
+        }
+    }
+    // Who sees them first has nothing to compare with: the older one is good until it expires, and a dropped role never is.
+    d.now = NOW;
+    (d.state, d.memory) = (older, None);
+    assert_eq!(says(&mut d), "trusted");
+    (d.state, d.memory) = (dropped, None);
+    assert_eq!(says(&mut d), "undecided: signature.open");
+}
+
+/// "rescinded": true demands that it is known: nobody to say so is no pass.
+#[test]
+fn where_it_must_be_known_nobody_to_ask_leaves_the_answer_open() {
+    let demanding = |rescissions: Rescissions| {
+        let (mut d, pair) = rescindable();
+        let anchor = SignerAnchor::new(Scope::Any, Trusts::Key(pair.key()), rescissions).unwrap();
+        let edit = d.rule.take().unwrap();
+        d.rule = Some(Box::new(move |rule| {
+            edit(rule);
+            (rule.signers, rule.required.signatures) =
+                (vec![anchor.clone()], vec![line(1, std::slice::from_ref(&anchor))]);
+            rule.checks.rescinded_known = true;
+        }));
+        says(&mut d)
+    };
+    assert_eq!(demanding(Rescissions::Nowhere), "undecided: signature.open");
+    assert_eq!(demanding(Rescissions::Servers), "undecided: signature.open");
+    assert_eq!(demanding(Rescissions::Tuf(Sim::name())), "trusted");
 }
 
 /// What the list says is not known: then nothing that goes by it counts, and the answer is open.

@@ -10,6 +10,7 @@ use crate::trust::code::Code;
 use crate::trust::metadata;
 use crate::trust::organisation;
 use crate::trust::report::{AnchorReport, Check, Verdict};
+use crate::trust::revocation::RevocationList;
 use crate::tuf::{Fault, FileName, Files, Remembered, RoleName, RootChain, Told, TufError};
 
 impl Verification {
@@ -212,6 +213,24 @@ impl Verification {
         // A memory with which nothing can be joined is damaged: nothing is chosen beside it, and it is not written over.
         let joined = old.joined(&new, court.collection, court.limits, bundle::understood).ok()?;
         (joined != *old).then_some(joined)
+    }
+
+    /// The revocation lists of a source that are remembered, whatever was rotated since.
+    pub(super) fn lists_before(&self, i: usize, chain: &RootChain) -> Vec<RevocationList> {
+        let Line { source, top, memory, others, .. } = &self.lines[i];
+        let court = Court {
+            collection: &source.collection,
+            role: &source.role,
+            top: top.as_ref(),
+            paths: &[],
+            parts: &[],
+            acknowledged: &self.question.acknowledged,
+            now: self.question.now,
+            limits: &self.question.limits,
+        };
+        let held = court.held(chain, memory.as_ref(), others);
+        let known = held.iter().flat_map(|held| &held.said);
+        known.filter_map(|known| bundle::said(known, &court)).collect()
     }
 
     fn roots_to_save(&self, i: usize, chain: &RootChain) -> Option<Flow> {

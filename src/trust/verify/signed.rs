@@ -77,6 +77,7 @@ impl Verification {
             attestations: false,
             signers: &self.question.rule.signers,
             lists: &self.lists,
+            must_know: self.question.rule.checks.rescinded_known,
             now: self.question.now,
         };
         tally.take(answer, &bench, &self.terms());

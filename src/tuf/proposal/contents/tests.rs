@@ -65,6 +65,40 @@ fn contents(old: Option<&Bytes>, new: Option<&Bytes>) -> Contents {
     all.remove(0)
 }
 
+/// Signatures, keys and certificates are read out as bundles are, with the time that they are bounded by.
+#[test]
+fn a_signer_reads_of_signatures_keys_and_certificates() {
+    let all = ["signature", "key", "certificate"].map(|kind| {
+        let mut entry = entry(kind, kind.as_bytes(), "stolen");
+        if kind != "signature" {
+            entry["since"] = json!("2027-01-01T00:00:00Z");
+            entry.as_object_mut().unwrap().remove("id");
+            entry["id"] = json!(&Digest::sha256(&sorted_json(&entry)).hex()[..16]);
+        }
+        entry
+    });
+    let come = contents(Some(&list(&[])), Some(&list(&all)));
+    let gone = contents(Some(&list(&all)), Some(&list(&all[..1])));
+    for (items, number, word) in [(&come.items, 3, "comes"), (&gone.items, 2, "goes")] {
+        assert_eq!(items.len(), number);
+        for item in items {
+            let entry = all.iter().find(|e| e["id"].as_str() == Some(item.subject.as_str())).unwrap();
+            let (kind, about) = (entry["kind"].as_str().unwrap(), entry["subject"].as_str().unwrap());
+            assert!(item.text.starts_with(&format!("revocation {word}: ")), "{}", item.text);
+            for part in [kind, about, "stolen", "by ab12"] {
+                assert!(item.text.contains(part), "{part}: {}", item.text);
+            }
+            assert_eq!(
+                item.text.contains("since: 2027-01-01T00:00:00Z"),
+                kind != "signature",
+                "{}",
+                item.text
+            );
+            assert!(!item.text.contains("its id is not the hash"), "{}", item.text);
+        }
+    }
+}
+
 #[test]
 fn a_signer_reads_what_goes_and_what_comes_and_not_a_hash() {
     let (bad, warned, other) = (
