@@ -2,6 +2,7 @@
 
 mod keys;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -360,9 +361,11 @@ async fn known_revocations(
     // Nor can such a thief fill the list of the new root.
     let good =
         joined.ok().map(|list| list.unwrap_or_else(|| empty.to_vec())).filter(|list| !is_nearly_full(list));
+    // The new root has none of the old keys.
+    let none = BTreeSet::new();
     let list = match &good {
-        Some(good) => recovered_revocations(Some(good), &live),
-        None => recovered_revocations(None, &[&own[..], &live[..]].concat()),
+        Some(good) => recovered_revocations(Some(good), &live, &none),
+        None => recovered_revocations(None, &[&own[..], &live[..]].concat(), &none),
     }
     .map_err(|e| e.to_string())?;
     let list = list.or(good).unwrap_or_else(|| empty.to_vec());

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use super::context::{Context, block_on};
 use super::error::{CliError, Exit};
-use super::registry::RegistryArgs;
+use super::registry::KeyedRegistryArgs;
 use super::render::Outcome;
 use super::signing::{SigningArgs, state_place};
 use crate::client::places::Places as _;
 use crate::client::revoke::{Request, RevokeError, What, revoke};
 use crate::keys::KeyRef;
 use crate::oci::{Reference, Selector};
-use crate::trust::Material;
+use crate::trust::{Material, MaterialKind};
 use material::MaterialArgs;
 use outcome::Done;
 
@@ -53,7 +53,7 @@ pub(super) struct Args {
     #[command(flatten)]
     signing: SigningArgs,
     #[command(flatten)]
-    registry: RegistryArgs,
+    registry: KeyedRegistryArgs,
 }
 
 /// Longest reason, characters: it is read by everybody, in one line.
@@ -69,15 +69,29 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
                 .next("write a bundle, or --signature, --key or --cert"));
         }
     };
-    let what = what(&args, &reference, material)?;
+    let mut what = what(&args, &reference, material)?;
+    let mut unseen = false;
     let place = reference.at(None);
     let more: Vec<KeyRef> = args.revocations_key.iter().cloned().collect();
-    let desk = args.signing.desk(cx, &args.registry, &place, &more)?;
-    let places = args.registry.places(cx, &[&reference])?;
+    let registry = args.registry.registry();
+    let desk = args.signing.desk(cx, &registry, &place, &more)?;
+    let carrier = args.material.carrier().and_then(|carrier| carrier.place().cloned());
+    let all: Vec<&Reference> = std::iter::once(&reference).chain(&carrier).collect();
+    let places = registry.places(cx, &all)?;
     let clock = cx.clock();
     let revoked = block_on(async {
         let store = places.open(&place).await?;
         let state = state_place(&places, &store, &desk.anchor).await?;
+        if let What::Material(Material { kind: MaterialKind::Signature, subject, .. }) = &mut what {
+            let there = match &carrier {
+                Some(place) => material::named(&*places.open(place).await?, subject).await?,
+                None => material::named(&*store, subject).await?,
+            };
+            unseen = there.is_none();
+            if let Some(name) = there {
+                *subject = name;
+            }
+        }
         let request = Request {
             collection: desk.anchor.collection.clone(),
             anchor: desk.anchor.root.bytes().clone(),
@@ -95,6 +109,16 @@ pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcom
     });
     desk.ring.note_warnings(cx);
     let revoked = revoked??;
+    if let Some(material) = revoked.material.as_ref().filter(|_| unseen) {
+        cx.note(
+            "revoke.signature-unseen",
+            format!(
+                "nothing with the digest {} lies there: it is taken for the name of a signature as verify prints it, and \
+                 takes back nothing if it is none",
+                material.subject
+            ),
+        );
+    }
     if revoked.repaired {
         cx.note("state.behind", "the live state was older than the memory, or gone, and was put right");
     }

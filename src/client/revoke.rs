@@ -1,9 +1,11 @@
 //! `revoke`: a bundle is taken back, or a signature, key or certificate. A bundle's entries go; the signed entry stays, which beats
 //! whatever still lists or vouches for it.
 
+mod carried;
 mod lists;
 mod rotation;
 
+pub use carried::{Carried, carried};
 pub use lists::{Lists, list_under};
 pub use rotation::Rotation;
 

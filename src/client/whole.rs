@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::oci::Digest;
 use crate::time::UnixTime;
 pub use crate::tuf::RoleAt;
 use crate::tuf::lineage::genesis;
@@ -127,6 +128,19 @@ pub(super) fn reach(
 }
 
 impl Whole {
+    /// What the keys of all roles are called in revocation lists: by their ids, and by their SubjectPublicKeyInfo.
+    pub fn key_names(&self) -> BTreeSet<Digest> {
+        let root = self.trusted.root().role();
+        let of_root = [root.root_keys(), root.timestamp_keys(), root.snapshot_keys(), root.targets_keys()];
+        let delegated = self.roles.values().chain(self.vacant.values()).map(|at| &at.keys);
+        let keys = of_root.into_iter().chain(delegated).flat_map(|keys| &keys.keys);
+        let names = keys.flat_map(|(id, key)| {
+            let id = format!("sha256:{id}").parse().ok();
+            [id, key.as_ref().map(|key| Digest::sha256(&key.to_spki()))]
+        });
+        names.flatten().collect()
+    }
+
     /// Judge `files` under the final root of `chain`.
     ///
     /// # Errors

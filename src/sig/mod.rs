@@ -13,4 +13,4 @@ pub mod statement;
 pub mod x509;
 
 pub use key::{KeyError, KeyId, PublicKey, Scheme};
-pub use spki::{Algorithm, Hash, KeyKind, SubjectKey};
+pub use spki::{Algorithm, Hash, KeyKind, SubjectKey, ecdsa_r};

@@ -202,6 +202,14 @@ impl SubjectKey {
     }
 }
 
+/// The number r of an ECDSA signature in DER (RFC 3279 2.2.3), without leading zeros. Whoever has one signature can make another of it
+/// that verifies, with n - s for s; r stays.
+pub fn ecdsa_r(der: &[u8]) -> Option<&[u8]> {
+    let (r, rest) = element(only(der, 0x30)?, 0x02)?;
+    only(rest, 0x02)?;
+    Some(r.strip_prefix(&[0]).unwrap_or(r))
+}
+
 impl From<&PublicKey> for SubjectKey {
     fn from(key: &PublicKey) -> Self {
         let spki = key.to_spki();

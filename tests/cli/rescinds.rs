@@ -111,7 +111,7 @@ async fn each_kind_everywhere(shop: Shop) {
     let colons: Vec<&str> = (0..32).map(|i| &colons[2 * i..2 * i + 2]).collect();
     let last = std::fs::read_to_string(&chain).unwrap().matches("BEGIN CERTIFICATE").count() - 1;
     let cases = [
-        ("alice", format!("--signature {carrier}"), "signature.rescinded"),
+        ("alice", format!("--signature {}@{carrier}", desk.shop.at()), "signature.rescinded"),
         ("alice", format!("--key {public}"), "signature.key.rescinded"),
         ("bob", format!("--cert {}", colons.join(":")), "signature.certificate.rescinded"),
         // Any CA above him takes his signature along.
@@ -169,6 +169,25 @@ async fn each_kind_is_refused_at_the_registry_at_a_mirror_and_on_a_stick() {
 #[tokio::test(flavor = "multi_thread")]
 async fn and_without_the_referrers_api() {
     each_kind_everywhere(Shop::plain().await).await;
+}
+
+/// Of the issuer's signature anybody can make a second one, and so a second thumbprint: it is the same certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_was_taken_back_is_not_disguised() {
+    let desk = Desk::of(Shop::new().await).await;
+    let pem = std::fs::read_to_string(Shop::chain("p384")).unwrap();
+    let leaf = bulla::sig::x509::Certificate::from_pem(&pem).unwrap().remove(0);
+    let names = leaf.thumbprints();
+    assert!(names.len() > 1 && names[0] == leaf.thumbprint(), "its issuer signs with ECDSA");
+    // Taken back under each of the names that an attacker, or an honest tool, may show.
+    for name in names {
+        let revoked = desk.revoke(&format!("--cert {name}")).await;
+        assert_eq!(revoked.exit, 0, "{revoked:#?}");
+        let no = (1, "signature.certificate.rescinded".to_owned());
+        assert_eq!(desk.verdicts("bob").await[0], no, "{name}");
+        let id = revoked.json()["result"]["entry"]["id"].as_str().unwrap().to_owned();
+        assert_eq!(desk.revoke(&format!("--undo {id}")).await.exit, 0);
+    }
 }
 
 /// A stick with an older list, a list that is withheld: who has seen the news keeps it, and nobody passes for want of a list.
@@ -249,6 +268,7 @@ async fn what_stops_revoke_of_signatures_keys_and_certificates() {
         (format!("revoke {list} --cert {chain}"), "usage"),
         (format!("revoke {list} --cert {}", desk.shop.path("alice/keys/release.pub")), "usage"),
         (format!("revoke {list} --signature sha512:{}", "0".repeat(128)), "usage"),
+        (format!("revoke {list} --signature {}:v1", desk.shop.at()), "usage"),
         (format!("revoke {list} --signature {some} --since 2026-01-01T00:00:00Z"), "usage"),
         (format!("revoke {list} --since 2026-01-01T00:00:00Z"), "usage"),
         (format!("revoke {list} --key {some} --since yesterday"), "usage"),
@@ -259,6 +279,13 @@ async fn what_stops_revoke_of_signatures_keys_and_certificates() {
         let ran = run(desk.shop.bulla("security"), format!("{line} --reason x --format json")).await;
         assert_eq!((ran.exit, ran.json()["error"]["code"].as_str()), (2, Some(code)), "{line}: {ran:#?}");
     }
+    // The bundle is no signature.
+    let ran = desk.revoke(&format!("--signature {}@{}", desk.shop.at(), desk.shop.v2)).await;
+    assert_eq!(
+        (ran.exit, ran.json()["error"]["code"].as_str()),
+        (1, Some("revoke.no-signature")),
+        "{ran:#?}"
+    );
     let ran = desk.revoke("--undo 0123456789abcdef").await;
     assert_eq!((ran.exit, ran.json()["error"]["code"].as_str()), (1, Some("revoke.no-entry")), "{ran:#?}");
     // Bounded by a time, and without: the wider one is entered beside it.

@@ -1,21 +1,25 @@
 //! What `revoke` names beside bundles: a signature, a key or a certificate, by its digest or by the file that holds it.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use crate::cli::context::Context;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, Exit};
 use crate::client::documents;
-use crate::oci::Digest;
+use crate::client::revoke::{Carried, carried};
+use crate::oci::{Digest, Reference, ReferenceError, Selector};
 use crate::sig::SubjectKey;
+use crate::store::Store;
 use crate::time::UnixTime;
 use crate::trust::{Material, MaterialKind, Trusts};
 
 /// The flags that name one.
 #[derive(Debug, clap::Args)]
 pub(super) struct MaterialArgs {
-    /// The signature with this digest: of its manifest (as verify and tree name it), or of its bytes
+    /// One signature: the manifest that carries it (REPO@DIGEST, or a digest in REF's repository), or its name as verify
+    /// prints it (data.signature)
     #[arg(long, value_name = "DIGEST", conflicts_with_all = ["key", "cert", "advisory"])]
-    pub(super) signature: Option<Digest>,
+    signature: Option<Carrier>,
     /// Every signature by this key: SHA-256 of its SubjectPublicKeyInfo, its id in TUF, or a file with the public key; a
     /// key of the collection's own roles, too
     #[arg(long, value_name = "ID", conflicts_with_all = ["cert", "advisory"])]
@@ -30,10 +34,15 @@ pub(super) struct MaterialArgs {
 }
 
 impl MaterialArgs {
+    /// The signature that is named.
+    pub(super) fn carrier(&self) -> Option<&Carrier> {
+        self.signature.as_ref()
+    }
+
     /// What is named.
     pub(super) fn read(&self, cx: &Context<'_, '_>) -> Result<Option<Material>, CliError> {
         let (kind, subject) = match (&self.signature, &self.key, &self.cert) {
-            (Some(digest), ..) => (MaterialKind::Signature, digest.clone()),
+            (Some(carrier), ..) => (MaterialKind::Signature, carrier.digest().clone()),
             (None, Some(key), _) => (MaterialKind::Key, key_named(cx, key)?),
             (None, None, Some(cert)) => (MaterialKind::Certificate, certificate_named(cert)?),
             (None, None, None) => {
@@ -53,6 +62,63 @@ impl MaterialArgs {
             return Err(CliError::usage(format!("{subject} is no SHA-256 digest")));
         }
         Ok(Some(Material { kind, subject, since: self.since }))
+    }
+}
+
+/// Where a signature is carried.
+#[derive(Debug, Clone)]
+pub(super) enum Carrier {
+    /// In the place that the command is about, or the signature's name.
+    Here(Digest),
+    /// In another place.
+    At(Reference, Digest),
+}
+
+impl Carrier {
+    fn digest(&self) -> &Digest {
+        match self {
+            Self::Here(digest) | Self::At(_, digest) => digest,
+        }
+    }
+
+    /// The place to look at, where that is another one.
+    pub(super) fn place(&self) -> Option<&Reference> {
+        match self {
+            Self::Here(_) => None,
+            Self::At(place, _) => Some(place),
+        }
+    }
+}
+
+impl FromStr for Carrier {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(digest) = text.parse() {
+            return Ok(Self::Here(digest));
+        }
+        let reference: Reference = text.parse().map_err(|e: ReferenceError| e.to_string())?;
+        match reference.selector() {
+            Some(Selector::Digest(digest)) => Ok(Self::At(reference.at(None), digest.clone())),
+            _ => Err("write a digest, or REPO@DIGEST".to_owned()),
+        }
+    }
+}
+
+/// What is to be entered for a signature, by what lies there: its name, whatever carries it. `None` where nothing lies there.
+pub(super) async fn named(store: &dyn Store, digest: &Digest) -> Result<Option<Digest>, CliError> {
+    match carried(store, digest).await? {
+        Carried::One(name) => Ok(Some(name)),
+        Carried::Absent => Ok(None),
+        Carried::Other(why) => Err(CliError::new(
+            Exit::No,
+            "revoke.no-signature",
+            format!("{digest} is no signature"),
+        )
+        .reason(why)
+        .next(
+            "bulla tree shows what hangs on a bundle, and bulla verify --format json the names of signatures",
+        )),
     }
 }
 

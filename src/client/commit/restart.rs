@@ -106,7 +106,7 @@ impl Committer<'_> {
         let since: Vec<&[u8]> = since.iter().map(|list| &list[..]).collect();
         let (role, path) = (RoleName::revocations(), self.collection.revocations_path());
         let unreadable = |why: UnreadableList| WorkError::Refused(Refusal::Revocations(why.to_string()));
-        let list = recovered_revocations(own.as_deref(), &since).map_err(unreadable)?;
+        let list = recovered_revocations(own.as_deref(), &since, &good.key_names()).map_err(unreadable)?;
         Ok(list.map(|list| Edit::File { role, path, bytes: list.into(), custom: None }))
     }
 

@@ -241,6 +241,17 @@ impl Bundle {
         matches!(self.content, Content::Message { .. })
     }
 
+    /// The signature's bytes, which nobody has verified; none where there are several.
+    pub fn value(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Message { signature, .. } => Some(signature),
+            Content::Dsse(envelope) => {
+                let mut all = envelope.signatures();
+                all.next().filter(|_| all.next().is_none())
+            }
+        }
+    }
+
     /// Whether the hint, if there is one, points at this key. Only to try the likely keys first.
     pub fn hints_at(&self, key: &SubjectKey) -> bool {
         matches!(&self.material, Material::PublicKey { hint: Some(hint) } if *hint == key.hint())

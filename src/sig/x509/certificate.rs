@@ -26,7 +26,7 @@ const MAX_PEM: usize = 100;
 /// A certificate that parsed. Nothing about it is verified: a [`super::Chain`] does that.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
-    der: Vec<u8>,
+    pub(super) der: Vec<u8>,
     pub(super) tbs: Vec<u8>,
     pub(super) signature: Vec<u8>,
     pub(super) algorithm: SignatureKind,
@@ -208,6 +208,13 @@ impl Certificate {
     /// make a second one that verifies (r, n - s), and so a second thumbprint. Signers are told apart by their keys.
     pub fn thumbprint(&self) -> Digest {
         Digest::sha256(&self.der)
+    }
+
+    /// Every thumbprint that this certificate can have: its own, and that of the second form which anybody can make of an issuer's
+    /// ECDSA signature. An entry that takes the one back takes the other back.
+    pub fn thumbprints(&self) -> Vec<Digest> {
+        let twins = super::twins::of(&self.der, &self.tbs, &self.signature);
+        std::iter::once(self.thumbprint()).chain(twins.iter().map(|der| Digest::sha256(der))).collect()
     }
 
     /// Whose key it is, as its issuer says.

@@ -4,6 +4,7 @@
 mod certificate;
 mod chain;
 mod name;
+mod twins;
 
 pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE};
 pub use chain::{Chain, ChainError, MAX_CHAIN, UsageFault};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::RevocationList;
-use crate::oci::sorted_json;
+use crate::oci::{Digest, sorted_json};
 use crate::sig::json;
 
 /// Most entries of a list that is written: readers take a state of 16 MiB.
@@ -52,15 +52,33 @@ pub fn join_revocations(lists: &[&[u8]], more: &[Value]) -> Result<Option<Vec<u8
     Ok(Some(sorted_json(&Value::Object(rest))))
 }
 
+/// The list that a recovery stands on cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the revocation list of the good state cannot be read: {0}")]
+pub struct UnreadableList(pub String);
+
 /// The list of a recovery: that of the good state with what was entered in `since`; `None` when that is nothing. A thief may
 /// have signed those, so they undo nothing, and they cannot fill the list: what takes something back goes first, then what an
 /// earlier one of `since` has, then what is newer, and what does not fit beside the reserve is left out.
-pub fn recovered_revocations(good: Option<&[u8]>, since: &[&[u8]]) -> Option<Vec<u8>> {
+///
+/// Nor are keys taken back that are `used` by the good state: it would stand on nothing any more. (Of these, what is stolen is replaced
+/// by the recovery itself.)
+///
+/// # Errors
+/// [`UnreadableList`]: `good` cannot be read. What it takes back would be lost with it.
+pub fn recovered_revocations(
+    good: Option<&[u8]>,
+    since: &[&[u8]],
+    used: &BTreeSet<Digest>,
+) -> Result<Option<Vec<u8>>, UnreadableList> {
     let read = |list: &[u8]| -> Option<Map<String, Value>> {
         let value = json::parse(list).ok().filter(|v| v["schemaVersion"] == json!(1))?;
         value["entries"].is_array().then(|| value.as_object().cloned())?
     };
     let entries = |list: &Map<String, Value>| list["entries"].as_array().cloned().unwrap_or_default();
+    if let Some(good) = good {
+        RevocationList::parse(good).map_err(UnreadableList)?;
+    }
     let mut list = good.and_then(read).unwrap_or_default();
     let known = list.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut all: BTreeMap<(String, String, Vec<u8>), Value> =
@@ -69,7 +87,11 @@ pub fn recovered_revocations(good: Option<&[u8]>, since: &[&[u8]]) -> Option<Vec
     let takes_back = |e: &Value| e["kind"].as_str().is_some_and(takes_back);
     let mut more = Vec::new();
     for (i, list) in since.iter().filter_map(|list| read(list)).enumerate() {
-        let new = entries(&list).into_iter().filter(|e| e["kind"] != json!("unrevoke"));
+        let own_key = |e: &Value| {
+            let subject = e["subject"].as_str().and_then(|s| s.parse::<Digest>().ok());
+            e["kind"] == json!("key") && subject.is_some_and(|subject| used.contains(&subject))
+        };
+        let new = entries(&list).into_iter().filter(|e| e["kind"] != json!("unrevoke") && !own_key(e));
         more.extend(new.map(|e| (!takes_back(&e), i, Reverse(in_order(&e)), e)));
     }
     more.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
@@ -83,11 +105,11 @@ pub fn recovered_revocations(good: Option<&[u8]>, since: &[&[u8]]) -> Option<Vec
         all.insert(at, entry);
     }
     if all.len() == before {
-        return None;
+        return Ok(None);
     }
     list.insert("entries".into(), Value::Array(all.into_values().collect()));
     list.insert("schemaVersion".into(), json!(1));
-    Some(sorted_json(&Value::Object(list)))
+    Ok(Some(sorted_json(&Value::Object(list))))
 }
 
 /// Whether entries of the kind take something back.

@@ -137,13 +137,19 @@ fn a_recovery_takes_over_what_takes_back_and_no_undoing() {
     let undo = json!({"id": "u", "kind": "unrevoke", "undoes": "a", "at": at});
     let good = of(&[entry("a", "tombstone")]);
     let thiefs = of(&[entry("a", "tombstone"), undo.clone()]);
-    assert_eq!(recovered_revocations(Some(&good), &[&thiefs, &good, b"{}"]), None);
+    assert_eq!(recovered_revocations(Some(&good), &[&thiefs, &good, b"{}"], &BTreeSet::new()), Ok(None));
     let since = of(&[entry("b", "advisory"), undo]);
-    let list = recovered_revocations(Some(&good), &[&since]).unwrap();
+    let list = recovered_revocations(Some(&good), &[&since], &BTreeSet::new()).unwrap().unwrap();
     let list = RevocationList::parse(&list).unwrap();
     assert!(list.revokes(&subject).is_some() && list.advisories(&[subject]).len() == 1);
     // Without a good list one alone is taken over, too.
-    assert!(recovered_revocations(None, &[&good]).is_some());
+    assert!(recovered_revocations(None, &[&good], &BTreeSet::new()).unwrap().is_some());
+    // One that cannot be read is no empty one: what it takes back would count again.
+    for bad in
+        [&b"{}"[..], b"", br#"{"schemaVersion":2,"entries":[]}"#, br#"{"schemaVersion":1,"entries":7}"#]
+    {
+        assert!(recovered_revocations(Some(bad), &[&good], &BTreeSet::new()).is_err());
+    }
 }
 
 #[test]
@@ -157,13 +163,13 @@ fn a_full_list_stops_no_recovery_and_leaves_room() {
     full.push(tombstone(&new));
     let full = of(&full);
     assert!(join_revocations(&[&good, &full], &[]).is_err());
-    let list = recovered_revocations(Some(&good), &[&full]).unwrap();
+    let list = recovered_revocations(Some(&good), &[&full], &BTreeSet::new()).unwrap().unwrap();
     assert!(!is_nearly_full(&list));
     let list = RevocationList::parse(&list).unwrap();
     assert!(list.revokes(&old).is_some() && list.revokes(&new).is_some());
     // Few entries may be long, too.
     let long = json!({"id": "l", "kind": "advisory", "at": at, "reason": "x".repeat(MAX_RECOVERED)});
-    assert_eq!(recovered_revocations(Some(&good), &[&of(&[long])]), None);
+    assert_eq!(recovered_revocations(Some(&good), &[&of(&[long])], &BTreeSet::new()), Ok(None));
 }
 
 fn material(kind: MaterialKind, subject: &Digest, since: Option<&str>) -> Material {
@@ -268,4 +274,22 @@ fn what_an_entry_is_about_must_be_said() {
         json!({"id": "a", "kind": "key", "subject": Digest::sha256(b"x"), "at": "2026-01-01T00:00:00Z"});
     odd["since"] = json!("last week");
     assert!(RevocationList::parse(&of(&[odd])).is_err());
+}
+
+/// A thief of the list's key takes back the honest keys, which anybody can read in the root: the recovered state would stand on nothing.
+#[test]
+fn a_recovery_takes_over_no_entry_against_its_own_keys() {
+    let (own, other) = (Digest::sha256(b"own"), Digest::sha256(b"other"));
+    let entry =
+        |subject: &Digest, kind: MaterialKind| written(&Revoke::Material(material(kind, subject, None)));
+    let thiefs = of(&[
+        entry(&own, MaterialKind::Key),
+        entry(&other, MaterialKind::Key),
+        entry(&own, MaterialKind::Certificate),
+    ]);
+    let used = BTreeSet::from([own.clone()]);
+    let list = recovered_revocations(Some(&of(&[])), &[&thiefs], &used).unwrap().unwrap();
+    let list = RevocationList::parse(&list).unwrap();
+    assert_eq!(list.keys().into_keys().collect::<Vec<_>>(), [&other]);
+    assert_eq!(list.entries().len(), 2);
 }

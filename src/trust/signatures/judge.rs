@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::found::{Form, Found};
 use super::keyless;
+use super::name::name;
 use super::voice::Voice;
 use crate::envelope::keyless::{KeylessError, from_annotations};
 use crate::envelope::notary::{NotaryError, SigningScheme};
@@ -62,11 +63,13 @@ pub(in crate::trust) struct Heard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::trust) struct Sound {
     pub(in crate::trust) voice: Voice,
+    /// What it is called by, whatever carries it.
+    pub(in crate::trust) name: Option<Digest>,
     /// The manifest that carries it.
     pub(in crate::trust) manifest: Digest,
     /// A certificate of its chain that is not valid now.
     pub(in crate::trust) lapsed: Option<Fault>,
-    /// By which it can be taken back: manifest and bytes, the bundle, the key, the certificates and their keys.
+    /// By which it can be taken back: its name, manifest and bytes, the bundle, the key, the certificates and their keys.
     pub(super) materials: Vec<Digest>,
     /// Whether a certificate below the root names servers that may know more.
     pub(super) names_revocation: bool,
@@ -174,7 +177,7 @@ impl Bench<'_> {
         let certificates = || counts.iter().filter_map(|(_, certificate, _)| *certificate);
         let who = certificates().next().map(|c| c.subject().to_string()).filter(|s| !s.is_empty());
         let ids = counts.iter().map(|(.., anchor)| anchor.id.clone()).collect();
-        let materials = certificates().map(Certificate::thumbprint).chain(names_of(key)).collect();
+        let materials = certificates().flat_map(Certificate::thumbprints).chain(names_of(key)).collect();
         let names_revocation = certificates().any(Certificate::names_revocation);
         // He may sign with a renewed key, by a CA that is trusted too: the same subject under it.
         let cas = self.signers.iter().filter_map(|anchor| match &anchor.trusts {
@@ -389,7 +392,7 @@ impl Bench<'_> {
             return Err(Fault::new(Code::SignatureIdentity, detail));
         }
         let below_the_root = chain.certificates().iter().rev().skip(1);
-        let of = |c: &Certificate| [c.thumbprint()].into_iter().chain(names_of(c.key())).collect::<Vec<_>>();
+        let of = |c: &Certificate| c.thumbprints().into_iter().chain(names_of(c.key())).collect::<Vec<_>>();
         let materials = chain.certificates().iter().flat_map(of).collect();
         Ok(Sound {
             // What the signer says of the time saves no certificate.
@@ -400,9 +403,12 @@ impl Bench<'_> {
     }
 
     pub(super) fn sound(&self, found: &Found, voice: Voice, mut materials: Vec<Digest>) -> Sound {
+        let name = name(found);
         materials.extend([found.manifest.clone(), Digest::sha256(&found.bytes), self.digest.clone()]);
+        materials.extend(name.clone());
         Sound {
             voice,
+            name,
             manifest: found.manifest.clone(),
             form: found.form,
             lapsed: None,

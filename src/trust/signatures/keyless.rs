@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::found::Found;
-use super::judge::{Bench, Fault, Sound, untrusted_certificate};
+use super::judge::{Bench, Fault, Sound, names_of, untrusted_certificate};
 use super::voice::Voice;
 use crate::envelope::keyless::{Keyless, KeylessError, Signed, TrustedRoot};
 use crate::envelope::sigstore_bundle::Bundle;
@@ -72,9 +72,11 @@ impl Bench<'_> {
         }
         let Some(keyless) = who.filter(|_| !ids.is_empty()) else { return Err(fault) };
         let voice = Voice::of_identity(leaf.key(), &keyless.identity, &keyless.issuer, ids);
-        let materials = vec![leaf.thumbprint(), leaf.key().fingerprint()];
+        let materials = leaf.thumbprints().into_iter().chain(names_of(leaf.key())).collect();
         Ok(Sound {
             signed_at: Some(keyless.signed_at),
+            // A log or a timestamp authority of the trusted root says so.
+            proven_at: Some(keyless.signed_at),
             names_revocation: leaf.names_revocation(),
             ..self.sound(found, voice, materials)
         })

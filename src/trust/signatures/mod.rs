@@ -5,6 +5,7 @@ mod attested;
 mod found;
 mod judge;
 mod keyless;
+mod name;
 mod tally;
 mod voice;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 pub(super) use attested::{Attested, unmeetable};
 pub use found::{Form, Found, Hung, MAX_LAYERS, Piece, at_cosign_tag, is_vague, rank, referrer};
 pub(super) use judge::{Bench, Heard};
+pub use name::name;
 pub use tally::{LineReport, SignatureReport};
 pub(super) use tally::{Tally, Terms, reason};
 

@@ -286,6 +286,10 @@ fn counted(sound: &Sound, terms: &Terms<'_>) -> Vec<Check> {
     let about =
         |check: Check| check.with("manifest", sound.manifest.to_string()).with("form", sound.form.as_str());
     let check = about(Check::pass(Code::SignatureCounted, detail)).with("anchors", anchors);
+    let check = match &sound.name {
+        Some(name) => check.with("signature", name.to_string()),
+        None => check,
+    };
     let check = check.with("signedAt", sound.signed_at.map(|at| at.to_string()));
     let check = check.with("expires", sound.expires.map(|at| at.to_string()));
     let waived = |fault: Option<Fault>, by: &Waivable| {

@@ -267,6 +267,65 @@ fn a_collection_takes_signatures_back() {
     }
 }
 
+/// Whoever may push can hang it up again: in other bytes, with other hints, with n - s for s. It is the same signature.
+#[test]
+fn a_signature_that_was_taken_back_is_not_disguised() {
+    let (mut d, pair) = rescindable();
+    let found = d.hung.found[0].clone();
+    let named = crate::trust::signatures::name(&found).unwrap();
+    d.sim.list = entry("signature", &named);
+    d.serve();
+    let text = String::from_utf8(found.bytes.to_vec()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut keyid = json.clone();
+    keyid["dsseEnvelope"]["signatures"][0]["keyid"] = "another".into();
+    let mut hint = json.clone();
+    hint["verificationMaterial"]["publicKey"]["hint"] = "bm9uZQ==".into();
+    let mut high = json.clone();
+    let value = &mut high["dsseEnvelope"]["signatures"][0]["sig"];
+    *value = other_s(value.as_str().unwrap()).into();
+    let forms =
+        [text.clone(), text.replacen('{', " {", 1), keyid.to_string(), hint.to_string(), high.to_string()];
+    for text in forms {
+        d.hung = end(vec![signatures_of_other_tools::Found {
+            manifest: Digest::sha256(text.as_bytes()),
+            bytes: text.clone().into(),
+            ..found.clone()
+        }]);
+        assert_eq!(says(&mut d), "not-trusted: signature.rescinded", "{text}");
+    }
+    // He may sign again.
+    d.hung = end(vec![pair.sign(&d.bundle.digest)]);
+    assert_eq!(says(&mut d), "trusted");
+}
+
+/// The signature (r, n - s) for (r, s) on P-256, in base64.
+fn other_s(value: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let der = STANDARD.decode(value).unwrap();
+    let r = crate::sig::ecdsa_r(&der).unwrap();
+    let at = 4 + usize::from(der[3]);
+    let s = &der[at + 2..];
+    let s = s.strip_prefix(&[0]).unwrap_or(s);
+    let order = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551").unwrap();
+    let mut wide = vec![0; 32];
+    wide[32 - s.len()..].copy_from_slice(s);
+    let mut borrow = 0i16;
+    for i in (0..32).rev() {
+        let difference = i16::from(order[i]) - i16::from(wide[i]) - borrow;
+        borrow = i16::from(difference < 0);
+        wide[i] = difference.rem_euclid(256) as u8;
+    }
+    let number = |bytes: &[u8]| {
+        let bytes = &bytes[bytes.iter().position(|b| *b != 0).unwrap()..];
+        let zero: &[u8] = if bytes[0] >= 0x80 { &[0] } else { &[] };
+        [&[2, (bytes.len() + zero.len()) as u8][..], zero, bytes].concat()
+    };
+    let numbers = [number(r), number(&wide)].concat();
+    STANDARD.encode([&[0x30, numbers.len() as u8][..], &numbers].concat())
+}
+
 /// Who, when and why are in the report, for people and for machines.
 #[test]
 fn the_report_says_who_took_it_back_when_and_why() {
