@@ -237,8 +237,7 @@ async fn a_key_of_the_collections_own_waits_for_its_rotation() {
     assert_eq!(shop.verify("deployer", &format!("{at}:v1")).await, trusted());
     let pem = std::fs::read_to_string(shop.path("admin/keys/app-releases.pub")).unwrap();
     let id = bulla::sig::PublicKey::from_pem(&pem).unwrap().key_id();
-    // The repository may be left out: one collection is trusted here.
-    let revoked = shop.by("admin", format!("revoke --key {id} --reason stolen --format json")).await;
+    let revoked = shop.by("admin", format!("revoke {at} --key {id} --reason stolen --format json")).await;
     let result = revoked.json()["result"].clone();
     assert_eq!(revoked.exit, 0, "{revoked:#?}");
     let roles: Vec<&str> =
@@ -263,7 +262,6 @@ async fn what_stops_revoke_of_signatures_keys_and_certificates() {
     for (line, code) in [
         (format!("revoke {list}:v1 --key {some}"), "usage"),
         (format!("revoke {list}@{some} --cert {some}"), "usage"),
-        (format!("revoke {list} --key ./nothing.pub"), "usage"),
         (format!("revoke {list} --cert nothing"), "usage"),
         (format!("revoke {list} --cert {chain}"), "usage"),
         (format!("revoke {list} --cert {}", desk.shop.path("alice/keys/release.pub")), "usage"),
@@ -279,6 +277,11 @@ async fn what_stops_revoke_of_signatures_keys_and_certificates() {
         let ran = run(desk.shop.bulla("security"), format!("{line} --reason x --format json")).await;
         assert_eq!((ran.exit, ran.json()["error"]["code"].as_str()), (2, Some(code)), "{line}: {ran:#?}");
     }
+    // Two repositories are anchored here, the place and the name: which is meant is asked.
+    let ran = run(desk.shop.bulla("security"), format!("revoke --key {some} --reason x --format json")).await;
+    assert_eq!((ran.exit, ran.json()["error"]["code"].as_str()), (2, Some("usage")), "{ran:#?}");
+    let ran = desk.revoke("--key ./nothing.pub").await;
+    assert_eq!((ran.exit, ran.json()["error"]["code"].as_str()), (3, Some("key.absent")), "{ran:#?}");
     // The bundle is no signature.
     let ran = desk.revoke(&format!("--signature {}@{}", desk.shop.at(), desk.shop.v2)).await;
     assert_eq!(
