@@ -46,6 +46,7 @@ impl Verification {
             attestations: true,
             signers: &rule.signers,
             lists: &self.lists,
+            must_know: rule.checks.rescinded_known,
             now: self.question.now,
         };
         let terms = Terms { lines: &[], checks: &rule.checks, now: self.question.now };

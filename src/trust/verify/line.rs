@@ -224,6 +224,7 @@ impl Verification {
             top: top.as_ref(),
             paths: &[],
             parts: &[],
+            inside: None,
             acknowledged: &self.question.acknowledged,
             now: self.question.now,
             limits: &self.question.limits,
