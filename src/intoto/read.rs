@@ -99,7 +99,8 @@ impl<'a> Fields<'a> {
                 Value::Object(map) => map.is_empty(),
                 _ => false,
             };
-            if !known.contains(&name.as_str()) && !(nothing && empty.contains(&name.as_str())) {
+            let name_is = |of: &[&str]| of.contains(&name.as_str());
+            if !name_is(known) && (!nothing || !name_is(empty)) {
                 return Err(IntotoError::Unknown { at: self.at(&super::error::cut(name)) });
             }
         }

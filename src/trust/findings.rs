@@ -116,13 +116,13 @@ impl TrustFile {
                     ));
                 }
             }
-            if let Trusts::Keyless { trusted_root, .. } = &anchor.trusts {
-                if let Some(until) = trusted_root.expires().filter(|until| now > *until) {
-                    let detail = format!(
-                        "the last authority or log of its trusted root counted until {until}: what was signed later does not count"
-                    );
-                    out.push(Finding::note("trust.anchor-expired", id, detail));
-                }
+            if let Trusts::Keyless { trusted_root, .. } = &anchor.trusts
+                && let Some(until) = trusted_root.expires().filter(|until| now > *until)
+            {
+                let detail = format!(
+                    "the last authority or log of its trusted root counted until {until}: what was signed later does not count"
+                );
+                out.push(Finding::note("trust.anchor-expired", id, detail));
             }
             if whole && !used.contains(&anchor.id) {
                 let detail = "no requirement in its scope counts it: a statement names others, or TUF alone is required";

@@ -85,7 +85,7 @@ async fn a_step_is_recorded_and_signed_in_both_forms() {
     assert!(ran.err.contains("made\n"), "what the command says is shown: {}", ran.err);
     assert!(ran.out.contains("step build, 1 material, 2 products"), "{}", ran.out);
     let name = format!("build.{}.link", id.short());
-    assert_eq!(bench.links(), [name.clone()]);
+    assert_eq!(bench.links(), std::slice::from_ref(&name));
     let link = read(bench.path(&format!("links/{name}")));
     let signed = &link["signed"];
     let signature = hex::decode(link["signatures"][0]["sig"].as_str().unwrap()).unwrap();
@@ -160,7 +160,7 @@ async fn a_step_in_two_halves() {
     );
     bench.run(&start).await.ok();
     let unfinished = format!(".review.{short}.link-unfinished");
-    assert_eq!(bench.links(), [unfinished.clone()]);
+    assert_eq!(bench.links(), std::slice::from_ref(&unfinished));
     fs::write(bench.path("tree/src/b.c"), "").unwrap();
     let said = bench.run(&format!("{stop} --format json")).await.json();
     assert_eq!(

@@ -61,7 +61,7 @@ fn of_words(args: &Args) -> Result<Plan, CliError> {
     };
     let sources: Vec<Reference> = sources.iter().map(source).collect::<Result<_, _>>()?;
     if args.state_only {
-        let bare = sources.iter().map(|s| s.clone()).map(stateful).collect::<Result<Vec<_>, _>>()?;
+        let bare = sources.iter().cloned().map(stateful).collect::<Result<Vec<_>, _>>()?;
         let several = bare.len() > 1;
         let works = apart(Sweep::of(&bare, onto)?)?.into_iter().map(Work::States).collect();
         return Ok(Plan { works, several });

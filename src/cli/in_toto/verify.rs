@@ -63,7 +63,7 @@ impl FromStr for Parameter {
     }
 }
 
-pub(super) fn run(args: Args, cx: &mut Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
+pub(super) fn run(args: Args, cx: &Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     let mut parameters = Parameters::new();
     for Parameter(name, value) in args.parameter {
         if parameters.insert(name.clone(), value).is_some() {

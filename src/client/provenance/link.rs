@@ -106,7 +106,7 @@ impl Begun {
     /// # Errors
     /// The key does not sign, or the files cannot be written.
     pub async fn finish(self, products: Artifacts, signer: &dyn Signer) -> Result<PathBuf, ProvenanceError> {
-        let folder = self.file.parent().unwrap_or(Path::new("."));
+        let folder = self.file.parent().unwrap_or_else(|| Path::new("."));
         let file = write(Link { products, ..self.link }, self.form, signer, folder).await?;
         std::fs::remove_file(&self.file).map_err(|e| ProvenanceError::write(&self.file, e))?;
         Ok(file)

@@ -54,7 +54,7 @@ fn temporary(envelope: &Envelope, path: &Path) -> Result<tempfile::NamedTempFile
     if bytes.len() >= MAX_DOCUMENT {
         return Err(ProvenanceError::TooLarge(bytes.len()));
     }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     // Its name is left out wherever links are, should this end before it has another.
     let mut temp = tempfile::Builder::new();
     let mut temp = temp.prefix(".bulla").suffix(".link").tempfile_in(folder).map_err(failed)?;

@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use crate::intoto::sim::{World, link, rules};
 use crate::intoto::verify::{Outcome, Report};
 use crate::intoto::{Hashes, Link};
@@ -145,28 +143,20 @@ fn q7_work_is_bounded() {
     assert_eq!(report.steps[1].findings[0].code.as_str(), "intoto.rule.work");
 }
 
-/// Twice as many artifacts take about twice as long (docs/performance.md): 10,000 in three steps with 60 rules.
+/// 10,000 artifacts in three steps with 60 rules stay far within the work that one verification may do: what took a step for every
+/// pair of them would not.
 #[test]
-fn q6_ten_thousand_artifacts_take_time_in_proportion() {
-    let run = |count: usize| {
-        let names: Vec<String> = (0..count).map(|i| format!("src/dir{}/file{i}.c=1", i % 100)).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut lines = vec!["MATCH *.h IN src WITH PRODUCTS IN src FROM one"; 18];
-        lines.extend(["MATCH *.c IN src WITH PRODUCTS IN src FROM one", "DISALLOW *"]);
-        let mut world = World::new();
-        for (step, by) in [("one", 1), ("two", 2), ("three", 3)] {
-            let rules = if step == "one" { vec![] } else { rules(&lines) };
-            world.step(step, 1, &[by], rules.clone(), rules);
-            world.link(by, &link(step, &names, &names));
-        }
-        let file = world.file();
-        let start = Instant::now();
-        let report = world.verify_file(&file, &[world.owner.key()]);
-        assert_eq!(report.outcome(), Outcome::Fulfilled);
-        start.elapsed()
-    };
-    let best = |count| (0..3).map(|_| run(count)).min().unwrap_or_default();
-    let (small, large) = (best(2_500), best(10_000));
-    println!("2,500: {small:?}; 10,000: {large:?}");
-    assert!(large < small * 12, "2,500: {small:?}; 10,000: {large:?}");
+fn q6_ten_thousand_artifacts_take_work_in_proportion() {
+    let names: Vec<String> = (0..10_000).map(|i| format!("src/dir{}/file{i}.c=1", i % 100)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut lines = vec!["MATCH *.h IN src WITH PRODUCTS IN src FROM one"; 18];
+    lines.extend(["MATCH *.c IN src WITH PRODUCTS IN src FROM one", "DISALLOW *"]);
+    let mut world = World::new();
+    for (step, by) in [("one", 1), ("two", 2), ("three", 3)] {
+        let rules = if step == "one" { vec![] } else { rules(&lines) };
+        world.step(step, 1, &[by], rules.clone(), rules);
+        world.link(by, &link(step, &names, &names));
+    }
+    let file = world.file();
+    assert_eq!(world.verify_file(&file, &[world.owner.key()]).outcome(), Outcome::Fulfilled);
 }

@@ -53,7 +53,7 @@ pub struct Request<'a> {
 
 /// Verify links against a layout.
 pub fn verify(request: &Request<'_>) -> Report {
-    let mut by_step: BTreeMap<(&[Stem], &StepName), Vec<(&LinkPath, &[u8])>> = BTreeMap::new();
+    let mut by_step = ByStep::new();
     for (path, bytes) in request.links {
         by_step.entry((path.folders(), path.stem().step())).or_default().push((path, bytes));
     }
@@ -72,9 +72,12 @@ pub fn verify(request: &Request<'_>) -> Report {
     report
 }
 
+/// The files of links by folder and step, each with its bytes.
+type ByStep<'a> = BTreeMap<(&'a [Stem], &'a StepName), Vec<(&'a LinkPath, &'a [u8])>>;
+
 /// One verification: what is the same at every depth.
 struct Run<'a> {
-    by_step: BTreeMap<(&'a [Stem], &'a StepName), Vec<(&'a LinkPath, &'a [u8])>>,
+    by_step: ByStep<'a>,
     inspections: &'a BTreeMap<InspectionId, Link>,
     now: UnixTime,
     /// Documents and bytes so far.

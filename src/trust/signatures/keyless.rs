@@ -13,6 +13,8 @@ use crate::sig::x509::Certificate;
 use crate::trust::code::Code;
 use crate::trust::{AnchorId, SignerAnchor, Trusts};
 
+/// A trusted root, and the anchors that have it: whom, by which issuer's word.
+type Named<'a> = (&'a TrustedRoot, Vec<(&'a SignerAnchor, &'a str, &'a str)>);
 /// A bundle with its bytes, and what it signs: its digest, and its bytes where the signature is over them.
 pub(super) type Held<'a> = (Bytes, Bundle, Digest, Option<&'a [u8]>);
 
@@ -25,7 +27,7 @@ impl Bench<'_> {
         certificates: &[Certificate],
         held: impl FnOnce(&Certificate) -> Result<Held<'h>, Fault>,
     ) -> Option<Result<Sound, Fault>> {
-        let mut roots: Vec<(&TrustedRoot, Vec<(&SignerAnchor, &str, &str)>)> = Vec::new();
+        let mut roots: Vec<Named<'_>> = Vec::new();
         for anchor in self.signers {
             let Trusts::Keyless { trusted_root, identity, issuer } = &anchor.trusts else { continue };
             let whom = (anchor, identity.as_str(), issuer.as_str());
@@ -46,7 +48,7 @@ impl Bench<'_> {
         found: &Found,
         leaf: &Certificate,
         (bytes, bundle, digest, artifact): &Held<'_>,
-        roots: &[(&TrustedRoot, Vec<(&SignerAnchor, &str, &str)>)],
+        roots: &[Named<'_>],
     ) -> Result<Sound, Fault> {
         let mut fault = untrusted_certificate(Some(leaf));
         let (mut ids, mut who): (Vec<AnchorId>, Option<Keyless>) = (Vec::new(), None);

@@ -137,7 +137,7 @@ async fn the_newest_state_that_verifies_goes_along() {
         for (repository, files) in [("org", first), ("backup/org", second)] {
             match files {
                 Some(files) => fleet.serve(repository, &named(ORGANISATION), files),
-                None => drop(place(&fleet.mirror, repository, Some(tag.as_str()), &image("junk"))),
+                None => place(&fleet.mirror, repository, Some(tag.as_str()), &image("junk")),
             }
         }
         let far = Registry::start(Config::default()).await;

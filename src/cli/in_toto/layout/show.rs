@@ -28,11 +28,7 @@ struct Shown {
     error: Option<CliError>,
 }
 
-pub(super) fn run(
-    file: &Path,
-    keys: &[KeyRef],
-    cx: &mut Context<'_, '_>,
-) -> Result<Box<dyn Outcome>, CliError> {
+pub(super) fn run(file: &Path, keys: &[KeyRef], cx: &Context<'_, '_>) -> Result<Box<dyn Outcome>, CliError> {
     let envelope: Envelope = signed::read(file)?;
     let layout = layout_of(file, &envelope)?;
     let mut checked = Vec::new();
