@@ -32,14 +32,12 @@ pub async fn carried(store: &dyn Store, digest: &Digest) -> Result<Carried, Stor
     let Some(subject) = &manifest.subject else {
         return other("it hangs on nothing; a signature at cosign's tag is named as verify prints it");
     };
-    let piece = match referrer(&manifest, &subject.digest) {
-        Hung::Signatures(pieces) => match <[_; 1]>::try_from(pieces) {
-            Ok([piece]) => piece,
-            Err(pieces) => return other(&format!("it carries {} signatures", pieces.len())),
-        },
+    let pieces = match referrer(&manifest, &subject.digest) {
+        Hung::Signatures(pieces) => pieces,
         Hung::Other => return other("it carries no signature"),
         Hung::Broken(why) => return Ok(Carried::Other(why)),
     };
+    let [piece] = &pieces[..] else { return other(&format!("it carries {} signatures", pieces.len())) };
     let bytes = fetch_small(store, &piece.layer, piece.form.max_bytes()).await?;
     match name(&piece.read(digest, bytes.bytes().clone())) {
         Some(name) => Ok(Carried::One(name)),
