@@ -271,11 +271,9 @@ async fn one_publication_stays_within_its_budget_of_requests() {
         let image = c.image(&format!("new {fallback}"));
         let n = count(&c, &image).await;
         assert!(n <= budget, "fallback {fallback}: {n} requests, at most {budget}\n{}", c.server.log());
-        let mut config = json!(image.descriptor());
-        config["annotations"] = json!({"io.cnab.manifest.type": "config"});
-        let doc = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [config]});
-        let cnab = Content::new(media_type::OCI_INDEX, serde_json::to_vec(&doc).unwrap());
-        servers::place(&c.server, REPO, None, &cnab);
+        let store = c.store(&c.owner);
+        let cnab = bundles::cnab(&store, &format!("new {fallback}")).await;
+        store.push_manifest(&cnab, None).await.unwrap();
         let n = count(&c, &cnab).await;
         assert!(n <= budget + 2, "fallback {fallback}, CNAB: {n} requests\n{}", c.server.log());
     }
