@@ -1,6 +1,6 @@
 # Thin lines to cargo and scripts/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build static demo demo-ceremony demo-personas test soak fuzz lint interop bench bench-verify clean
+.PHONY: help build static demo demo-ceremony demo-personas demo-provenance test soak fuzz lint interop bench bench-verify clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -22,12 +22,16 @@ demo-ceremony: ## two-of-three root over three homes with a directory between th
 	cargo build --locked --bin bulla --example thief
 	scripts/demo-ceremony
 
-# One seed, so that a run says the same twice; `make soak` draws others.
-test: export PROPTEST_RNG_SEED ?= 20261121
 demo-personas: ## a release in the hands of a publisher's administrator, builder and signer, a deployer's administrator and operator, and a repository owner
 	cargo build --locked --bin bulla --example registry
 	scripts/demo-personas
 
+demo-provenance: ## links and layouts of three people, the presets, and what each of them refuses
+	cargo build --locked --bin bulla
+	scripts/demo-provenance
+
+# One seed, so that a run says the same twice; `make soak` draws others.
+test: export PROPTEST_RNG_SEED ?= 20261121
 test: ## all tests that need nothing but Rust and a C compiler
 	cargo test --locked
 

@@ -598,6 +598,11 @@ def case_in_toto_differential(c):
     print(call(python_tuf(), HERE / "intoto-differential.py", c.program, c.work / "cases").strip())
 
 
+def case_in_toto_peers(c):
+    """What bulla records passes in-toto-verify, what in-toto-run records passes bulla, classic and DSSE."""
+    print(call(python_tuf(), HERE / "intoto-peers.py", c.program, c.work / "peers").strip().splitlines()[-1])
+
+
 def case_tuf_cases(c):
     """The plain TUF client over bulla's core passes every case of scripts/tuf-cases.py."""
     python, program = python_tuf(), pathlib.Path(c.program).parent / "examples/tuf-conformance-client"
@@ -621,7 +626,7 @@ def case_no_network(c):
         assert inside == outside, (inside, outside)
 
 
-CASES = [case_rich_copy, case_oras_copy_alone, case_oras_layout, case_skopeo, case_access, case_python_tuf, case_export, case_tuf_js, case_import, case_keys, case_tuf_cases, case_no_network]
+CASES = [case_rich_copy, case_oras_copy_alone, case_oras_layout, case_skopeo, case_access, case_python_tuf, case_export, case_tuf_js, case_import, case_keys, case_tuf_cases, case_in_toto_differential, case_in_toto_peers, case_no_network]
 
 
 def main():
