@@ -2,6 +2,7 @@
 //! moved, not judged, but for two questions: which of two states is the newer one; and, where that is asked for, whether
 //! the bundle at the source is a trusted release.
 
+mod confirm;
 mod guard;
 mod later;
 mod listed;
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::confirm::confirm;
 use self::guard::{Moved, NewerState};
 use self::later::{Ends, Waiting, ends_of};
 use self::listed::Listed;
@@ -546,43 +548,6 @@ fn key(place: &Reference) -> String {
         Reference::Layout(layout) => format!("oci:{}", spot(&layout.dir).display()),
         Reference::Archive(archive) => format!("oci-archive:{}", spot(&archive.file).display()),
     }
-}
-
-/// What the states that a copy brought say of the tags at the destination.
-async fn confirm(
-    guard: &NewerState<'_>,
-    mut moved: BTreeMap<Tag, Moved>,
-    new: &[Tag],
-    arrived: &Arrived,
-) -> Confirmation {
-    let mut out = Confirmation::default();
-    // At a new repository there is nothing that could be unconfirmed, but what was just copied.
-    let others = !new.is_empty()
-        && match guard.destination.tags(None).await {
-            Ok(tags) => tags.iter().any(|t| unconfirmed::is_plain(t) && !arrived.tags.contains(t)),
-            Err(e) if e.is_not_found() => false,
-            Err(e) => {
-                out.unknown.push(e.to_string());
-                false
-            }
-        };
-    for tag in new.iter().filter(|_| others) {
-        match guard.source.resolve(&Selector::Tag(tag.clone())).await {
-            Ok(Some(manifest)) => match guard.judge_new(tag, &manifest).await {
-                Ok(judged) => moved.extend(judged.map(|judged| (tag.clone(), judged))),
-                Err(why) => out.unknown.push(format!("the state at {tag}: {why}")),
-            },
-            Ok(None) => out.unknown.push(format!("the state at {tag} is gone from the source")),
-            Err(e) => out.unknown.push(e.to_string()),
-        }
-    }
-    for state in moved.values() {
-        let found = unconfirmed::look(guard.destination, state, &arrived.own).await;
-        out.unconfirmed.extend(found.unconfirmed);
-        out.unknown.extend(found.unknown);
-    }
-    out.unknown.dedup();
-    out
 }
 
 /// Whether nothing is there yet where a local destination would be made: no or an empty file or directory.
